@@ -1,0 +1,77 @@
+"""Where and how precisely to compute: device, threads, precision, determinism."""
+
+import contextlib
+import os
+import random
+from enum import Enum
+
+import numpy as np
+import torch
+
+from nmt.errors import ConfigError
+
+
+class Precision(Enum):
+    """Arithmetic of matrix products; weights, optimizer and sums stay float32."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto`` takes this process's CUDA device where there is one, else the CPU.
+
+    Raises ConfigError for a name that is no device, or a device that is not here.
+    """
+    if name == "auto":
+        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"device={name} is not one of auto, cpu, cuda, cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device={name} is not one of auto, cpu, cuda, cuda:N")
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise ConfigError(f"device={name}: this torch finds no CUDA device; use device=cpu")
+        if device.index is not None and device.index >= torch.cuda.device_count():
+            raise ConfigError(f"device={name}: there are only {torch.cuda.device_count()} CUDA devices")
+    return device
+
+
+def resolve_precision(precision: Precision, device: torch.device) -> Precision:
+    """``auto`` is a fixed rule: bf16 where the device has bf16 matrix instructions, else fp32.
+
+    On a CPU without AVX512-BF16 or AMX the same products are emulated and slower than fp32
+    (benchmarks/ has the measurement).
+    """
+    if precision is not Precision.auto:
+        return precision
+    if device.type == "cuda":
+        return Precision.bf16 if torch.cuda.is_bf16_supported(including_emulation=False) else Precision.fp32
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return Precision.bf16 if native else Precision.fp32
+
+
+def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """Context in which matrix products run in the resolved ``precision``."""
+    if precision is Precision.bf16:
+        return torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and torch on every device."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def set_up(threads: int | None, deterministic: bool) -> None:
+    """Number of CPU threads (None: torch's own choice) and, if asked, algorithms without races."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+    torch.use_deterministic_algorithms(deterministic)

@@ -1,0 +1,17 @@
+"""Errors a user can cause.  The command line prints them as one line, without a traceback."""
+
+
+class UserError(ValueError):
+    """Anything the user can mend: the message says what, where, and what to do."""
+
+
+class ConfigError(UserError):
+    """A configuration value that has the right type and cannot work; the message names the key."""
+
+
+class DataError(UserError):
+    """Text that cannot be used; the message names the file and the line."""
+
+
+class RunError(UserError):
+    """A run directory or checkpoint that cannot be used; the message names the path."""

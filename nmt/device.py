@@ -4,6 +4,7 @@ import contextlib
 import os
 import random
 from enum import Enum
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ def resolve_device(name: str) -> torch.device:
     Raises ConfigError for a name that is no device, or a device that is not here.
     """
     if name == "auto":
-        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -54,7 +55,7 @@ def resolve_precision(precision: Precision, device: torch.device) -> Precision:
     return Precision.bf16 if native else Precision.fp32
 
 
-def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[None]:
+def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[Any]:
     """Context in which matrix products run in the resolved ``precision``."""
     if precision is Precision.bf16:
         return torch.autocast(device.type, torch.bfloat16)

@@ -1,0 +1,202 @@
+"""What training text must be like: each check keeps, drops or refuses a pair, and one table counts them all."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Set
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from nmt.errors import ConfigError, DataError
+
+# Stands for the line that one side lacks, where files of unequal length are not refused.  No decoder yields this.
+UNPAIRED = "\ud800"
+# A side shorter than this many characters counts as so long, because "No" may well be "Auf keinen Fall".
+SHORT = 10
+# Bytes that are not UTF-8 reach the checks as U+DC80 to U+DCFF (PEP 383); JSON can hold other lone surrogates.
+SURROGATE = re.compile("[\ud800-\udfff]")
+# What str.strip leaves and nobody sees: soft hyphen, zero-width characters, direction marks, a stray byte order mark.
+INVISIBLE = re.compile("[\\s\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]*")
+
+
+class Action(Enum):
+    """What happens to a pair that fails a check."""
+
+    keep = "keep"  # train on it, but count it
+    drop = "drop"  # leave it out, and count it
+    refuse = "refuse"  # stop with an error that says where it is
+
+
+class Side(Enum):
+    """Which half of a pair."""
+
+    source = "source"
+    target = "target"
+
+
+@dataclass
+class ChecksConfig:
+    """What becomes of training pairs that look wrong (data.checks.*); both sides blank is always dropped."""
+
+    line_counts: Action = field(
+        default=Action.refuse, metadata={"help": "the sides differ in length: keep|drop|refuse"}
+    )
+    undecodable: Action = field(default=Action.refuse, metadata={"help": "bytes that are not UTF-8; keep: as U+FFFD"})
+    blank: Action = field(default=Action.drop, metadata={"help": "one side of a pair is empty"})
+    long: Action = field(default=Action.drop, metadata={"help": "over max_source, max_target or max_characters"})
+    ratio: Action = field(default=Action.drop, metadata={"help": "one side is over max_ratio times as long"})
+    in_test: Action = field(
+        default=Action.drop, metadata={"help": "one side is a sentence of a validation or test set"}
+    )
+    max_source: int = field(default=200, metadata={"help": "words (between white space) in a source sentence"})
+    max_target: int = field(default=200, metadata={"help": "words (between white space) in a target sentence"})
+    max_characters: int = field(default=2000, metadata={"help": "characters in a sentence, for unspaced scripts"})
+    max_ratio: float = field(
+        default=9.0, metadata={"help": f"characters of the longer side to the shorter, which counts as {SHORT} or more"}
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("max_source", "max_target", "max_characters", "max_ratio"):
+            value = getattr(self, name)
+            if isinstance(value, int | float) and value < 1:
+                raise ConfigError(f"data.checks.{name} must be at least 1, got {value}")
+        if self.line_counts is Action.keep:
+            raise ConfigError(
+                "data.checks.line_counts=keep: a line without a partner cannot be kept; use drop or refuse"
+            )
+
+
+# What the table counts, in the order of the checks: a dropped pair is counted under the first that dropped it.
+TITLES = {
+    "line_counts": "line without a partner",
+    "undecodable": "bytes that are not UTF-8",
+    "both_blank": "both sides blank",
+    "blank": "one side blank",
+    "long": "too long",
+    "ratio": "lengths too unlike",
+    "in_test": "sentence of a held-out set",
+    "normalized": "side rewritten in NFC",
+    "stripped": "side with white space at an edge",
+}
+
+
+@dataclass
+class Table:
+    """How many pairs met each check, and what was done: ``print(table)`` shows it, ``as_dict`` logs it.
+
+    read = kept + the sum of ``dropped``.
+    """
+
+    read: int = 0
+    kept: int = 0
+    found: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    first: dict[str, str] = field(default_factory=dict)  # where each was met first
+
+    def __post_init__(self) -> None:
+        self.found, self.dropped = Counter(self.found), Counter(self.dropped)
+
+    def count(self, check: str, dropped: bool, where: Callable[[], str]) -> None:
+        """One pair more that fails ``check``."""
+        if check not in self.first:
+            self.first[check] = where()
+        self.found[check] += 1
+        self.dropped[check] += dropped
+
+    def as_dict(self) -> dict[str, Any]:
+        """The table in JSON types; ``Table(**table.as_dict())`` is equal to it."""
+        return {
+            "read": self.read,
+            "kept": self.kept,
+            "found": {**self.found},
+            "dropped": {**self.dropped},
+            "first": self.first,
+        }
+
+    def __str__(self) -> str:
+        lines = [f"training pairs read {self.read:,}, kept {self.kept:,}"]
+        if self.first:
+            lines.append(f"  {'':32} {'found':>10} {'dropped':>10}  first at")
+        for check in sorted(self.first, key=list(TITLES).index):
+            counts = f"{self.found[check]:>10,} {self.dropped[check]:>10,}"
+            lines.append(f"  {TITLES[check]:32} {counts}  {self.first[check]}")
+        return "\n".join(lines)
+
+
+def clean(
+    pairs: Iterable[tuple[str, str]],
+    config: ChecksConfig,
+    table: Table,
+    held_out: Iterable[str] = (),
+    locate: Callable[[int, Side], str] = lambda number, side: f"pair {number + 1}, {side.name} side",
+) -> Iterator[tuple[str, str]]:
+    """The pairs to train on, in NFC and stripped at the edges, while ``table`` counts what was met.
+
+    ``held_out``: the sentences, of either language, of the validation and test sets; these alone are held in memory.
+    ``locate(number, side)`` says where the 0-based pair comes from.  Raises DataError for what the config refuses.
+    """
+    forbidden = frozenset(tidy(text) for text in held_out)
+    for number, raw in enumerate(pairs):
+        table.read += 1
+        pair = tidy(raw[0]), tidy(raw[1])
+        for check, side in problems(*pair, config, forbidden):
+            action = Action.drop if check == "both_blank" else getattr(config, check)
+            if action is Action.refuse:
+                where = locate(number, side) + (
+                    offending_byte(raw[side is Side.target]) if check == "undecodable" else ""
+                )
+                raise DataError(f"{where}: {TITLES[check]} (data.checks.{check}=refuse; drop leaves such pairs out)")
+            table.count(check, action is Action.drop, lambda n=number, s=side: locate(n, s))
+            if action is Action.drop:
+                break
+        else:
+            for side, before, after in zip(Side, raw, pair, strict=True) if pair != raw else ():
+                if before != after:
+                    check = "stripped" if unicodedata.is_normalized("NFC", before) else "normalized"
+                    table.count(check, False, lambda n=number, s=side: locate(n, s))
+            table.kept += 1
+            yield SURROGATE.sub("\ufffd", pair[0]), SURROGATE.sub("\ufffd", pair[1])
+
+
+def tidy(text: str) -> str:
+    """NFC without white space at the edges; nothing inside is lost."""
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def blank(text: str) -> bool:
+    """Whether a reader would see nothing: empty, or white space and zero-width characters alone."""
+    return not text or (len(text) < SHORT and INVISIBLE.fullmatch(text) is not None)
+
+
+def problems(source: str, target: str, config: ChecksConfig, forbidden: Set[str]) -> Iterator[tuple[str, Side]]:
+    """The checks that a tidied pair fails, in the order of TITLES, and the side to look at."""
+    if source == UNPAIRED or target == UNPAIRED:
+        yield "line_counts", Side.target if source == UNPAIRED else Side.source
+    for side, text in ((Side.source, source), (Side.target, target)):
+        if not text.isascii() and SURROGATE.search(text):
+            yield "undecodable", side
+            break
+    empty = blank(source), blank(target)
+    if any(empty):
+        yield "both_blank" if all(empty) else "blank", Side.source if empty[0] else Side.target
+    for side, text, most in ((Side.source, source, config.max_source), (Side.target, target, config.max_target)):
+        if len(text) > config.max_characters or len(text.split()) > most:
+            yield "long", side
+            break
+    shorter, longer = sorted((len(source), len(target)))
+    if longer > config.max_ratio * max(shorter, SHORT):
+        yield "ratio", Side.source if len(source) == longer else Side.target
+    if source in forbidden or target in forbidden:
+        yield "in_test", Side.source if source in forbidden else Side.target
+
+
+def offending_byte(text: str) -> str:
+    """Which byte of a line decoded with surrogateescape is not UTF-8, counted from 1."""
+    match = SURROGATE.search(text)
+    if match is None or not "\udc80" <= match[0] <= "\udcff":
+        return ""
+    place = len(text[: match.start()].encode("utf-8", "surrogateescape")) + 1
+    value = ord(match[0]) - 0xDC00
+    hint = "; UTF-16? convert the file to UTF-8" if place == 1 and value in (0xFE, 0xFF) else ""
+    return f", byte {place} (0x{value:02x}{hint})"

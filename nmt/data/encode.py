@@ -1,0 +1,137 @@
+"""Text and ids of a training corpus in memory-mapped files: written once, read a batch at a time."""
+
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset
+from tqdm import tqdm
+
+from nmt.batch import UNK
+from nmt.data.pieces import Tokenizer
+from nmt.data.tokenizer import Tokenizers
+
+# Pairs in an Arrow record batch.  Larger ones are faster to read from (0.3 ms for 64 pairs of 3 million at 100,000,
+# 0.6 ms at 10,000), smaller ones take less memory to write.
+CHUNK = 20_000
+TEXT = pa.schema({"source": pa.string(), "target": pa.string()})
+IDS = pa.schema({"source": pa.list_(pa.int32()), "target": pa.list_(pa.int32())})
+
+
+class EncodedCorpus:
+    """Sentence pairs as ids, without BOS, EOS and PAD.
+
+    ``lengths`` (2, pairs) int32 holds how many ids the source and the target of each pair have.
+    """
+
+    def __init__(self, ids: Dataset, lengths: np.ndarray) -> None:
+        self._ids, self.lengths = ids, lengths
+
+    @classmethod
+    def open(cls, folder: Path) -> "EncodedCorpus":
+        """What ``write_ids`` wrote, memory-mapped."""
+        return EncodedCorpus(
+            Dataset.from_file(str(folder / "ids.arrow")), np.load(folder / "lengths.npy", mmap_mode="r")
+        )
+
+    @classmethod
+    def of(cls, sources: list[list[int]], targets: list[list[int]]) -> "EncodedCorpus":
+        """A corpus in memory."""
+        ids = Dataset(pa.table({"source": sources, "target": targets}, schema=IDS))
+        return EncodedCorpus(ids, np.array([[len(row) for row in rows] for rows in (sources, targets)], dtype=np.int32))
+
+    def __len__(self) -> int:
+        return self.lengths.shape[1]
+
+    def read(self, pairs: np.ndarray) -> tuple[list[list[int]], list[list[int]]]:
+        """Source and target ids of some pairs: 64 of 3 million take 0.5 ms, one at a time 1.3 ms."""
+        rows = self._ids[pairs.tolist()]
+        return rows["source"], rows["target"]
+
+    def drawn(self, seed: int) -> "EncodedCorpus":
+        """The same text as it is segmented in one epoch, a function of ``seed``: here always in the same way."""
+        return self
+
+
+class SampledCorpus(EncodedCorpus):
+    """A corpus with subword regularization: segmented anew for every epoch.
+
+    All of it at once, because batches that are planned by other lengths than they come to have fill badly: of
+    Multi30k's with BPE-dropout of 0.1, 70% of the padded ids were real, and 92% are.
+    """
+
+    def __init__(
+        self, plain: EncodedCorpus, text: Dataset, tokenizers: Tokenizers, sampling: float, folder: Path
+    ) -> None:
+        super().__init__(plain._ids, plain.lengths)
+        self._text, self._tokenizers, self._sampling, self._folder = text, tokenizers, sampling, folder
+
+    def drawn(self, seed: int) -> EncodedCorpus:
+        """In files in ``folder`` that have no name any more when this returns, and go when nobody reads them."""
+        seeds = np.random.SeedSequence(seed)
+
+        def segment(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
+            return tokenizer.sample(texts, self._sampling, int(seeds.spawn(1)[0].generate_state(1)[0]))
+
+        with tempfile.TemporaryDirectory(prefix=".drawn-", dir=self._folder, ignore_cleanup_errors=True) as name:
+            write_ids(self._text, self._tokenizers, Path(name), segment)
+            return EncodedCorpus.open(Path(name))
+
+
+def write_text(pairs: Iterable[tuple[str, str]], folder: Path) -> None:
+    """Write text.arrow."""
+    rest = iter(pairs)
+    with pa.OSFile(str(folder / "text.arrow"), "wb") as file, pa.ipc.new_stream(file, TEXT) as stream:
+        while chunk := list(islice(rest, CHUNK)):
+            stream.write_batch(pa.record_batch(list(zip(*chunk, strict=True)), schema=TEXT))
+
+
+def read_text(folder: Path) -> Dataset:
+    """Columns source and target of text.arrow, memory-mapped."""
+    return Dataset.from_file(str(folder / "text.arrow"))
+
+
+def column(text: Dataset, side: str) -> Iterator[str]:
+    """One side of a text, streamed."""
+    for chunk in chunks(text.select_columns([side])):
+        yield from chunk[side]
+
+
+def chunks(text: Dataset) -> Iterator[dict[str, list[str]]]:
+    """CHUNK rows at a time."""
+    return cast(Iterator[dict[str, list[str]]], text.iter(batch_size=CHUNK))
+
+
+def write_ids(
+    text: Dataset,
+    tokenizers: Tokenizers,
+    folder: Path,
+    segment: Callable[[Tokenizer, list[str]], list[list[int]]],
+    progress: bool = False,
+) -> None:
+    """Write ids.arrow, lengths.npy and unknown.json, which counts UNK on each side; ``segment`` makes the ids."""
+    sides = {"source": tokenizers.source, "target": tokenizers.target}
+    unknown = dict.fromkeys(sides, 0)
+    lengths = np.lib.format.open_memmap(folder / "lengths.npy", "w+", np.int32, (2, len(text)))
+    with (
+        pa.OSFile(str(folder / "ids.arrow"), "wb") as file,
+        pa.ipc.new_stream(file, IDS) as stream,
+        tqdm(total=len(text), desc="encoding", unit="pair", leave=False, disable=None if progress else True) as bar,
+    ):
+        start = 0
+        for chunk in chunks(text):
+            rows = {side: pa.array(segment(t, chunk[side]), IDS.field(side).type) for side, t in sides.items()}
+            stream.write_batch(pa.record_batch(rows, schema=IDS))
+            stop = start + len(chunk["source"])
+            for row, side in enumerate(sides):
+                lengths[row, start:stop] = np.diff(rows[side].offsets)
+                unknown[side] += int(np.count_nonzero(np.asarray(rows[side].values) == UNK))
+            bar.update(stop - start)
+            start = stop
+    lengths.flush()
+    (folder / "unknown.json").write_text(json.dumps(unknown) + "\n", encoding="utf-8")

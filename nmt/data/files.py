@@ -1,0 +1,216 @@
+"""Parallel text in files, plain or compressed: reading lines, pairing files, finding where they part (data=files).
+
+Lines end at the byte 0x0A and nowhere else: Unicode's other separators, which str.splitlines would split at, are text.
+"""
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice, zip_longest
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import pyarrow as pa
+
+from nmt.data.checks import SURROGATE, UNPAIRED, Action, Side, offending_byte
+from nmt.data.slip import LINES, NEAR, find_slips
+from nmt.data.text import Corpus, DataConfig, ParallelText, TextFiles, no_such_test
+from nmt.errors import ConfigError, DataError
+
+COMPRESSED: dict[str, Callable[[str], Any]] = {
+    ".gz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+    ".zst": lambda path: io.BufferedReader(cast(Any, pa.input_stream(path, compression="zstd"))),
+}
+
+
+@dataclass
+class FilesConfig(DataConfig):
+    """your own files, one sentence a line, plain or compressed"""
+
+    name: str = "files"
+    train: TextFiles = field(default_factory=TextFiles)
+    validation: TextFiles = field(default_factory=TextFiles)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for split in ("train", "validation"):
+            files = getattr(self, split)
+            for side in Side:
+                if isinstance(files, TextFiles) and not getattr(files, side.name):
+                    raise ConfigError(f"data.{split}.{side.name} is missing: data=files needs it, a file or a list")
+
+
+class Files(Corpus):
+    """Pairs of files; the k-th of one side goes with the k-th of the other."""
+
+    def split(self, name: str) -> TextFiles:
+        """The files of train or validation."""
+        return getattr(self.config, name)
+
+    @cached_property
+    def train(self) -> list[tuple[Path, Path]]:
+        """The training files, in pairs."""
+        return file_pairs(self.split("train"), "data.train")
+
+    def pairs(self, seed: int) -> Iterator[tuple[str, str]]:
+        refuse = self.config.checks.line_counts is Action.refuse
+        for source, target in self.train:
+            yield from line_pairs(source, target, refuse)
+
+    def validation(self) -> ParallelText:
+        return read_text("validation", self.split("validation"), "data.validation")
+
+    def test_names(self) -> list[str]:
+        return []
+
+    def test(self, name: str) -> ParallelText:
+        raise no_such_test(name, self.config, self.test_names())
+
+    def fingerprint(self, seed: int) -> dict[str, Any]:
+        held_out = {name: self.split(name) for name in ("validation", *self.test_names())}
+        return {"train": [stamp(path) for pair in self.train for path in pair]} | {
+            name: stamps(files, f"data.{name}") for name, files in held_out.items()
+        }
+
+    def locate(self, number: int, side: Side) -> str:
+        """The file and the line, counted again: it is asked for seldom, and streaming stays free of bookkeeping."""
+        for pair in self.train[:-1]:
+            count = max(count_lines(path) for path in pair)
+            if number < count:
+                return f"{pair[side is Side.target]} line {number + 1}"
+            number -= count
+        return f"{self.train[-1][side is Side.target]} line {number + 1}"
+
+
+def paths(value: Any, key: str) -> list[Path]:
+    """One path or several from the config; raises ConfigError for other types, DataError for files that are absent."""
+    given = [value] if isinstance(value, str) else value
+    if not isinstance(given, list) or not given or not all(isinstance(path, str) and path for path in given):
+        raise ConfigError(f"{key} must be a file or a list of files, got {value!r}")
+    found = [Path(path).expanduser() for path in given]
+    for path in found:
+        if not path.is_file():
+            raise DataError(f"{key}: no file {path} (looked for from {Path.cwd()})")
+    return found
+
+
+def file_pairs(files: TextFiles, key: str) -> list[tuple[Path, Path]]:
+    """The files of both sides, in pairs; raises ConfigError unless there are as many of one as of the other."""
+    sources, targets = paths(files.source, f"{key}.source"), paths(files.target, f"{key}.target")
+    if len(sources) != len(targets):
+        raise ConfigError(
+            f"{key}.source names {len(sources)} files and {key}.target {len(targets)}: they are read in pairs"
+        )
+    return list(zip(sources, targets, strict=True))
+
+
+def open_bytes(path: Path) -> BinaryIO:
+    """The file's bytes, decompressed according to its suffix."""
+    return COMPRESSED.get(path.suffix, lambda name: Path(name).open("rb"))(str(path))
+
+
+def byte_lines(path: Path) -> Iterator[bytes]:
+    """The lines without their ends (LF or CRLF) and without a byte order mark before the first."""
+    try:
+        with open_bytes(path) as file:
+            for number, line in enumerate(file):
+                if number == 0:
+                    line = line.removeprefix(b"\xef\xbb\xbf")
+                yield line.removesuffix(b"\n").removesuffix(b"\r")
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+
+
+def lines(path: Path) -> Iterator[str]:
+    """The lines as text; bytes that are not UTF-8 become surrogates (PEP 383), for ``checks.clean`` to find."""
+    for line in byte_lines(path):
+        yield line.decode("utf-8", "surrogateescape")
+
+
+def strict_lines(path: Path) -> list[str]:
+    """The lines as text, all of them; raises DataError for bytes that are not UTF-8, with file, line and byte."""
+    found = list(lines(path))
+    for number, line in enumerate(found):
+        if not line.isascii() and SURROGATE.search(line):
+            raise DataError(f"{path} line {number + 1}{offending_byte(line)}: bytes that are not UTF-8")
+    return found
+
+
+def count_lines(path: Path) -> int:
+    """How many lines ``byte_lines`` yields."""
+    return sum(1 for _ in byte_lines(path))
+
+
+def line_pairs(source: Path, target: Path, refuse: bool) -> Iterator[tuple[str, str]]:
+    """The lines of two files side by side.
+
+    If one file is longer, raises DataError where the other ends, or, unless ``refuse``, goes on with UNPAIRED.
+    """
+    for pair in zip_longest(lines(source), lines(target), fillvalue=UNPAIRED):
+        if refuse and UNPAIRED in pair:
+            raise DataError(explain_unequal(source, target) + " (data.checks.line_counts=drop ignores the surplus)")
+        yield pair
+
+
+def explain_unequal(source: Path, target: Path) -> str:
+    """Both names, both counts, and where the sides seem to part."""
+    counts = count_lines(source), count_lines(target)
+    said = f"{source} has {counts[0]:,} lines and {target} has {counts[1]:,}"
+    long, short = (source, target) if counts[0] > counts[1] else (target, source)
+    slips = find_slips(line_lengths(long), line_lengths(short), abs(counts[0] - counts[1]))
+    if slips is None:
+        return f"{said}; no pairing of their lines fits the lengths: are they the same text?"
+    if not slips and min(counts) < NEAR:
+        return said
+    if not slips:
+        end = "its end, which is missing" if min(counts) < LINES else f"line {LINES:,} at least"
+        return f"{said}; {short.name} seems to go with {long.name} up to {end}"
+    gains = np.diff([0, *(offset for _, offset in slips)])
+    places = [f"{gain:,} at about line {line + 1:,}" for gain, (line, _) in zip(gains, slips, strict=True)]
+    return (
+        f"{said}; {short.name} seems to lack {' and '.join(places)}: from there its line n goes with line "
+        f"n + {slips[0][1]} of {long.name}"
+    )
+
+
+def line_lengths(path: Path) -> np.ndarray:
+    """The lengths of the first LINES lines, in characters as far as they can be decoded."""
+    return np.array([len(line.decode("utf-8", "replace")) for line in islice(byte_lines(path), LINES)], dtype=np.int64)
+
+
+def read_text(name: str, files: TextFiles, key: str) -> ParallelText:
+    """A validation or test set; raises DataError for sides of unequal length and for bytes that are not UTF-8."""
+    sides: tuple[list[str], list[str]] = [], []
+    for pair in file_pairs(files, key):
+        found = [strict_lines(path) for path in pair]
+        if len(found[0]) != len(found[1]):
+            raise DataError(f"{key}: {explain_unequal(*pair)}")
+        for side, more in zip(sides, found, strict=True):
+            side.extend(more)
+    gold = None
+    if files.gold is not None:
+        (path,) = paths(files.gold, f"{key}.gold")
+        gold = strict_lines(path)
+        if len(gold) != len(sides[0]):
+            raise DataError(f"{path} has {len(gold)} lines of links, but {key} has {len(sides[0])} pairs")
+    return ParallelText(name, *sides, gold)
+
+
+def stamp(path: Path) -> list[Any]:
+    """What tells a file from a changed one without reading it: path, size, time of change in nanoseconds."""
+    status = path.stat()
+    return [os.fspath(path.resolve()), status.st_size, status.st_mtime_ns]
+
+
+def stamps(files: TextFiles, key: str) -> list[list[Any]]:
+    """The stamps of a test set."""
+    return [stamp(path) for pair in file_pairs(files, key) for path in pair]

@@ -1,0 +1,139 @@
+"""Parallel text through ``datasets``: from the Hugging Face hub, or local parquet, json and csv (data=hf)."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import datasets
+from datasets.exceptions import DatasetsError
+
+from nmt.data.checks import Side
+from nmt.data.text import Corpus, DataConfig, ParallelText, no_such_test
+from nmt.errors import ConfigError, DataError
+
+ROWS = 1000  # read at a time
+# What datasets raises for wrong names, absent files and no network; its own errors derive from these.
+LOADING = (OSError, ValueError, TypeError, DatasetsError)
+
+
+@dataclass
+class HubConfig(DataConfig):
+    """any dataset of the Hugging Face hub, or local parquet, json and csv"""
+
+    name: str = "hf"
+    path: str = field(default="", metadata={"help": "a hub repository, a local folder, or parquet, json or csv"})
+    subset: str | None = field(default=None, metadata={"help": "configuration of the repository, such as de-en"})
+    files: dict[str, Any] = field(
+        default_factory=dict, metadata={"help": "files of each split: '+data.files={train: a.csv, validation: b.csv}'"}
+    )
+    train_split: str = field(default="train", metadata={"help": "a split or a part of one: \"'train[1%:]'\""})
+    validation_split: str = field(default="validation", metadata={"help": "a split or a part of one: \"'train[:1%]'\""})
+    source_column: str | None = field(default=None, metadata={"help": "null: translation.SOURCE, or else SOURCE"})
+    target_column: str | None = field(default=None, metadata={"help": "null: translation.TARGET, or else TARGET"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.path == "":
+            raise ConfigError("data.path is missing: data=hf needs a hub repository, a folder, or parquet, json or csv")
+
+
+class Hub(Corpus):
+    """The splits of a dataset, memory-mapped by ``datasets`` and read some rows at a time."""
+
+    def load(self, split: str, key: str) -> datasets.Dataset:
+        """One split (or part of one) as it is; raises DataError with what ``datasets`` has to say."""
+        config: HubConfig = self.config
+        try:
+            data = datasets.load_dataset(
+                config.path,
+                config.subset,
+                data_files=config.files or None,
+                split=split,
+                cache_dir=str(Path(config.cache) / "hub"),
+            )
+        except LOADING as error:
+            raise DataError(f"data.path={config.path}, {key}={split}: {reason(error)}") from None
+        return cast(datasets.Dataset, data)
+
+    def columns(self, features: datasets.Features, side: Side) -> list[str]:
+        """The names that lead to the text of a side: a column, or the column ``translation`` and a language in it."""
+        given, language = getattr(self.config, f"{side.name}_column"), getattr(self.config, side.name)
+        known = [[name, *part] for name, feature in features.items() for part in [[], *parts_of(feature)]]
+        for names in [given.split(".")] if given else [["translation", language], [language]]:
+            if names in known:
+                return names
+        raise ConfigError(
+            f"data.{side.name}_column={given or 'null'}: nothing like it for data.{side.name}={language}; "
+            f"there are: {', '.join(map('.'.join, known))}"
+        )
+
+    def rows(self, split: str, key: str) -> Iterator[tuple[str, str]]:
+        """The pairs of a split, some rows at a time."""
+        data = self.load(split, key)
+        source, target = (self.columns(data.features, side) for side in Side)
+        for chunk in data.select_columns(list({source[0]: 0, target[0]: 0})).iter(batch_size=ROWS):
+            cells = cast(dict[str, list[Any]], chunk)
+            for one, other in zip(cells[source[0]], cells[target[0]], strict=True):
+                yield text_at(one, source[1:]), text_at(other, target[1:])
+
+    def text(self, name: str, split: str, key: str) -> ParallelText:
+        """A split in memory."""
+        pairs = list(self.rows(split, key))
+        return ParallelText(name, [source for source, _ in pairs], [target for _, target in pairs])
+
+    @cached_property
+    def splits(self) -> list[str]:
+        """The names of all splits."""
+        config: HubConfig = self.config
+        try:
+            found = datasets.get_dataset_split_names(config.path, config.subset, data_files=config.files or None)
+        except LOADING as error:
+            raise DataError(f"data.path={config.path}: {reason(error)}") from None
+        return [str(split) for split in found]
+
+    def pairs(self, seed: int) -> Iterator[tuple[str, str]]:
+        return self.rows(self.config.train_split, "data.train_split")
+
+    def validation(self) -> ParallelText:
+        return self.text("validation", self.config.validation_split, "data.validation_split")
+
+    def test_names(self) -> list[str]:
+        return [split for split in self.splits if split.startswith("test")]
+
+    def test(self, name: str) -> ParallelText:
+        if re.split(r"\W", name)[0] not in self.splits:
+            raise no_such_test(name, self.config, self.splits)
+        return self.text(name, name, "data.test")
+
+    def fingerprint(self, seed: int) -> dict[str, Any]:
+        config: HubConfig = self.config
+        splits = [config.train_split, config.validation_split, *self.test_names()]
+        loaded = [self.load(split, "split")._fingerprint for split in splits]
+        columns = [config.source, config.target, config.source_column, config.target_column]
+        return {"splits": splits, "fingerprints": loaded, "columns": columns}
+
+    def locate(self, number: int, side: Side) -> str:
+        return f"{self.config.path}, {self.config.train_split}, row {number + 1}, {side.name} side"
+
+
+def parts_of(feature: Any) -> list[list[str]]:
+    """The names inside a column of dicts, such as the languages of a translation column."""
+    inner = feature.languages if isinstance(feature, datasets.Translation) else feature
+    return [[name] for name in inner] if isinstance(inner, dict | list | tuple) else []
+
+
+def text_at(value: Any, below: Sequence[str]) -> str:
+    """The text of a cell, or of a part of it; no text is blank, and a line break inside one becomes a space."""
+    for name in below:
+        value = value and value[name]
+    if not isinstance(value, str | None):
+        raise DataError(f"a dataset holds {type(value).__name__} where text should be: {value!r:.60}")
+    return re.sub(r"[\r\n]+", " ", value or "")
+
+
+def reason(error: Exception) -> str:
+    """The first line of what another library has to say."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

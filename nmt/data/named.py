@@ -1,0 +1,171 @@
+"""Corpora known by name: looked for under data.root, else fetched from the hub where it has them without a script."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import datasets
+
+from nmt.data.files import COMPRESSED, Files, read_text
+from nmt.data.hub import LOADING, reason, text_at
+from nmt.data.text import DataConfig, ParallelText, TextFiles, no_such_test
+from nmt.errors import DataError
+
+
+@dataclass
+class NamedConfig(DataConfig):
+    """Files ROOT/NAME/SPLIT.LANGUAGE, plain or compressed."""
+
+
+@dataclass
+class Multi30kConfig(NamedConfig):
+    """29,000 image captions, English-German   (fetched where data.root lacks it; research use)"""
+
+    name: str = "multi30k"
+
+
+@dataclass
+class NewsEnDeConfig(NamedConfig):
+    """45,000 long sentences of news and Europarl, English-German   (to be put under data.root; research use)"""
+
+    name: str = "news_ende"
+
+
+@dataclass
+class HansardsEnFrConfig(NamedConfig):
+    """228,000 short sentences of the Canadian parliament, with gold alignment   (to be put under data.root)"""
+
+    name: str = "hansards_enfr"
+    target: str = field(default="fr", metadata={"help": "language translated into"})
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the folder of a named corpus holds, and where it comes from."""
+
+    advice: str  # how to get it
+    validation: str  # stem of its files
+    tests: tuple[str, ...]  # stems of the test sets, as far as they are there
+    gold: Mapping[str, str] = field(default_factory=dict)  # file of links, by stem
+    gold_languages: tuple[str, str] = ("", "")  # which language's words a link names first, and which second
+    repository: str | None = None  # on the hub
+    splits: Mapping[str, str] = field(default_factory=dict)  # what the repository calls our stems
+
+
+LAYOUTS: dict[type[DataConfig], Layout] = {
+    Multi30kConfig: Layout(
+        advice="copy the files of data/task1/raw from github.com/multi30k/dataset into it",
+        validation="val",
+        tests=("test_2016_flickr", "test_2017_flickr", "test_2017_mscoco"),
+        repository="bentrevett/multi30k",
+        splits={"train": "train", "val": "validation", "test_2016_flickr": "test"},
+    ),
+    NewsEnDeConfig: Layout(
+        advice="put train.en, train.de, newstest2013.* and newstest2014.* into it: the test sets are those of "
+        "`sacrebleu -t wmt13 -l en-de`, the training text is of your choice, such as older WMT test sets and Europarl",
+        validation="newstest2013",
+        tests=("newstest2014",),
+    ),
+    HansardsEnFrConfig: Layout(
+        advice="take the English-French data of the NAACL 2003 shared task (web.eecs.umich.edu/~mihalcea/wpt) and put "
+        "train.*, dev.*, gold.en, gold.fr and gold.align into it",
+        validation="dev",
+        tests=("gold",),
+        gold={"gold": "gold.align"},
+        gold_languages=("en", "fr"),
+    ),
+}
+
+
+class Named(Files):
+    """A corpus in files whose names follow from its own."""
+
+    @property
+    def layout(self) -> Layout:
+        return LAYOUTS[type(self.config)]
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.config.root).expanduser() / self.config.name
+
+    def split(self, name: str) -> TextFiles:
+        """The files of train, validation or a test set; fetches the corpus if they are absent and the hub has it."""
+        stem = {"validation": self.layout.validation}.get(name, name)
+        if self.find(stem) is None and stem in self.layout.splits:
+            self.fetch()
+        files = self.find(stem)
+        if files is None and name in ("train", "validation"):
+            wanted = " and ".join(f"{stem}.{language}" for language in (self.config.source, self.config.target))
+            raise DataError(
+                f"data={self.config.name}: no {wanted} (or .gz, .bz2, .xz, .zst) in {self.folder}; data.root names the "
+                f"folder above it. To get the corpus, {self.layout.advice}; data/README.md says more"
+            )
+        if files is None:
+            raise no_such_test(name, self.config, self.stems())
+        return files
+
+    def find(self, stem: str) -> TextFiles | None:
+        """The two files of a stem and its gold alignment, if all of what the config needs is there."""
+        sides = [
+            next((path for path in variants(self.folder / f"{stem}.{language}") if path.is_file()), None)
+            for language in (self.config.source, self.config.target)
+        ]
+        gold = self.folder / self.layout.gold.get(stem, "")
+        aligned = gold.is_file() and {self.config.source, self.config.target} == set(self.layout.gold_languages)
+        source, target = map(str, sides)
+        return TextFiles(source, target, str(gold) if aligned else None) if all(sides) else None
+
+    def stems(self) -> list[str]:
+        """The test sets in the folder: every stem that is there in both languages, train and validation excepted."""
+        ending = f".{self.config.source}"
+        names = {path.name.removesuffix(suffix) for path in self.folder.glob("*") for suffix in ("", *COMPRESSED)}
+        stems = sorted(name.removesuffix(ending) for name in names if name.endswith(ending))
+        return [stem for stem in stems if stem not in ("train", self.layout.validation) and self.find(stem)]
+
+    def test_names(self) -> list[str]:
+        if self.find(self.layout.tests[0]) is None and self.layout.tests[0] in self.layout.splits:
+            self.fetch()
+        return [stem for stem in self.layout.tests if self.find(stem)]
+
+    def test(self, name: str) -> ParallelText:
+        text = read_text(name, self.split(name), f"data.test={name}")
+        if text.gold is not None and self.config.source != self.layout.gold_languages[0]:
+            text.gold = [turned(links) for links in text.gold]
+        return text
+
+    def fetch(self) -> None:
+        """Write the files that the folder lacks from the hub; raises DataError with advice if that fails."""
+        languages = [self.config.source, self.config.target]
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for stem, split in self.layout.splits.items():
+                cache = str(Path(self.config.cache) / "hub")
+                data = datasets.load_dataset(str(self.layout.repository), split=split, cache_dir=cache)
+                for language in languages:
+                    path = self.folder / f"{stem}.{language}"
+                    if not any(map(Path.is_file, variants(path))):
+                        write_whole(path, "".join(text_at(cell, []) + "\n" for cell in data[language]))  # type: ignore[call-overload]
+        except (*LOADING, KeyError) as error:
+            raise DataError(
+                f"data={self.config.name}: {self.folder} lacks files, and {self.layout.repository} of the hub did not "
+                f"give them ({reason(error)}). Else, {self.layout.advice}; data/README.md says more"
+            ) from None
+
+
+def variants(path: Path) -> list[Path]:
+    """A file, plain or compressed."""
+    return [path.with_name(path.name + suffix) for suffix in ("", *COMPRESSED)]
+
+
+def turned(links: str) -> str:
+    """Pharaoh links with source and target exchanged."""
+    return " ".join(re.sub(r"(\d+)([-p])(\d+)", r"\3\2\1", link) for link in links.split())
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is there whole or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(text, encoding="utf-8", newline="\n")
+    part.replace(path)

@@ -1,0 +1,197 @@
+"""From a data config to tokenizers, encoded training text and validation text, cached under ``config.cache``.
+
+Three folders, each named after everything that it depends on: text-KEY (the training text that passed the checks, and
+their table), tokenizer-KEY and ids-KEY.
+"""
+
+import hashlib
+import json
+import tempfile
+import unicodedata
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from tqdm import tqdm
+
+from nmt.data import corpus, encode
+from nmt.data.checks import Table, clean
+from nmt.data.encode import EncodedCorpus, SampledCorpus
+from nmt.data.pieces import SUBWORDS
+from nmt.data.text import DataConfig, ParallelText
+from nmt.data.tokenizer import Tokenizers, train_tokenizers
+from nmt.errors import DataError
+
+
+@dataclass(frozen=True)
+class SideReport:
+    """The training text of one language, as ids."""
+
+    vocabulary: int  # pieces
+    ids: int
+    longest: int  # ids in a sentence
+    unknown: int  # ids that are UNK
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was prepared; ``print(report)`` shows it, ``as_dict`` logs it."""
+
+    checks: Table
+    pairs: int
+    tokenizer: str
+    joint: bool
+    source: SideReport
+    target: SideReport
+    folder: str  # of the ids
+    notes: list[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for the log."""
+        return asdict(self) | {"checks": self.checks.as_dict()}
+
+    def __str__(self) -> str:
+        sides = "one for both languages" if self.joint else "one a language"
+        lines = [f"{'tokenizer':14}{self.tokenizer}, {sides}"]
+        for name, side in (("source ids", self.source), ("target ids", self.target)):
+            lines.append(
+                f"{name:14}{side.ids:,} of {side.vocabulary:,} kinds, {side.ids / self.pairs:.1f} a sentence, "
+                f"at most {side.longest}, {side.unknown / max(side.ids, 1):.2%} unknown"
+            )
+        return "\n".join([str(self.checks), *lines, f"{'cached in':14}{self.folder}", *self.notes])
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that training needs of its data."""
+
+    tokenizers: Tokenizers
+    train: EncodedCorpus
+    validation: ParallelText
+    table: Report
+
+
+def prepare(config: DataConfig, seed: int, tokenizers: Tokenizers | None = None, progress: bool = False) -> Prepared:
+    """Read, check, learn the tokenizers (unless given) and encode; whatever was done before is taken from the cache.
+
+    ``seed`` draws the corpus that is generated, and the sample that the tokenizers are learnt from if there is more
+    text than that.  ``progress`` shows a bar on a terminal.  Raises UserError for text and settings that cannot work.
+    """
+    cache = Path(config.cache)
+    text_key = {
+        "text": corpus.fingerprint(config, seed),
+        "checks": {name: getattr(value, "name", value) for name, value in asdict(config.checks).items()},
+        "made by": makers(),
+    }
+    folder = built(cache / f"text-{digest(text_key)}", lambda part: write_text(config, seed, part, progress))
+    text = encode.read_text(folder)
+    own = tokenizers or learnt(config, text, text_key, seed)
+    key = digest({"text": text_key, "tokenizers": own.digest()})
+    ids = built(
+        cache / f"ids-{key}",
+        # SentencePiece works on all cores by itself, a chunk at a time.
+        lambda part: encode.write_ids(text, own, part, lambda side, texts: side.encode(texts), progress),
+    )
+    train = EncodedCorpus.open(ids)
+    if config.tokenizer.sampling and own.source.kind in SUBWORDS:
+        train = SampledCorpus(train, text, own, config.tokenizer.sampling, cache)
+    checks = Table(**json.loads((folder / "table.json").read_text(encoding="utf-8")))
+    asked = config.tokenizer.vocab_size if tokenizers is None else None
+    return Prepared(own, train, corpus.validation_text(config), report(config, checks, own, train, ids, asked))
+
+
+def learnt(config: DataConfig, text: Dataset, text_key: dict[str, Any], seed: int) -> Tokenizers:
+    """The tokenizers that ``config`` asks for.  ``seed`` counts where they are learnt from a sample of the text."""
+    asked = asdict(config.tokenizer) | {"kind": config.tokenizer.kind.name}
+    del asked["sampling"]  # it changes what training makes of them
+    drawn = seed if len(text) > config.tokenizer.sample_sentences else None
+    folder = Path(config.cache) / f"tokenizer-{digest({'text': text_key, 'tokenizer': asked, 'seed': drawn})}"
+
+    def learn(part: Path) -> None:
+        sides = (encode.column(text, side) for side in ("source", "target"))
+        train_tokenizers(config.tokenizer, *sides, seed=seed).save(part)
+
+    return Tokenizers.load(built(folder, learn))
+
+
+def load_tests(config: DataConfig, names: list[str] | None = None) -> list[ParallelText]:
+    """The test sets by name, or those of data.test, or all there are, as they stand in their files."""
+    return corpus.test_texts(config, names)
+
+
+def write_text(config: DataConfig, seed: int, folder: Path, progress: bool) -> None:
+    """text.arrow and table.json: the pairs that pass the checks, and how many did not."""
+    table, opened = Table(), corpus.open_corpus(config)
+    pairs = tqdm(opened.pairs(seed), desc="reading", unit="pair", leave=False, disable=None if progress else True)
+    held_out = corpus.held_out_sentences(config)
+    encode.write_text(clean(pairs, config.checks, table, held_out, opened.locate), folder)
+    if table.kept == 0:
+        raise DataError(f"no training pairs are left of data={config.name}:\n{table}")
+    (folder / "table.json").write_text(json.dumps(table.as_dict()) + "\n", encoding="utf-8")
+
+
+def built(folder: Path, build: Callable[[Path], None]) -> Path:
+    """``folder``, made by ``build`` unless it is there; it is there whole or not at all.
+
+    Of two processes that build it at the same time the first one wins, and the other's equal work is thrown away.
+    """
+    if folder.exists():
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = tempfile.TemporaryDirectory(prefix=".building-", dir=folder.parent, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise DataError(f"data.cache={folder.parent} cannot be written: {error.strerror}") from None
+    with temporary as name:
+        part = Path(name) / folder.name
+        part.mkdir()
+        build(part)
+        try:
+            part.rename(folder)
+        except OSError:
+            if not folder.exists():
+                raise
+    return folder
+
+
+def digest(parts: dict[str, Any]) -> str:
+    """Sixteen hexadecimal digits that stand for some JSON."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def makers() -> dict[str, str]:
+    """Versions of everything that turns files into ids: this room's code, SentencePiece, and Unicode for NFC."""
+    sources = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    return {
+        "code": hashlib.sha256(sources).hexdigest(),
+        "sentencepiece": version("sentencepiece"),
+        "unicode": unicodedata.unidata_version,
+    }
+
+
+def report(
+    config: DataConfig, checks: Table, tokenizers: Tokenizers, train: EncodedCorpus, ids: Path, asked: int | None
+) -> Report:
+    """The table of what is in ``train``; ``asked`` is the vocabulary that was to be learnt."""
+    unknown = json.loads((ids / "unknown.json").read_text(encoding="utf-8"))
+    sides = {
+        name: SideReport(tokenizer.size, int(n.sum(dtype=np.int64)), int(n.max()), unknown[name])
+        for name, tokenizer, n in zip(
+            ("source", "target"), (tokenizers.source, tokenizers.target), train.lengths, strict=True
+        )
+    }
+    kind, notes = tokenizers.source.kind, []
+    if config.tokenizer.sampling and kind not in SUBWORDS:
+        notes.append(f"note: data.tokenizer.sampling does nothing with data.tokenizer.kind={kind.name}")
+    if kind in SUBWORDS and asked is not None and min(s.vocabulary for s in sides.values()) < asked:
+        notes.append(f"note: data.tokenizer.vocab_size={asked} is more than the text gives")
+    longest = max(sides["source"].longest, sides["target"].longest + 1)
+    if config.batching.sentences is None and longest > config.batching.tokens:
+        notes.append(
+            f"note: the longest sentence has {longest} ids, more than data.batching.tokens={config.batching.tokens}"
+        )
+    return Report(checks, len(train), kind.name, tokenizers.joint, sides["source"], sides["target"], str(ids), notes)

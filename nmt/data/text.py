@@ -1,0 +1,119 @@
+"""What every kind of parallel text has in common: its configuration, its held-out sets, its interface."""
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from nmt.data.batching import BatchingConfig
+from nmt.data.checks import ChecksConfig, Side
+from nmt.data.tokenizer import TokenizerConfig
+from nmt.errors import ConfigError, DataError
+
+
+@dataclass
+class ParallelText:
+    """A small set of sentence pairs held in memory: for validation and for tests.
+
+    The text is as it stands in the file, but for line ends and a byte order mark: scores are taken against it.
+    ``gold`` holds one line of Pharaoh links a pair (0-based ``source-target`` over whitespace words, ``i-j`` sure,
+    ``ipj`` possible), or is None where nobody knows the links.
+    """
+
+    name: str
+    source: list[str]
+    target: list[str]
+    gold: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        sizes = {len(self.source), len(self.target), len(self.source if self.gold is None else self.gold)}
+        if len(sizes) != 1:
+            raise DataError(f"{self.name}: the sides do not have the same number of lines: {sorted(sizes)}")
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+
+@dataclass
+class TextFiles:
+    """Files of parallel text: the k-th file of one side goes with the k-th of the other, line by line."""
+
+    source: Any = field(default="", metadata={"help": "a file or a list of files, plain, .gz, .bz2 or .xz"})
+    target: Any = field(default="", metadata={"help": "as many files, with as many lines"})
+    gold: str | None = field(default=None, metadata={"help": "word alignment in Pharaoh form, for a test set"})
+
+
+@dataclass
+class DataConfig:
+    """Fields common to every kind of data (data.*)."""
+
+    name: str = "?"
+    source: str = field(default="en", metadata={"help": "language translated from"})
+    target: str = field(default="de", metadata={"help": "language translated into"})
+    root: str = field(default="data", metadata={"help": "folder of the named corpora: root/NAME/train.en ..."})
+    cache: str = field(default="data/cache", metadata={"help": "folder of encoded text; safe to delete"})
+    test: list[str] = field(default_factory=list, metadata={"help": "test sets to score, by name; [] is every one"})
+    tests: dict[str, Any] = field(
+        default_factory=dict,
+        metadata={"help": "more test sets: '+data.tests.NAME={source: FILE, target: FILE, gold: FILE}', gold optional"},
+    )
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    batching: BatchingConfig = field(default_factory=BatchingConfig)
+    checks: ChecksConfig = field(default_factory=ChecksConfig)
+
+    def __post_init__(self) -> None:
+        # The values are dicts when they come from a command line, because Hydra cannot add a typed one by its key.
+        if isinstance(self.tests, dict):
+            self.tests = {name: text_files(f"data.tests.{name}", value) for name, value in self.tests.items()}
+
+
+def text_files(key: str, value: Any) -> TextFiles:
+    """A TextFiles from the dict typed under ``key``; raises ConfigError for unknown and missing parts."""
+    if isinstance(value, TextFiles):
+        return value
+    known = [f.name for f in fields(TextFiles)]
+    if not isinstance(value, dict) or not {"source", "target"} <= value.keys() <= set(known):
+        raise ConfigError(f"{key} must hold source=FILE, target=FILE and possibly gold=FILE, got {value!r}")
+    return TextFiles(**value)
+
+
+def no_such_test(name: str, config: DataConfig, known: list[str]) -> ConfigError:
+    """The error for a test set that does not exist."""
+    known = [*known, *config.tests]
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean: {close[0]}?" if close else ""
+    return ConfigError(
+        f"data.test: data={config.name} has no test set {name!r}, only: {', '.join(known) or 'none'}{hint}"
+        "\n  another: '+data.tests={NAME: {source: FILE, target: FILE}}'"
+    )
+
+
+class Corpus:
+    """One kind of parallel text: made from its config, which it checks; nothing is read before it is asked for."""
+
+    def __init__(self, config: Any) -> None:
+        self.config: Any = config
+
+    def pairs(self, seed: int) -> Iterator[tuple[str, str]]:
+        """The training text, streamed (see ``corpus.training_pairs``)."""
+        raise NotImplementedError
+
+    def validation(self) -> ParallelText:
+        """The text that training is steered by."""
+        raise NotImplementedError
+
+    def test_names(self) -> list[str]:
+        """The test sets that the corpus itself brings, without those of data.tests."""
+        raise NotImplementedError
+
+    def test(self, name: str) -> ParallelText:
+        """One of ``test_names``."""
+        raise NotImplementedError
+
+    def fingerprint(self, seed: int) -> dict[str, Any]:
+        """What the text of every split depends on, in JSON types."""
+        raise NotImplementedError
+
+    def locate(self, number: int, side: Side) -> str:
+        """Where the ``number``-th training pair (0-based) comes from, for messages: file and line."""
+        raise NotImplementedError

@@ -1,0 +1,187 @@
+"""Learning, keeping and loading the two tokenizers of a language pair."""
+
+import hashlib
+import io
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import sentencepiece as spm
+
+from nmt.batch import BOS, EOS, PAD, UNK
+from nmt.data.pieces import (
+    SUBWORDS,
+    SubwordTokenizer,
+    SymbolTokenizer,
+    Tokenizer,
+    TokenizerKind,
+    escape,
+    normalize,
+    split,
+)
+from nmt.errors import ConfigError, DataError, RunError
+
+
+@dataclass
+class TokenizerConfig:
+    """How text becomes pieces (data.tokenizer.*)."""
+
+    kind: TokenizerKind = field(default=TokenizerKind.bpe, metadata={"help": "unigram, bpe, word or char"})
+    vocab_size: int = field(default=8000, metadata={"help": "at most so many pieces, on each side unless joint"})
+    joint: bool = field(default=True, metadata={"help": "one vocabulary for both languages"})
+    lowercase: bool = field(default=False, metadata={"help": "lower-case all text before encoding"})
+    sampling: float = field(
+        default=0.0,
+        metadata={"help": "subword regularization in training: unigram's alpha (0.2), BPE-dropout's p (0.1); 0 is off"},
+    )
+    sample_sentences: int = field(
+        default=100_000, metadata={"help": "learn the pieces from a random sample of so many pairs"}
+    )
+
+    def __post_init__(self) -> None:
+        if isinstance(self.vocab_size, int) and self.vocab_size < 5:
+            raise ConfigError(f"data.tokenizer.vocab_size must be at least 5, got {self.vocab_size}")
+        if isinstance(self.sampling, int | float) and not 0 <= self.sampling < 1:
+            raise ConfigError(f"data.tokenizer.sampling must be at least 0 and below 1, got {self.sampling}")
+        if isinstance(self.sample_sentences, int) and self.sample_sentences < 1:
+            raise ConfigError(f"data.tokenizer.sample_sentences must be at least 1, got {self.sample_sentences}")
+
+
+@dataclass(frozen=True)
+class Tokenizers:
+    """One tokenizer a language; one and the same for both if ``joint``."""
+
+    source: Tokenizer
+    target: Tokenizer
+    joint: bool
+
+    def save(self, directory: Path) -> None:
+        """Write tokenizer.json and a .model (SentencePiece) or .json (a list of strings) for each tokenizer."""
+        directory.mkdir(parents=True, exist_ok=True)
+        sides = {}
+        for name, tokenizer in self._files().items():
+            (directory / f"{name}{suffix(tokenizer.kind)}").write_bytes(tokenizer.to_bytes())
+            sides[name] = {"kind": tokenizer.kind.value, "lowercase": tokenizer.lowercase}
+        (directory / "tokenizer.json").write_text(json.dumps(sides, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """What ``save`` wrote; executes nothing.  Raises RunError if something is missing or broken."""
+        try:
+            sides = json.loads((directory / "tokenizer.json").read_text(encoding="utf-8"))
+            found = {name: read(directory, name, **sides[name]) for name in sides}
+            if "joint" in found:
+                return cls(found["joint"], found["joint"], joint=True)
+            return cls(found["source"], found["target"], joint=False)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise RunError(f"{directory} holds no tokenizer that can be read: {error}") from None
+
+    def digest(self) -> str:
+        """Two tokenizers with the same digest give the same ids."""
+        h = hashlib.sha256()
+        for name, tokenizer in self._files().items():
+            h.update(f"{name} {tokenizer.kind.value} {tokenizer.lowercase} ".encode())
+            h.update(hashlib.sha256(tokenizer.to_bytes()).digest())
+        return h.hexdigest()
+
+    def _files(self) -> dict[str, Tokenizer]:
+        return {"joint": self.source} if self.joint else {"source": self.source, "target": self.target}
+
+
+def suffix(kind: TokenizerKind) -> str:
+    """Of the file that holds what a tokenizer of this kind learnt."""
+    return ".model" if kind in SUBWORDS else ".json"
+
+
+def read(directory: Path, name: str, kind: str, lowercase: bool) -> Tokenizer:
+    """One tokenizer of ``Tokenizers.save``."""
+    of = TokenizerKind(kind)
+    data = (directory / f"{name}{suffix(of)}").read_bytes()
+    if suffix(of) == ".model":
+        return SubwordTokenizer(data, of, lowercase)
+    return SymbolTokenizer(json.loads(data), of, lowercase)
+
+
+def train_tokenizers(
+    config: TokenizerConfig, source_texts: Iterable[str], target_texts: Iterable[str], seed: int
+) -> Tokenizers:
+    """Learn the vocabularies.  ``seed`` draws the sample if there are more than ``config.sample_sentences`` pairs.
+
+    A corpus too small for ``config.vocab_size`` gives fewer pieces.  Raises ConfigError if they are too few for the
+    bytes and characters, DataError if there is no text.
+    """
+    source = reservoir(source_texts, config.sample_sentences, seed)
+    target = reservoir(target_texts, config.sample_sentences, seed)
+    if config.joint:
+        both = train(config, source + target)
+        return Tokenizers(both, both, joint=True)
+    return Tokenizers(train(config, source), train(config, target), joint=False)
+
+
+def train(config: TokenizerConfig, texts: Sequence[str]) -> Tokenizer:
+    """One tokenizer, learnt from all of ``texts``."""
+    normal = [n for t in texts if (n := normalize(t, config.lowercase))]
+    if not normal:
+        raise DataError("there is no text to learn a vocabulary from")
+    if config.kind in SUBWORDS:
+        return SubwordTokenizer(train_subwords(config, normal), config.kind, config.lowercase)
+    counts = Counter(symbol for text in normal for symbol in split(text, config.kind))
+    ranked = sorted(counts, key=lambda symbol: (-counts[symbol], symbol))
+    return SymbolTokenizer(ranked[: config.vocab_size - 4], config.kind, config.lowercase)
+
+
+def train_subwords(config: TokenizerConfig, normal: Sequence[str]) -> bytes:
+    """A SentencePiece model.
+
+    All characters become pieces where that leaves most of the vocabulary to longer ones; of a rich character set, as
+    in Japanese, all but 0.05% of the text, which SentencePiece's documentation advises; bytes are for the rest.
+    """
+    few = len(set().union(*normal)) <= config.vocab_size // 4
+    model = io.BytesIO()
+    try:
+        spm.SentencePieceTrainer.train(
+            sentence_iterator=map(escape, normal),
+            model_writer=model,
+            model_type=config.kind.value,
+            vocab_size=config.vocab_size,
+            hard_vocab_limit=False,  # a small corpus gives what pieces it can
+            pad_id=PAD,
+            unk_id=UNK,
+            bos_id=BOS,
+            eos_id=EOS,
+            byte_fallback=True,
+            character_coverage=1.0 if few else 0.9995,
+            normalization_rule_name="identity",
+            remove_extra_whitespaces=False,
+            max_sentence_length=1 << 16,  # bytes; longer ones are left out without a word
+            num_threads=4,  # the default too is a constant: what is learnt does not depend on the machine
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        needed = re.search(r"smaller than required_chars\. \d+ vs (\d+)", str(error))
+        if needed is None:
+            raise DataError(f"SentencePiece cannot learn a vocabulary from this text: {error}") from None
+        raise ConfigError(
+            f"data.tokenizer.vocab_size must be at least {needed[1]} for this text (256 bytes, its characters and 4 "
+            f"special ids), got {config.vocab_size}"
+        ) from None
+    return model.getvalue()
+
+
+def reservoir(texts: Iterable[str], size: int, seed: int) -> list[str]:
+    """At most ``size`` of the texts, each with the same chance, in one pass (Vitter 1985, algorithm R).
+
+    Texts side by side, drawn with one seed, stay side by side.
+    """
+    draw, kept = random.Random(seed), []
+    for i, text in enumerate(texts):
+        if i < size:
+            kept.append(text)
+        elif (k := int(draw.random() * (i + 1))) < size:
+            kept[k] = text
+    return kept

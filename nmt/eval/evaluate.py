@@ -1,0 +1,261 @@
+"""The one evaluation: what training reports of its validation set, and ``nmt.eval`` of test sets."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypedDict
+
+import torch
+
+from nmt.batch import EOS, UNK
+from nmt.data.text import ParallelText
+from nmt.data.tokenizer import Tokenizers
+from nmt.device import Precision
+from nmt.errors import DataError
+from nmt.eval.alignment import AlignConfig, AlignmentScore, hard_alignment, parse_pharaoh, score_alignments
+from nmt.eval.force import BATCH_TOKENS, NoAttentionError, align, evaluating, force_decode
+from nmt.eval.heatmap import Picture
+from nmt.eval.metrics import (
+    LengthBucket,
+    Score,
+    bleu_by_length,
+    check_names,
+    one_line,
+    score,
+    text_lengths,
+)
+from nmt.models.seq2seq import Seq2Seq
+from nmt.search.config import DecodeConfig
+from nmt.search.hypothesis import Hypothesis
+from nmt.search.search import translate_ids
+
+# A heatmap of more pieces than this a side cannot be read.
+LEGIBLE = 40
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model on a set, or on part of it."""
+
+    name: str  # of the set
+    indices: list[int]  # the sentences' places in the set
+    loss: float  # nats per target token, end-of-sentence included, no label smoothing
+    target_tokens: int  # how many the loss is a mean of
+    hypotheses: list[str]  # detokenized, one line each
+    scores: dict[str, Score]  # by the name of the metric on the command line
+    by_length: list[LengthBucket]  # BLEU by words of the source; empty unless BLEU was asked for
+    alignment: AlignmentScore | None  # where the set has gold links and the model attention
+    tokens: int  # pieces of the hypotheses, end-of-sentence included
+    search_seconds: float
+    seconds: float  # search, loss and metrics
+    pictures: list[Picture] = field(repr=False)
+
+    @property
+    def sentences(self) -> int:
+        """How many sentences were evaluated."""
+        return len(self.indices)
+
+    @property
+    def perplexity(self) -> float:
+        """exp(loss); infinite where a float cannot hold it."""
+        return math.exp(self.loss) if not self.loss > 700 else math.inf
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Speed of the search, in target pieces."""
+        return self.tokens / max(self.search_seconds, 1e-9)
+
+    def numbers(self) -> dict[str, float]:
+        """Every figure under the name it is logged by."""
+        found = {"loss": self.loss, "ppl": self.perplexity}
+        found |= {name: metric.value for name, metric in self.scores.items()}
+        return found if self.alignment is None else found | {"aer": self.alignment.aer}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but hypotheses and pictures, in JSON types; a number that is not finite is None."""
+        return {
+            "name": self.name,
+            "sentences": self.sentences,
+            "loss": self.loss if math.isfinite(self.loss) else None,
+            "perplexity": self.perplexity if math.isfinite(self.perplexity) else None,
+            "target_tokens": self.target_tokens,
+            "scores": {name: asdict(metric) for name, metric in self.scores.items()},
+            "by_length": [asdict(bucket) for bucket in self.by_length],
+            "alignment": None if self.alignment is None else asdict(self.alignment),
+            "tokens": self.tokens,
+            "search_seconds": self.search_seconds,
+            "tokens_per_second": self.tokens_per_second,
+            "seconds": self.seconds,
+        }
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.name}: {self.sentences} sentences, loss {self.loss:.4f}, perplexity {self.perplexity:.2f}, "
+            f"search {self.search_seconds:.1f} s ({self.tokens_per_second:.0f} tokens/s)",
+            *(f"  {metric}" for metric in self.scores.values()),
+            *(f"  {bucket}" for bucket in self.by_length),
+        ]
+        return "\n".join(lines if self.alignment is None else [*lines, f"  {self.alignment}"])
+
+
+def evaluate(
+    model: Seq2Seq,
+    tokenizers: Tokenizers,
+    text: ParallelText,
+    decode: DecodeConfig,
+    *,
+    device: torch.device,
+    precision: Precision = Precision.auto,
+    metrics: Sequence[str] = ("bleu", "chrf"),
+    languages: tuple[str, str] = ("", ""),
+    maps_for: Sequence[int] = (),
+    limit: int | None = None,
+    batch_tokens: int = BATCH_TOKENS,
+    alignment: AlignConfig | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> Evaluation:
+    """Loss of the references and metrics of the model's own translations.
+
+    The references are force-decoded for the loss, and aligned where ``text.gold`` has links.  The raw sources are
+    translated (blank ones to blank lines), detokenized and scored against the raw references.  ``languages`` (ISO
+    639-1) are those of source and target: the target's chooses BLEU's tokenizer.  ``limit``: only so many sentences,
+    those of ``spread``.  ``maps_for``: places in the set of sentences to picture, twice each, as reference and as
+    translation.  ``progress`` is called with the number of sentences translated since its last call.  The model is on
+    ``device``; its mode is put back, and nothing is drawn from torch's random numbers unless ``decode`` samples.  No
+    figure depends on ``maps_for`` or ``progress``, nor on ``batch_tokens`` but through rounding.
+
+    Raises ConfigError for an unknown metric, DataError for no sentences or for bad gold links, ValueError if
+    ``maps_for`` names a sentence that ``limit`` leaves out.
+    """
+    check_names(metrics, "metrics")
+    began = time.perf_counter()
+    part = Part(text, spread(len(text), limit), tokenizers)
+    how: Forcing = {"device": device, "precision": precision, "batch_tokens": batch_tokens}
+    with evaluating(model):
+        loss, target_tokens = mean_loss(model, part, how)
+        search_began = time.perf_counter()
+        found = translate_ids(
+            model, part.source_ids, decode, device, precision, progress=progress, detokenize=tokenizers.target.decode
+        )
+        search_seconds = time.perf_counter() - search_began
+        best = [hypotheses[0] for hypotheses in found]
+        pictures = draw_maps(model, tokenizers, part, best, maps_for, how)
+        judged = judge_alignment(model, tokenizers, part, alignment or AlignConfig(), how)
+    hypotheses = part.lines(tokenizers.target.decode([h.ids for h in best]))
+    lengths = text_lengths(part.sources, languages[0])
+    return Evaluation(
+        name=text.name,
+        indices=part.indices,
+        loss=loss,
+        target_tokens=target_tokens,
+        hypotheses=hypotheses,
+        scores=score(metrics, hypotheses, part.targets, languages[1]),
+        by_length=bleu_by_length(hypotheses, part.targets, lengths, languages[1]) if "bleu" in metrics else [],
+        alignment=judged,
+        tokens=sum(len(h.ids) + h.finished for h in best),
+        search_seconds=search_seconds,
+        seconds=time.perf_counter() - began,
+        pictures=pictures,
+    )
+
+
+class Forcing(TypedDict):
+    """How to force-decode."""
+
+    device: torch.device
+    precision: Precision
+    batch_tokens: int
+
+
+class Part:
+    """The sentences of a set that are evaluated."""
+
+    def __init__(self, text: ParallelText, indices: list[int], tokenizers: Tokenizers) -> None:
+        if not indices:
+            raise DataError(f"{text.name} has no sentences to evaluate")
+        self.text, self.indices = text, indices
+        self.sources, self.targets = [text.source[i] for i in indices], [text.target[i] for i in indices]
+        self.source_ids = tokenizers.source.encode(self.sources)
+        self.target_ids = tokenizers.target.encode(self.targets)
+
+    def lines(self, translations: Sequence[str]) -> list[str]:
+        """Translations as they stand in a file: one line each, blank where the source is."""
+        pairs = zip(self.sources, translations, strict=True)
+        return [one_line(translation) if source.strip() else "" for source, translation in pairs]
+
+
+def spread(total: int, limit: int | None) -> list[int]:
+    """``limit`` places evenly spread over ``total``, always the same; all where ``limit`` is None or not less."""
+    if limit is None or limit >= total:
+        return list(range(total))
+    return [i * total // limit for i in range(limit)]
+
+
+def sentences_to_draw(text: ParallelText, tokenizers: Tokenizers, count: int, limit: int | None = None) -> list[int]:
+    """Places of ``count`` sentences of different lengths, among those of ``spread`` and legible as heatmaps.
+
+    Always the same for the same set and tokenizers.  Fewer where there are fewer.
+    """
+    part = spread(len(text), limit)
+    encoded = (
+        tokenizers.source.encode([text.source[i] for i in part]),
+        tokenizers.target.encode([text.target[i] for i in part]),
+    )
+    sizes = {i: (len(s), len(t)) for i, s, t in zip(part, *encoded, strict=True)}
+    legible = sorted((i for i, size in sizes.items() if min(size) > 0 and max(size) < LEGIBLE), key=lambda i: sizes[i])
+    count = min(count, len(legible))
+    return sorted(legible[(2 * k + 1) * len(legible) // (2 * count)] for k in range(count))
+
+
+def mean_loss(model: Seq2Seq, part: Part, how: Forcing) -> tuple[float, int]:
+    """Nats per target token over all sentences together, and the number of those tokens."""
+    results = dict(force_decode(model, part.source_ids, part.target_ids, **how))
+    tokens = sum(forced.tokens for forced in results.values())
+    return math.fsum(forced.nll for forced in results.values()) / tokens, tokens
+
+
+def draw_maps(
+    model: Seq2Seq,
+    tokenizers: Tokenizers,
+    part: Part,
+    found: Sequence[Hypothesis],
+    maps_for: Sequence[int],
+    how: Forcing,
+) -> list[Picture]:
+    """Attention over the references and over the translations that were found; nothing from a model without attention.
+
+    A translation's maps are read by forcing it.  They are those of its search, because attention depends on nothing
+    but the source and the words so far; and so the search itself is the same whichever sentences are pictured.
+    """
+    left_out = set(maps_for) - set(part.indices)
+    if left_out:
+        raise ValueError(f"sentences {sorted(left_out)} are to be pictured but not evaluated")
+    rows = [part.indices.index(i) for i in maps_for]
+    sources = [part.source_ids[row] for row in rows]
+    pictures = []
+    for kind in ("reference", "translation"):
+        targets = [part.target_ids[row] if kind == "reference" else found[row].ids for row in rows]
+        for k, forced in force_decode(model, sources, targets, **how, want_maps=True):
+            if forced.maps is None:
+                return []
+            pieces = tokenizers.source.pieces([*(sources[k] or [UNK]), EOS])[: forced.maps.weights.size(3)]
+            target = tokenizers.target.pieces([*targets[k], EOS])
+            pictures.append((k, kind, Picture(maps_for[k], kind, pieces, target, *forced.maps)))
+    return [picture for _, _, picture in sorted(pictures, key=lambda p: p[:2])]
+
+
+def judge_alignment(
+    model: Seq2Seq, tokenizers: Tokenizers, part: Part, config: AlignConfig, how: Forcing
+) -> AlignmentScore | None:
+    """AER of the references' attention; None without gold links or without attention."""
+    text = part.text
+    if text.gold is None:
+        return None
+    lengths = [(len(s.split()), len(t.split())) for s, t in zip(text.source, text.target, strict=True)]
+    gold = parse_pharaoh(text.gold, f"gold links of {text.name}", lengths)
+    words = align(model, tokenizers, part.sources, part.targets, **how, shift=config.shift, pool=config.pool)
+    try:
+        return score_alignments([hard_alignment(w) for w in words], [gold[i] for i in part.indices])
+    except NoAttentionError:
+        return None

@@ -1,0 +1,160 @@
+"""Force decoding, what a model makes of given translations: loss, attention maps and word alignments."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nmt.batch import collate
+from nmt.data.tokenizer import Tokenizers
+from nmt.device import Precision, autocast, resolve_precision
+from nmt.errors import UserError
+from nmt.eval.alignment import Pool, word_weights
+from nmt.models.seq2seq import Maps, Seq2Seq
+
+# Padded tokens of a batch, as data.batching.tokens counts them.  No result depends on it but through rounding.
+BATCH_TOKENS = 4096
+# Sentence pairs whose weights between words are held while they are put back in order.
+ALIGNED_AT_ONCE = 4096
+
+
+class NoAttentionError(UserError):
+    """Attention was asked of a model that has none."""
+
+
+class SentenceMaps(NamedTuple):
+    """Attention of one sentence pair, on the CPU.
+
+    T counts the target's pieces and end-of-sentence, S the model's source positions.
+    """
+
+    weights: Tensor  # (layers, heads, T, S) float32
+    centre: Tensor | None = None  # (layers, heads, T)
+    half_width: int | None = None
+
+
+class Forced(NamedTuple):
+    """One sentence pair under the model."""
+
+    nll: float  # -log p(target, EOS | source) in nats
+    tokens: int  # the target's pieces and EOS
+    maps: SentenceMaps | None
+
+
+@torch.no_grad()
+def force_decode(
+    model: Seq2Seq,
+    sources: Sequence[list[int]],
+    targets: Sequence[list[int]],
+    *,
+    device: torch.device,
+    precision: Precision = Precision.auto,
+    batch_tokens: int = BATCH_TOKENS,
+    want_maps: bool = False,
+) -> Iterator[tuple[int, Forced]]:
+    """Each pair of ids (without BOS and EOS) under the model: yields its index and result, long pairs first.
+
+    The model must be in eval mode.  A pair longer than ``batch_tokens`` makes a batch of its own.
+    """
+    precision = resolve_precision(precision, device)
+    for ids in batches(sources, targets, batch_tokens):
+        batch = collate([sources[i] for i in ids], [targets[i] for i in ids], ids).to(device)
+        with autocast(precision, device):
+            output = model(batch, want_maps=want_maps)
+        nll = output.nll.double().sum(1).tolist()
+        maps = None if output.maps is None else to_cpu(output.maps)
+        for row, i in enumerate(ids):
+            size = len(targets[i]) + 1, max(len(sources[i]), 1) + model.source_eos
+            yield i, Forced(nll[row], size[0], None if maps is None else sentence_maps(maps, row, size))
+
+
+def batches(sources: Sequence[list[int]], targets: Sequence[list[int]], batch_tokens: int) -> Iterator[list[int]]:
+    """Indices of the pairs in batches of like length, the longest first.
+
+    sentences * max(longest source, longest target + 1) is at most ``batch_tokens``, unless the batch is a single pair.
+    """
+    sizes = [max(len(s), len(t) + 1) for s, t in zip(sources, targets, strict=True)]
+    batch: list[int] = []
+    for i in sorted(range(len(sizes)), key=lambda i: (-sizes[i], -len(targets[i]), i)):
+        if batch and (len(batch) + 1) * sizes[batch[0]] > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+def to_cpu(maps: Maps) -> Maps:
+    """The same maps in main memory, in float32."""
+    centre = None if maps.centre is None else maps.centre.float().cpu()
+    return Maps(maps.weights.float().cpu(), centre, maps.half_width)
+
+
+def sentence_maps(maps: Maps, row: int, size: tuple[int, int]) -> SentenceMaps:
+    """One sentence of a batch's maps, without its padding: ``size`` is (T, S)."""
+    centre = None if maps.centre is None else maps.centre[row, :, :, : size[0]]
+    return SentenceMaps(maps.weights[row, :, :, : size[0], : size[1]], centre, maps.half_width)
+
+
+@contextmanager
+def evaluating(model: Seq2Seq) -> Iterator[None]:
+    """The model in eval mode (no dropout), and afterwards in the mode it was in."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+def align(
+    model: Seq2Seq,
+    tokenizers: Tokenizers,
+    sources: Sequence[str],
+    targets: Sequence[str],
+    *,
+    device: torch.device,
+    precision: Precision = Precision.auto,
+    shift: int = 0,
+    pool: Pool = Pool.mean,
+    batch_tokens: int = BATCH_TOKENS,
+) -> Iterator[np.ndarray]:
+    """Attention between the words of given translations: for each pair, in order, (target words, source words) float64.
+
+    Maps are averaged over layers and heads; ``alignment.word_weights`` has the formula from pieces to words.  Feed the
+    matrices to ``hard_alignment`` or ``soft_line``.  Memory does not grow with the number of pairs.  Raises
+    NoAttentionError where there is none.
+    """
+    for start in range(0, len(sources), ALIGNED_AT_ONCE):
+        texts = sources[start : start + ALIGNED_AT_ONCE], targets[start : start + ALIGNED_AT_ONCE]
+        source_ids, target_ids = tokenizers.source.encode(texts[0]), tokenizers.target.encode(texts[1])
+        words: dict[int, np.ndarray] = {}
+        with evaluating(model):
+            for i, forced in force_decode(
+                model,
+                source_ids,
+                target_ids,
+                device=device,
+                precision=precision,
+                batch_tokens=batch_tokens,
+                want_maps=True,
+            ):
+                if forced.maps is None:
+                    raise NoAttentionError("this model has no attention to read alignments from")
+                source_words = tokenizers.source.words(source_ids[i])
+                target_words = tokenizers.target.words(target_ids[i])
+                size = word_count(texts[1][i], target_words), word_count(texts[0][i], source_words)
+                if source_words:
+                    weights = forced.maps.weights.mean((0, 1)).numpy()
+                    words[i] = word_weights(weights, source_words, target_words, shift, pool, size)
+                else:  # the model has read a lone UNK
+                    words[i] = np.zeros(size)
+        yield from (words[i] for i in range(len(words)))
+
+
+def word_count(text: str, words: Sequence[int]) -> int:
+    """Words of a text, whose pieces belong to ``words``: a word may have no piece."""
+    return max(len(text.split()), max(words, default=-1) + 1)

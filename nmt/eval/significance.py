@@ -1,0 +1,121 @@
+"""Is one system better than another, or is it the choice of test sentences?  sacreBLEU's paired tests.
+
+Both ask how often a difference as large as the one seen would come by chance between two systems that are
+equally good:
+
+paired bootstrap resampling (Koehn 2004)
+    draws test sets of the same size with replacement and scores both systems on each
+paired approximate randomization (Riezler and Maxwell 2005)
+    swaps the two systems' outputs sentence by sentence with a coin
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from sacrebleu.significance import PairedTest, Result
+
+from nmt.errors import DataError
+from nmt.eval.metrics import METRICS, check_counts, check_names
+
+
+class SignificanceTest(Enum):
+    """A paired test, by the short name that sacreBLEU's signature gives it."""
+
+    bs = "bs"
+    ar = "ar"
+
+
+NAMES = {SignificanceTest.bs: "paired bootstrap resampling", SignificanceTest.ar: "paired approximate randomization"}
+TRIALS = {SignificanceTest.bs: 1000, SignificanceTest.ar: 10000}  # sacreBLEU's defaults
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system in a comparison."""
+
+    system: str
+    value: float
+    p_value: float | None  # None for the baseline
+    mean: float | None = None  # over the resampled sets, with half the width of the 95% interval; bootstrap only
+    interval: float | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Systems against the first of them, by one metric and one test."""
+
+    test: str  # its full name, number of trials and seed
+    metric: str
+    signature: str
+    rows: list[Row]  # the baseline first
+
+    def __str__(self) -> str:
+        width = max(len(row.system) for row in self.rows)
+        lines = [f"{self.metric}, {self.test}, against {self.rows[0].system}"]
+        for row in self.rows:
+            spread = "" if row.mean is None else f"  (mean {row.mean:.2f} ± {row.interval:.2f})"
+            p_value = "" if row.p_value is None else f"  p = {row.p_value:.4f}"
+            lines.append(f"  {row.system:<{width}}  {row.value:6.2f}{spread}{p_value}")
+        return "\n".join([*lines, f"  {self.signature}"])
+
+
+def compare(
+    systems: Sequence[tuple[str, Sequence[str]]],
+    references: Sequence[str],
+    metrics: Sequence[str],
+    target_language: str = "",
+    tests: Sequence[SignificanceTest] = tuple(SignificanceTest),
+    trials: int | None = None,
+) -> list[Comparison]:
+    """Test each system (name, its hypotheses) after the first against the first, by each metric.
+
+    ``trials=None`` takes sacreBLEU's number for each test.  The random seed is sacreBLEU's: 12345, or SACREBLEU_SEED
+    of the environment.  Equal outputs have p = 1.  Raises ConfigError for an unknown metric, DataError for fewer than
+    two systems or unequal counts.
+    """
+    if len(systems) < 2:
+        raise DataError("a comparison needs two systems")
+    check_names(metrics, "metrics")
+    for name, hypotheses in systems:
+        try:
+            check_counts(hypotheses, references)
+        except DataError as e:
+            raise DataError(f"{name}: {e}") from None
+    return [
+        _paired(test, metric, systems, references, target_language, trials or TRIALS[test])
+        for metric in metrics
+        for test in tests
+    ]
+
+
+def _paired(
+    test: SignificanceTest,
+    metric: str,
+    systems: Sequence[tuple[str, Sequence[str]]],
+    references: Sequence[str],
+    target_language: str,
+    trials: int,
+) -> Comparison:
+    measure = METRICS[metric](target_language)
+    lines = [measure.lines(hypotheses) for _, hypotheses in systems]
+    signatures, scores = PairedTest(
+        [(name, text) for (name, _), text in zip(systems, lines, strict=True)],
+        {metric: measure.metric},
+        [measure.lines(references)],
+        test_type=test.value,
+        n_samples=trials,
+    )()
+    ((title, signature),) = signatures.items()
+    results = [result for result in scores[title] if isinstance(result, Result)]
+    return Comparison(
+        test=f"{NAMES[test]} ({trials} trials, seed {os.environ.get('SACREBLEU_SEED', '12345')})",
+        metric=measure.name or title,
+        signature=measure.sign(signature),
+        rows=[
+            # sacreBLEU calls it significant (1 / (trials + 1)) that equal outputs never differ.
+            Row(name, result.score, 1.0 if i and text == lines[0] else result.p_value, result.mean, result.ci)
+            for i, ((name, _), text, result) in enumerate(zip(systems, lines, results, strict=True))
+        ],
+    )

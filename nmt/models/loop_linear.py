@@ -1,0 +1,59 @@
+"""A linear map used inside a loop, whose weight's gradient is one product after the loop."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+class LoopLinear:
+    """y_t = a_t + W x_t, where x_t depends on y_{t-1} and a_t does not.
+
+    Plain autograd would add T rank-B updates to dW, each as large as W.  Here the terms a_t, known
+    before the loop, go through one node (``terms``): all steps read its output, so it runs backward
+    after the last of them, with every dL/dy_t in hand, and
+
+        dW = [dL/dy_1 ... dL/dy_T]^T [x_1 ... x_T].
+
+    The graph is an ordinary one: hooks on W, retain_graph and several backward passes work as usual.
+    The loop must call the map once for each term, in order.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        """weight (G, J), already in the dtype of the products."""
+        self.weight = weight
+        self.transposed = weight.detach().t()
+        self.inputs: list[Tensor] | None = None
+
+    def terms(self, terms: Tensor) -> Sequence[Tensor]:
+        """a (T, B, G) -> one (B, G) for each step."""
+        if torch.is_grad_enabled() and (terms.requires_grad or self.weight.requires_grad):
+            self.inputs = []
+            terms = _Deferred.apply(terms, self.weight, self.inputs)
+        return terms.unbind(0)
+
+    def __call__(self, x: Tensor, term: Tensor) -> Tensor:
+        """x (B, J), term (B, G) -> (B, G)"""
+        if self.inputs is not None:
+            self.inputs.append(x.detach())
+        return torch.addmm(term, x, self.transposed)
+
+
+class _Deferred(torch.autograd.Function):
+    """The identity on the terms; its backward pass makes W's gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, terms: Tensor, weight: Tensor, inputs: list[Tensor]) -> Tensor:
+        ctx.inputs = inputs
+        return terms.view_as(terms)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (grad,) = grad_outputs  # (T, B, G)
+        weight = None
+        if ctx.needs_input_grad[1]:
+            weight = torch.mm(grad.flatten(0, 1).t(), torch.cat(ctx.inputs))
+        return grad, weight, None

@@ -1,0 +1,105 @@
+"""Scores between a query and memory positions, on all positions or on those inside a window."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nmt.errors import ConfigError, UserError
+from nmt.models.additive import additive_scores
+from nmt.models.attention_config import ConcatSource, Score, ScoredConfig
+from nmt.models.attention_door import Memory
+
+
+class ProductScore(nn.Module):
+    """dot q.h_s, general q.W h_s (Luong et al. 2015, eq. 8), scaled_dot q.h_s / sqrt(Q) (Vaswani et al. 2017, eq. 1).
+
+    Raises ConfigError where dot or scaled_dot meets a query and a memory of different widths.
+    """
+
+    def __init__(self, score: Score, query_size: int, memory_size: int) -> None:
+        super().__init__()
+        if score is not Score.general and query_size != memory_size:
+            raise ConfigError(
+                f"model.attention.score={score.name} needs a query as wide as the memory, "
+                f"got {query_size} and {memory_size}; use model.attention.score=general"
+            )
+        self.scale = query_size**-0.5 if score is Score.scaled_dot else None
+        self.project = nn.Linear(memory_size, query_size, bias=False) if score is Score.general else None
+
+    def keys(self, values: Tensor) -> Tensor | None:
+        """W h_s: (B, S, Q)."""
+        return None if self.project is None else self.project(values)
+
+    def forward(self, query: Tensor, memory: Memory) -> Tensor:
+        """Against all keys: (B, N, S)."""
+        return memory.key_table.scores(query if self.scale is None else query * self.scale)
+
+    def projected(self, query: Tensor) -> Tensor:
+        """W^T q (B, N, M), whose product with h_s itself is the same score."""
+        if self.project is not None:
+            return F.linear(query, self.project.weight.t())
+        return query if self.scale is None else query * self.scale
+
+
+class ConcatScore(nn.Module):
+    """v . tanh(W_q q + W_k h_s)   (Bahdanau et al. 2015, A.1.2; Luong et al. 2015, eq. 8, whose W_a is [W_q W_k]).
+
+    With concat_source=identity W_k is the identity and the width is the memory's (Luong's program).
+    """
+
+    def __init__(self, source: ConcatSource, query_size: int, memory_size: int, width: int) -> None:
+        super().__init__()
+        learned = source is ConcatSource.learned
+        width = width if learned else memory_size
+        self.query = nn.Linear(query_size, width, bias=False)
+        self.key = nn.Linear(memory_size, width, bias=False) if learned else None
+        self.energy = nn.Linear(width, 1, bias=False)
+
+    def keys(self, values: Tensor) -> Tensor | None:
+        """W_k h_s: (B, S, K)."""
+        return None if self.key is None else self.key(values)
+
+    def forward(self, query: Tensor, memory: Memory) -> Tensor:
+        """Against all keys: (B, N, S)."""
+        return self.rows(query, memory.keys[:, None])
+
+    def rows(self, query: Tensor, keys: Tensor) -> Tensor:
+        """Against rows of keys (B, 1 or N, R, K): (B, N, R)."""
+        return additive_scores(self.query(query), keys, self.energy.weight[0])
+
+
+class LocationScore(nn.Module):
+    """W q, one row a position   (Luong et al. 2015, eq. 9).
+
+    Inside a window the rows belong to the offsets -D..D from its centre; globally to source positions.
+    """
+
+    def __init__(self, query_size: int, rows: int) -> None:
+        super().__init__()
+        self.rows = nn.Linear(query_size, rows, bias=False)
+
+    def check(self, lengths: Tensor, source_length: int) -> None:
+        """Raise UserError where a sentence is longer than there are rows; it is never cut short."""
+        limit = self.rows.out_features
+        # Lengths are read from the device only where a batch is that long at all.
+        if source_length > limit and (longest := int(lengths.max())) > limit:
+            raise UserError(
+                f"model.attention.max_source={limit} is too small for a source of {longest} positions: "
+                f"train with model.attention.max_source={longest} or more, or leave longer sources out"
+            )
+
+    def forward(self, query: Tensor, memory: Memory) -> Tensor:
+        """(B, N, S); positions that have no row are padding and score 0."""
+        S = memory.values.size(1)
+        scores = self.rows(query)[..., :S]
+        return F.pad(scores, (0, S - scores.size(-1)))
+
+
+def build_score(
+    config: ScoredConfig, query_size: int, memory_size: int, location_rows: int
+) -> ProductScore | ConcatScore | LocationScore:
+    """The module of a config's score; W_a of concat is as wide as the query, as in Luong's program."""
+    if config.score is Score.location:
+        return LocationScore(query_size, location_rows)
+    if config.score is Score.concat:
+        return ConcatScore(config.concat_source, query_size, memory_size, width=query_size)
+    return ProductScore(config.score, query_size, memory_size)

@@ -1,0 +1,245 @@
+"""A run directory: its name, making it, opening it, what is written into it, and translating with it."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+
+from nmt.config import MAX_NAME, Config, from_yaml, to_tree, to_yaml
+from nmt.data.tokenizer import Tokenizers
+from nmt.device import resolve_device
+from nmt.errors import ConfigError, RunError
+from nmt.eval.metrics import one_line
+from nmt.models import build_model
+from nmt.models.seq2seq import Seq2Seq
+from nmt.search import DecodeConfig, translate_ids
+from nmt.train import checkpoint
+
+CONFIG_FILE, ORIGIN, TOKENIZER = "config.yaml", "origin.json", "tokenizer"  # inside a run directory
+PATHS = ("root", "train", "validation", "tests", "path", "files")  # keys of data that hold paths
+
+
+class Checkpoint(Enum):
+    """Which weights of a run."""
+
+    best = checkpoint.BEST  # by trainer.metric on the validation set
+    last = checkpoint.LAST
+
+
+@dataclass
+class OnRun:
+    """What every command on a finished run takes."""
+
+    # "???" is OmegaConf's sign for a value that must be given.
+    run: Any = field(default="???", metadata={"help": "run directory"})
+    checkpoint: Checkpoint = field(default=Checkpoint.best, metadata={"help": "weights: best or last"})
+    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:N"})
+    threads: int | None = field(default=None, metadata={"help": "CPU threads; null: as many as torch finds"})
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+
+
+# Names and places.
+
+
+def time_stamp() -> str:
+    """Now, as a folder's name that sorts by time."""
+    return datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+
+
+def run_name(parts: Sequence[str]) -> str:
+    """The parts joined into one folder name of [A-Za-z0-9._-] that leaves room for a number after it.
+
+    What has to be cut is replaced by a hash of it all, so that different choices keep different names.
+    """
+    name = "-".join(re.sub(r"[^A-Za-z0-9._-]+", "_", part) for part in parts).lstrip(".-")
+    room = MAX_NAME - len("-9999")
+    if len(name) > room:
+        digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+        name = f"{name[: room - 9]}-{digest}"
+    return name or "default"
+
+
+def place(config: Config) -> Path:
+    """Where the run would be: runs/NAME, in a sweep runs/SWEEP/NAME."""
+    return Path(config.runs, config.sweep or "", config.name or "default")
+
+
+def numbered(wanted: Path) -> dict[int, Path]:
+    """What there is of NAME (number 1), NAME-2, NAME-3, ..."""
+    name = re.compile(re.escape(wanted.name) + r"(?:-([2-9]|[1-9][0-9]{1,3}))?")
+    found = ((name.fullmatch(path.name), path) for path in wanted.parent.glob(f"{wanted.name}*") if path.is_dir())
+    return {int(match[1] or 1): path for match, path in found if match}
+
+
+def create(wanted: Path) -> Path:
+    """Make the folder; where its name is taken, one with the next number.  Two processes never get the same."""
+    wanted.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        number = max(numbered(wanted), default=0) + 1
+        path = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            if not path.is_dir():
+                raise RunError(f"{path} is in the way: it is no folder") from None
+        else:
+            return path
+
+
+def newest(wanted: Path) -> Path | None:
+    """The last that was made of NAME, NAME-2, NAME-3, ..., if there is any."""
+    found = numbered(wanted)
+    return found[max(found)] if found else None
+
+
+# Reading.
+
+
+def read_config(directory: Path) -> Config:
+    """DIR/config.yaml; raises RunError if the directory is no run."""
+    path = directory / CONFIG_FILE
+    try:
+        return from_yaml(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise RunError(no_run(directory)) from None
+    except (ConfigError, UnicodeDecodeError, OSError) as error:
+        raise RunError(f"{path}: {error}") from None
+
+
+def read_data(directory: Path) -> dict[str, Any]:
+    """The data section of DIR/config.yaml, its relative paths as they can be found from here.
+
+    One that is not there from here, but is from the folder where the run was trained, gets that before it.
+    """
+    data = to_tree(read_config(directory).data)
+    try:
+        folder = Path(json.loads((directory / ORIGIN).read_text(encoding="utf-8"))["folder"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return data
+    return {key: found_from(folder, value) if key in PATHS else value for key, value in data.items()}
+
+
+def found_from(folder: Path, value: Any) -> Any:
+    """The same tree with ``folder`` before every relative path that is only there."""
+    if isinstance(value, dict):
+        return {k: found_from(folder, v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [found_from(folder, v) for v in value]
+    moved = isinstance(value, str) and value and not Path(value).exists() and (folder / value).exists()
+    return str(folder / value) if moved else value
+
+
+def no_run(directory: Path) -> str:
+    """Why a directory cannot be opened, and which could be."""
+    if not directory.is_dir():
+        return f"{directory}: there is no such run directory"
+    inside = sorted(str(p.parent) for p in directory.glob(f"*/{CONFIG_FILE}"))
+    found = f"; runs in it: {', '.join(inside[:8])}{', ...' * (len(inside) > 8)}" if inside else ""
+    return f"{directory} is no run directory: it has no {CONFIG_FILE}{found}"
+
+
+class Run:
+    """A run directory that is there.  Reading it executes nothing of what it holds."""
+
+    def __init__(self, directory: Path, config: Config, tokenizers: Tokenizers) -> None:
+        self.directory, self.config, self.tokenizers = directory, config, tokenizers
+
+    @classmethod
+    def open(cls, directory: str | Path) -> Self:
+        """Read configuration and tokenizer; raises RunError where something is missing or damaged."""
+        directory = Path(directory)
+        return cls(directory, read_config(directory), Tokenizers.load(directory / TOKENIZER))
+
+    def build(self) -> Seq2Seq:
+        """The run's model with fresh weights."""
+        sizes = self.tokenizers.source.size, self.tokenizers.target.size
+        return build_model(self.config.model, *sizes, self.tokenizers.joint, self.config.trainer.label_smoothing)
+
+    def load_model(self, which: Checkpoint, device: torch.device) -> tuple[Seq2Seq, int]:
+        """The run's model in eval mode, and the step its weights are of.
+
+        Raises RunError for a checkpoint that is missing, damaged or does not fit.
+        """
+        path = self.directory / which.value
+        if not path.exists():
+            others = [f"checkpoint={c.name}" for c in Checkpoint if (self.directory / c.value).exists()]
+            raise RunError(f"{path} is not there; there is {' and '.join(others) or 'no checkpoint yet'}")
+        state = checkpoint.load(path)
+        model = self.build()
+        try:
+            model.load_state_dict(state["model"])
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1].strip()
+            raise RunError(f"{path} does not fit {self.directory / CONFIG_FILE}: {reason}") from None
+        return model.to(device).eval(), state["step"]
+
+
+class Translator:
+    """Text to text with a run's model."""
+
+    def __init__(
+        self, run: Run, decode: DecodeConfig, device: torch.device, which: Checkpoint = Checkpoint.best
+    ) -> None:
+        self.tokenizers, self.decode, self.device = run.tokenizers, decode, device
+        self.model, _ = run.load_model(which, device)
+        self.translated = 0  # sentences so far; they seed sampling
+
+    def translate(self, texts: Sequence[str], progress: Callable[[int], object] | None = None) -> list[str]:
+        """The best translation of each text, in order, each without line breaks; blank text gives an empty string."""
+        filled = [i for i, text in enumerate(texts) if text.strip()]
+        target = self.tokenizers.target
+        found = translate_ids(
+            self.model,
+            self.tokenizers.source.encode([texts[i] for i in filled]),
+            self.decode,
+            self.device,
+            progress=progress,
+            first=self.translated,
+            detokenize=target.decode,
+        )
+        self.translated += len(filled)
+        result = [""] * len(texts)
+        for i, text in zip(filled, target.decode([hypotheses[0].ids for hypotheses in found]), strict=True):
+            result[i] = one_line(text)
+        return result
+
+
+def load(directory: str | Path, device: str = "auto") -> Translator:
+    """A translator for a run directory, decoding as the run's config.yaml says."""
+    run = Run.open(directory)
+    return Translator(run, run.config.decode, resolve_device(device))
+
+
+# Writing.
+
+
+def save_config(directory: Path, config: Config) -> None:
+    """Write DIR/config.yaml."""
+    write(directory / CONFIG_FILE, to_yaml(config))
+
+
+def write_json(path: Path, tree: dict[str, Any]) -> None:
+    """Write JSON that a person can read."""
+    write(path, json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
+
+
+def write(path: Path, text: str) -> None:
+    """Write a text file whole or not at all; raises RunError where the disk refuses."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(text, encoding="utf-8", newline="\n")
+        draft.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise RunError(f"{path} could not be written: {error}") from None

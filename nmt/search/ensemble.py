@@ -1,0 +1,119 @@
+"""Several models as one: ensembles, and averages of one model's checkpoints."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nmt.batch import Batch
+from nmt.errors import ConfigError, RunError
+from nmt.models.seq2seq import Maps, Output, Seq2Seq, State
+from nmt.search.problem import log_probabilities
+
+
+class Average(Enum):
+    """How an ensemble of M models combines p_1 ... p_M over the next token."""
+
+    probabilities = "probabilities"  # p = 1/M sum_m p_m
+    log_probabilities = "log_probabilities"  # log p = 1/M sum_m log p_m - log Z
+
+
+@dataclass(frozen=True)
+class EnsembleState:
+    """The states of all members."""
+
+    members: tuple[State, ...]
+
+    def reorder(self, parent: Tensor) -> "EnsembleState":
+        return EnsembleState(tuple(state.reorder(parent) for state in self.members))
+
+    def keep(self, sentences: Tensor) -> "EnsembleState":
+        return EnsembleState(tuple(state.keep(sentences) for state in self.members))
+
+
+class Ensemble(Seq2Seq):
+    """A model whose next-token distribution is the average of its members'.
+
+    probabilities        log p = log sum_m p_m - log M             (the arithmetic mean; Sutskever et al. 2014)
+    log_probabilities    log p = 1/M sum_m log p_m - log Z         (the geometric mean, Z over the vocabulary)
+
+    Members may be of any architecture over the same source and target vocabulary.  Maps are the mean over the
+    members of their means over layers and heads, at the source positions that members share (the end-of-sentence
+    that only some of them add gets its weight from those alone): layers = heads = 1.  There are no centres.
+    Raises ConfigError where the target vocabularies differ in size.
+    """
+
+    def __init__(
+        self, members: Sequence[Seq2Seq], average: Average = Average.probabilities, names: Sequence[str] | None = None
+    ) -> None:
+        super().__init__()
+        names = [f"model {i + 1}" for i in range(len(members))] if names is None else names
+        for name, member in zip(names, members, strict=True):
+            if member.target_size != members[0].target_size:
+                raise ConfigError(
+                    f"an ensemble needs one target vocabulary: {names[0]} has {members[0].target_size} tokens, "
+                    f"{name} has {member.target_size}"
+                )
+        self.members = nn.ModuleList(members)
+        self.average = average
+        self.source_eos = any(member.source_eos for member in members)
+        self.target_size = members[0].target_size
+
+    def encode(self, source: Tensor, lengths: Tensor) -> Any:
+        """The members' encodings."""
+        return [member.encode(source, lengths) for member in self._members()]
+
+    def forward(self, batch: Batch, want_maps: bool = False) -> Output:
+        """An ensemble is not trained."""
+        raise TypeError("an ensemble is searched, not trained; score targets with nmt.search.scoring")
+
+    def start(self, encoded: Any) -> EnsembleState:
+        """The members' first states."""
+        return EnsembleState(tuple(m.start(e) for m, e in zip(self._members(), encoded, strict=True)))
+
+    def step(self, tokens: Tensor, state: Any, want_maps: bool = False) -> tuple[Tensor, EnsembleState, Maps | None]:
+        """Logits (B, K, V): the mean log-probabilities up to a constant, which normalizing removes."""
+        log_probs, states, maps = [], [], []
+        for member, own in zip(self._members(), state.members, strict=True):
+            logits, own, seen = member.step(tokens, own, want_maps)
+            log_probs.append(log_probabilities(logits))
+            states.append(own)
+            maps.append(seen)
+        stacked = torch.stack(log_probs)
+        mean = stacked.logsumexp(0) if self.average is Average.probabilities else stacked.mean(0)
+        return mean, EnsembleState(tuple(states)), mean_map(maps) if want_maps else None
+
+    def _members(self) -> list[Seq2Seq]:
+        return list(self.members)  # pyright: ignore[reportReturnType]  # only Seq2Seq go in
+
+
+def mean_map(maps: Sequence[Maps | None]) -> Maps:
+    """One layer and one head: weights (B, 1, 1, N, S), S the longest of the members'."""
+    means = [m.weights.mean((1, 2), keepdim=True) for m in maps if m is not None]
+    S = max(mean.size(-1) for mean in means)
+    return Maps(torch.stack([F.pad(mean, (0, S - mean.size(-1))) for mean in means]).mean(0))
+
+
+def average_states(states: Sequence[Mapping[str, Tensor]], names: Sequence[str]) -> dict[str, Tensor]:
+    """The mean of several checkpoints' weights (model state dicts) of one architecture.
+
+    Means are summed in float64.  Integer buffers are taken from the last.  Raises RunError, naming the checkpoint
+    and the weight, where the names or shapes of the weights differ.
+    """
+    first = states[0]
+    for name, state in zip(names, states, strict=True):
+        odd = set(first) ^ set(state) or {k for k in first if first[k].shape != state[k].shape}
+        if odd:
+            raise RunError(
+                f"{name} cannot be averaged with {names[0]}: weight {min(odd)} is missing or differs in shape"
+            )
+    return {
+        key: torch.stack([s[key].double() for s in states]).mean(0).to(value.dtype)
+        if value.is_floating_point()
+        else states[-1][key]
+        for key, value in first.items()
+    }

@@ -1,0 +1,63 @@
+"""Minimum Bayes risk: of the candidates, the one that is most like the others."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from sacrebleu.metrics import BLEU, CHRF, TER
+
+from nmt.search.config import DecodeConfig, Method, Utility
+from nmt.search.hypothesis import Hypothesis
+
+Detokenize = Callable[[Sequence[Sequence[int]]], list[str]]
+
+
+def utility(kind: Utility) -> Callable[[str, str], float]:
+    """u(hypothesis, reference) of one sentence, the larger the better; TER counts negative."""
+    match kind:
+        case Utility.bleu:
+            metric, sign = BLEU(effective_order=True), 1
+        case Utility.chrf:
+            metric, sign = CHRF(), 1
+        case Utility.chrfpp:
+            metric, sign = CHRF(word_order=2), 1
+        case Utility.ter:
+            metric, sign = TER(), -1
+        case Utility.none:
+            raise ValueError("decode.mbr=none has no utility")
+    return lambda hypothesis, reference: sign * metric.sentence_score(hypothesis, [reference]).score
+
+
+def expected_utility(texts: Sequence[str], weights: Sequence[float], kind: Utility) -> list[float]:
+    """sum_r w_r u(h, r) for each h: the candidates are their own references, each counted with its weight.
+
+    (Kumar and Byrne 2004, section 2.2, over an n-best list; Eikema and Aziz 2020, section 5, over samples.)
+    Equal texts are compared once.
+    """
+    score = utility(kind)
+    mass: Counter[str] = Counter()
+    for text, weight in zip(texts, weights, strict=True):
+        mass[text] += weight  # pyright: ignore[reportArgumentType]  # a Counter of floats
+    expected = {h: sum(w * score(h, r) for r, w in mass.items()) for h in mass}
+    return [expected[text] for text in texts]
+
+
+def rerank(candidates: list[Hypothesis], detokenize: Detokenize, config: DecodeConfig) -> list[Hypothesis]:
+    """The n_best candidates of largest expected utility, which becomes their score; each sentence once.
+
+    Draws weigh the same, because probable sentences are drawn more often; beam hypotheses weigh
+    P(h) / sum_h' P(h').
+    """
+    if config.method is Method.sample:
+        weights = np.full(len(candidates), 1 / len(candidates))
+    else:
+        log_prob = np.array([h.log_prob for h in candidates])
+        weights = np.exp(log_prob - log_prob.max())
+        weights /= weights.sum()
+    texts = detokenize([h.ids for h in candidates])
+    expected = expected_utility(texts, weights.tolist(), config.mbr)
+    best: dict[tuple[int, ...], Hypothesis] = {}
+    for i in sorted(range(len(candidates)), key=lambda i: -expected[i]):
+        best.setdefault(tuple(candidates[i].ids), replace(candidates[i], score=expected[i]))
+    return list(best.values())[: config.n_best]

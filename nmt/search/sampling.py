@@ -1,0 +1,175 @@
+"""Searches whose hypotheses do not compete: greedy search and independent draws from the model.
+
+Shape letters: B sentences still searched, K draws a sentence.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nmt.batch import BOS, EOS
+from nmt.models.seq2seq import Maps, Seq2Seq, State
+from nmt.search.config import DecodeConfig, Method
+from nmt.search.hypothesis import Hypothesis, Trace
+from nmt.search.penalty import coverage_penalty, length_score
+from nmt.search.problem import Problem, attention_received, log_probabilities, no_hypothesis, survivors
+from nmt.search.rules import FORBIDDEN, Rules
+
+# Log-probabilities (B, K, V), the step and the rows' numbers in the batch to tokens (B, K).
+Chooser = Callable[[Tensor, int, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Chains:
+    """All that has a row for each sentence still searched."""
+
+    rows: Tensor  # (B,) their numbers in the batch
+    state: State
+    tokens: Tensor  # (B, K)
+    log_prob: Tensor  # (B, K)
+    end: Tensor  # (B, K) the step in which a chain ended, -1 while it goes on
+    rules: Rules
+    coverage: Tensor  # (B, K, S), with S = 0 where it is not asked for
+    history: Tensor | None  # (B, K, t)
+
+    def keep(self, sentences: Tensor) -> "Chains":
+        """Only these rows."""
+        return Chains(
+            self.rows[sentences],
+            self.state.keep(sentences),
+            self.tokens[sentences],
+            self.log_prob[sentences],
+            self.end[sentences],
+            self.rules.keep(sentences),
+            self.coverage[sentences],
+            None if self.history is None else self.history[sentences],
+        )
+
+
+def draw(model: Seq2Seq, problem: Problem, config: DecodeConfig, want_maps: bool) -> list[list[Hypothesis]]:
+    """Greedy search (method=beam) or ``samples`` independent draws (method=sample), best scored first.
+
+    Draws of a sentence depend on the seed, the sentence's number and the model alone, not on its batch.  They may be
+    equal: their frequencies carry the model's distribution.  ``score`` and ``log_prob`` are those of the model itself,
+    without temperature and truncation.
+    """
+    K, device = config.samples if config.method is Method.sample else 1, problem.source.device
+    choose = sampler(problem, config) if config.method is Method.sample else most_probable
+    B, S, steps = *problem.source.shape, problem.longest + 1
+    state = model.start(model.encode(problem.source, problem.lengths))
+    chains = Chains(
+        torch.arange(B, device=device),
+        state.reorder(torch.zeros(B, K, dtype=torch.int64, device=device)) if K > 1 else state,
+        torch.full((B, K), BOS, device=device),
+        torch.zeros(B, K, dtype=torch.float64, device=device),
+        torch.full((B, K), -1, device=device),
+        problem.rules,
+        torch.zeros(B, K, S if config.coverage > 0 else 0, dtype=torch.float64, device=device),
+        torch.zeros(B, K, 0, dtype=torch.int64, device=device) if problem.rules.history else None,
+    )
+    log_prob, end, coverage = chains.log_prob.clone(), chains.end.clone(), chains.coverage.clone()
+    trace, slots = Trace(steps, B, K, device), torch.arange(K, device=device)
+    for step in range(steps):
+        logits, state, maps = model.step(chains.tokens, chains.state, want_maps or config.coverage > 0)
+        if maps is not None and want_maps:
+            trace.record_maps(chains.rows, maps)
+        chains = advance(replace(chains, state=state), logits, maps, step, choose)
+        trace.record(step, chains.rows, chains.tokens, slots.expand_as(chains.tokens))
+        alive = survivors((chains.end >= 0).all(1), step)
+        if alive is not None or step == steps - 1:
+            for whole, part in ((log_prob, chains.log_prob), (end, chains.end), (coverage, chains.coverage)):
+                whole.index_copy_(0, chains.rows, part)
+        if alive is not None:
+            if not len(alive):
+                break
+            chains = chains.keep(alive)
+    score = length_score(log_prob, end + 1, config)
+    if config.coverage > 0:
+        score = score + coverage_penalty(coverage, problem.real, config)
+    return collect(score, log_prob, end, trace, model, problem, config)
+
+
+def advance(chains: Chains, logits: Tensor, maps: Maps | None, step: int, choose: Chooser) -> Chains:
+    """One token for every chain that has not ended."""
+    log_probs = log_probabilities(logits)
+    chains.rules(log_probs, step, chains.history)
+    tokens = choose(log_probs, step, chains.rows)
+    gained = log_probs.gather(2, tokens[..., None]).squeeze(2)
+    running = chains.end < 0
+    coverage = chains.coverage
+    if coverage.size(2):
+        coverage = coverage + attention_received(maps, coverage.size(2)) * running[..., None]
+    return replace(
+        chains,
+        tokens=tokens,
+        log_prob=chains.log_prob + gained.masked_fill(~running, 0.0),
+        end=chains.end.masked_fill(running & (tokens == EOS), step),
+        coverage=coverage,
+        history=None if chains.history is None else torch.cat([chains.history, tokens[..., None]], dim=2),
+    )
+
+
+def most_probable(log_probs: Tensor, step: int, rows: Tensor) -> Tensor:
+    """argmax p"""
+    return log_probs.argmax(-1)
+
+
+def sampler(problem: Problem, config: DecodeConfig) -> Chooser:
+    """Draws by inverting the cumulative distribution at uniform numbers fixed by (seed, sentence, step, draw)."""
+    shape = (problem.longest + 1, config.samples)  # steps first, so that the numbers do not depend on the limit
+    uniform = np.stack([np.random.default_rng([config.seed, n]).random(shape) for n in problem.numbers])
+    table = torch.from_numpy(uniform).to(problem.source.device)
+
+    def choose(log_probs: Tensor, step: int, rows: Tensor) -> Tensor:
+        total = truncated(log_probs, config).softmax(-1).cumsum(-1, dtype=torch.float64)
+        # Below the last sum, whatever the rounding; a token without probability is never the first above a point.
+        last = total[..., -1].nextafter(total.new_zeros(()))
+        point = torch.minimum(table[rows, step] * total[..., -1], last)
+        return torch.searchsorted(total, point[..., None], right=True).squeeze(-1).clamp(max=log_probs.size(-1) - 1)
+
+    return choose
+
+
+def truncated(logits: Tensor, config: DecodeConfig) -> Tensor:
+    """Logits with minus infinity where nothing is drawn; each truncation works on what the one before left.
+
+    temperature  p_i proportional to exp(logit_i / temperature)
+    top_k        the k most probable tokens                                   (Fan et al. 2018, section 5.4)
+    top_p        the fewest, most probable, tokens with sum of p >= top_p     (Holtzman et al. 2020, section 3.1)
+    epsilon      tokens with p >= epsilon, at least the most probable         (Hewitt et al. 2022, section 4)
+    """
+    logits = logits / config.temperature
+    if config.top_k is not None and config.top_k < logits.size(-1):
+        logits = logits.masked_fill(logits < logits.topk(config.top_k).values[..., -1:], FORBIDDEN)
+    if config.top_p < 1:
+        p, order = logits.softmax(-1).sort(dim=-1, descending=True)
+        outside = p.cumsum(-1) - p >= config.top_p  # the tokens before it suffice
+        logits = logits.masked_fill(outside.gather(-1, order.argsort(-1)), FORBIDDEN)
+    if config.epsilon > 0:
+        p = logits.softmax(-1)
+        logits = logits.masked_fill((p < config.epsilon) & (p < p.amax(-1, keepdim=True)), FORBIDDEN)
+    return logits
+
+
+def collect(
+    score: Tensor, log_prob: Tensor, end: Tensor, trace: Trace, model: Seq2Seq, problem: Problem, config: DecodeConfig
+) -> list[list[Hypothesis]]:
+    """Put the chains (B, K) together, best first."""
+    scores, log_probs, ends = score.cpu().numpy(), log_prob.cpu().numpy(), end.cpu().numpy()
+    resolved = trace.resolve(ends, np.broadcast_to(np.arange(ends.shape[1]), ends.shape))
+    result = []
+    for b, limit in enumerate(problem.limits):
+        if not np.isfinite(scores[b]).all():
+            raise no_hypothesis(problem.numbers[b])
+        positions = problem.sizes[b] + model.source_eos
+        order = np.argsort(-scores[b], kind="stable")
+        result.append(
+            [
+                resolved.hypothesis(b, k, float(scores[b, k]), float(log_probs[b, k]), limit, positions)
+                for k in map(int, order)
+            ]
+        )
+    return result

@@ -1,0 +1,90 @@
+"""Checkpoint files: written whole or not at all, read without executing anything."""
+
+import contextlib
+import os
+import pickle
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nmt.errors import RunError
+
+FORMAT = 1  # raised when old files can no longer be read
+LAST, BEST = "checkpoints/last.pt", "checkpoints/best.pt"  # inside a run directory
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors and plain Python values; a crash at any moment leaves either the old file or the new one.
+
+    Raises RunError where the disk refuses.
+    """
+    draft = path.with_name(f".{path.name}.tmp")  # same folder: a rename across file systems is a copy
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as file:
+            torch.save({"format": FORMAT, **state}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the rename itself
+        finally:
+            os.close(folder)
+    except (OSError, RuntimeError) as error:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise RunError(f"{path} could not be written: {error}") from error
+
+
+def load(path: Path, *, mmap: bool = False) -> dict[str, Any]:
+    """Read what ``save`` wrote, tensors on the CPU; with ``mmap`` they are read only when used.
+
+    Raises RunError for a file that is missing, damaged, or not a checkpoint of this program.
+    """
+    if not path.is_file():
+        raise RunError(f"{path}: there is no such checkpoint")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, KeyError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise RunError(f"{path} is damaged or no checkpoint of nmt: {reason}") from error
+    if not isinstance(state, dict) or "model" not in state or "format" not in state:
+        raise RunError(f"{path} is no checkpoint of nmt: it holds no model")
+    if state["format"] != FORMAT:
+        raise RunError(f"{path} has format {state['format']}; this version of nmt reads {FORMAT}")
+    return state
+
+
+def saved_step(path: Path) -> int:
+    """How many updates the checkpoint has seen; reads none of its tensors."""
+    return load(path, mmap=True)["step"]
+
+
+def capture_rng(device: torch.device) -> dict[str, Any]:
+    """The state of every random number generator in use, as tensors and plain values."""
+    version, words, gauss = random.getstate()
+    numpy: Any = np.random.get_state(legacy=False)
+    state = {
+        "python": [version, list(words), gauss],
+        "numpy": [torch.from_numpy(numpy["state"]["key"].astype(np.int64)), numpy["state"]["pos"]],
+        "numpy_gauss": [numpy["has_gauss"], numpy["gauss"]],
+        "torch": torch.get_rng_state(),
+    }
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def restore_rng(state: dict[str, Any], device: torch.device) -> None:
+    """Undo everything drawn since ``capture_rng``; a state from another kind of device restores what it can."""
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    key, position = state["numpy"]
+    np.random.set_state(("MT19937", key.numpy().astype(np.uint32), position, *state["numpy_gauss"]))
+    torch.set_rng_state(state["torch"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)

@@ -1,0 +1,226 @@
+"""python -m nmt.train: from a Config to a run directory with everything in it."""
+
+import os
+import platform
+import sys
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nmt import cli
+from nmt.config import Config, flat, to_tree
+from nmt.data.batching import TrainBatches
+from nmt.data.prepare import Prepared, load_tests, prepare
+from nmt.data.tokenizer import Tokenizers
+from nmt.device import resolve_device, resolve_precision, seed_everything, set_up
+from nmt.errors import RunError
+from nmt.eval.evaluate import evaluate, sentences_to_draw
+from nmt.eval.run import Scorer, languages
+from nmt.help import Command
+from nmt.models import build_model
+from nmt.models.seq2seq import Seq2Seq
+from nmt.runs import ORIGIN, TOKENIZER, Run, create, newest, place, read_config, save_config, write_json
+from nmt.train import checkpoint, loop
+from nmt.train.distributed import Ranks, join
+from nmt.train.log import RunLog, Sample, Validation
+from nmt.train.loop import Ending
+
+COMMAND = Command(
+    module="nmt.train",
+    root="train",
+    schema=Config,
+    summary="Train a translation model in a run directory of its own, and score it on the test sets at the end.",
+    examples=(
+        "model.attention=local_p",
+        "model.attention=local_p model.attention.half_width=5 trainer.max_minutes=30",
+        "data=multi30k data.root=../shared/data model.hidden_size=256",
+        "+experiment=multi30k_en_de seed=2",
+        "-m model.attention=none,bahdanau,global,local_m,local_p seed=1,2,3",
+        "-m 'model.attention=glob(local*)' 'seed=range(1,4)' hydra/launcher=joblib hydra.launcher.n_jobs=2 threads=1",
+        "model.attention=local_p resume=true trainer.max_steps=40000",
+    ),
+    groups=("experiment", "model", "model.attention", "data", "optim", "trainer", "decode", "logger"),
+)
+
+# What a resumed run may not change: its weights, its data and the order of its batches.
+FIXED = ("model.", "data.", "seed")
+MOVABLE = ("data.root", "data.cache", "data.test", "data.tests")
+
+
+def train(config: Config) -> None:
+    """One run, from nothing or from where it stopped."""
+    device = resolve_device(config.device)
+    set_up(config.threads, config.deterministic)
+    with join(device) as ranks:
+        ending = fit(config, device, ranks)
+    if ending is Ending.interrupted:
+        raise KeyboardInterrupt  # so that a sweep ends here, too
+
+
+def fit(config: Config, device: torch.device, ranks: Ranks) -> Ending:
+    """Prepare, build, train and score; returns why training ended."""
+    found = ranks.share(find(config) if ranks.main else None)
+    resume = found is not None and (found / checkpoint.LAST).exists()
+    start = found if resume else Path(config.init_from) if config.init_from else None
+    tokenizers = None if start is None else Run.open(start).tokenizers
+    data = prepared(config, tokenizers, ranks)
+    tokenizers = data.tokenizers
+    sizes = tokenizers.source.size, tokenizers.target.size
+    seed_everything(config.seed + ranks.rank)  # rank 0's weights count, but each has its own dropout
+    model = build_model(config.model, *sizes, tokenizers.joint, config.trainer.label_smoothing)
+    if config.init_from and not resume:
+        copy_weights(Path(config.init_from), model)
+    batches = TrainBatches(data.train, config.data.batching, config.seed, ranks.rank, ranks.size)
+    config.trainer.precision = resolve_precision(config.trainer.precision, device)
+    directory = ranks.share((found or create(place(config))) if ranks.main else None)
+    step = checkpoint.saved_step(directory / checkpoint.LAST) if resume else 0
+    if ranks.main:
+        save_config(directory, replace(config, resume=False))  # what the run is, not how it was started
+        tokenizers.save(directory / TOKENIZER)
+        write_json(directory / ORIGIN, origin(device, ranks))
+    with RunLog(directory, config.logger, main=ranks.main, step=step) as log:
+        announce(log, directory, config, model, data, device, ranks)
+        result = loop.train(
+            model,
+            batches,
+            Validator(config, data, device),
+            config=config.trainer,
+            optim=config.optim,
+            log=log,
+            directory=directory,
+            device=device,
+            ranks=ranks,
+            resume=resume,
+        )
+        if ranks.main and result.ending is not Ending.interrupted:
+            score(Run.open(directory), device, log)
+    return result.ending
+
+
+def find(config: Config) -> Path | None:
+    """With resume=true, the run to go on with; raises RunError if it was another model or other data."""
+    found = newest(place(config)) if config.resume else None
+    if found is None or not (found / checkpoint.LAST).exists():
+        return found
+    old, new = flat(to_tree(read_config(found))), flat(to_tree(config))
+    changed = [
+        f"{key}={old.get(key)}, not {new.get(key)}"
+        for key in sorted(old.keys() | new.keys())
+        if key.startswith(FIXED) and not key.startswith(MOVABLE) and old.get(key) != new.get(key)
+    ]
+    if changed:
+        raise RunError(f"resume=true: {found} was trained with {'; '.join(changed)}")
+    return found
+
+
+def prepared(config: Config, tokenizers: Tokenizers | None, ranks: Ranks) -> Prepared:
+    """The data, read by the first process and then, from its cache, by the others."""
+    progress = ranks.main and sys.stderr.isatty()
+    data = prepare(config.data, config.seed, tokenizers, progress) if ranks.main else None
+    ranks.share(None)
+    return data or prepare(config.data, config.seed, tokenizers)
+
+
+def copy_weights(directory: Path, model: Seq2Seq) -> None:
+    """Take the best weights of another run."""
+    path = directory / checkpoint.BEST
+    try:
+        model.load_state_dict(checkpoint.load(path)["model"])
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise RunError(f"init_from={directory}: its weights do not fit this model: {reason}") from None
+
+
+def origin(device: torch.device, ranks: Ranks) -> dict[str, Any]:
+    """Where and by what the run was made."""
+    return {
+        "command": sys.argv,
+        "folder": str(Path.cwd()),
+        "nmt": nmt_version(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": device_name(device),
+        "processes": ranks.size,
+    }
+
+
+def nmt_version() -> str:
+    """Of the package, or that there is none: a source tree need not be installed."""
+    try:
+        return version("nmt")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def device_name(device: torch.device) -> str:
+    """cpu with its threads, or the accelerator's name."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({torch.get_num_threads()} threads of {os.cpu_count()} cores)"
+
+
+def announce(
+    log: RunLog, directory: Path, config: Config, model: Seq2Seq, data: Prepared, device: torch.device, ranks: Ranks
+) -> None:
+    """Say and log what was built."""
+    parameters = sum(p.numel() for p in model.parameters())
+    parts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+    shown = ", ".join(f"{name} {count:,}" for name, count in parts.items() if count)
+    choices = [config.model.name, getattr(getattr(config.model, "attention", None), "name", "")]
+    facts = {
+        "run": str(directory),
+        "model": f"{' '.join(filter(None, choices))}: {parameters:,} parameters ({shown})",
+        "device": f"{device_name(device)}, {ranks.size} process{'es' * (ranks.size > 1)}",
+        "precision": config.trainer.precision.name,
+    }
+    text = "\n".join([*(f"{key:14}{value}" for key, value in facts.items()), str(data.table)])
+    log.event("built", text, **facts, parameters=parameters, data=data.table.as_dict())
+    log.hparams({k: v for k, v in flat(to_tree(config)).items() if k not in ("name", "runs", "sweep", "resume")})
+
+
+class Validator:
+    """What training reports of its validation set: the same evaluation that nmt.eval makes, of a fixed part of it."""
+
+    def __init__(self, config: Config, data: Prepared, device: torch.device) -> None:
+        self.config, self.data, self.device = config, data, device
+        self.limit = config.trainer.validation_sentences
+        logger = config.logger
+        heatmaps = logger.heatmaps if logger.tensorboard else 0
+        shown = sentences_to_draw(data.validation, data.tokenizers, max(heatmaps, logger.samples), self.limit)
+        self.pictured, self.sampled = shown[:heatmaps], shown[: logger.samples]
+
+    def __call__(self, model: Seq2Seq, step: int) -> Validation:
+        text = self.data.validation
+        found = evaluate(
+            model,
+            self.data.tokenizers,
+            text,
+            self.config.decode,
+            device=self.device,
+            precision=self.config.decode.precision,
+            languages=languages(self.config.data),
+            maps_for=self.pictured,
+            limit=self.limit,
+        )
+        by_place = dict(zip(found.indices, found.hypotheses, strict=True))
+        samples = [Sample(text.source[i], text.target[i], by_place[i]) for i in self.sampled]
+        figures = {f"attention {p.kind}/sentence {p.sentence}": p.draw(step) for p in found.pictures}
+        numbers = {"ppl" if name == "perplexity" else name: value for name, value in found.numbers().items()}
+        return Validation(numbers, samples, figures)
+
+
+def score(run: Run, device: torch.device, log: RunLog) -> None:
+    """The whole validation set and the test sets of the config, with the best checkpoint."""
+    scorer = Scorer(run, run.config.data, run.config.decode, device)
+    for text in (scorer.validation(), *load_tests(run.config.data)):
+        found = scorer.score(text)
+        log.event("scored", str(found), set=found.name, step=scorer.step, **found.numbers())
+    log.say(f"{run.directory} holds it all; python -m nmt.translate run={run.directory} < in.txt > out.txt")
+
+
+def main() -> None:
+    """The command nmt-train."""
+    cli.run(COMMAND, train)

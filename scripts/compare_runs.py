@@ -1,0 +1,144 @@
+"""Mean and spread over seeds of each configuration of a sweep, as a Markdown table.
+
+    python scripts/compare_runs.py runs/2026-01-31_12-00-00 [runs/other ...] [--metric bleu] [--set test_2016_flickr]
+
+Reads config.yaml, scores/SET/results.json and log.jsonl of every run directory below the ones given.  Runs whose
+configurations differ in the seed alone make one row: mean ± sample standard deviation (lowest to highest) of each
+metric on each test set, with the minutes of training and the target tokens a second.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+# Keys that do not make a configuration another one.
+SAME = (
+    "seed",
+    "name",
+    "runs",
+    "sweep",
+    "resume",
+    "device",
+    "threads",
+    "data.root",
+    "data.cache",
+    "data.test",
+    "logger",
+)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What is known of one run."""
+
+    directory: Path
+    settings: dict[str, str]  # by dotted key, without those of SAME
+    seed: int
+    scores: dict[tuple[str, str], float]  # by test set and metric
+    scored: dict[str, str]  # by test set, how: decoding, checkpoint and number of sentences
+    minutes: float | None
+    speed: float | None  # target tokens a second
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("directories", nargs="+", type=Path, help="runs, or folders of runs such as a sweep's")
+    parser.add_argument("--metric", action="append", help="bleu, chrf, ...; may be repeated; default: all")
+    parser.add_argument("--set", action="append", help="test set; may be repeated; default: all but the validation set")
+    options = parser.parse_args()
+    paths = sorted({p.parent for d in options.directories for p in d.rglob("config.yaml")})
+    if not paths:
+        sys.exit(f"error: no run directory below {', '.join(map(str, options.directories))}")
+    runs = [read(path) for path in paths]
+    print(table(runs, options.metric, options.set))
+    for run in runs:
+        if not run.scores:
+            print(f"\nno results: {run.directory}")
+    for where in sorted({where for run in runs for where in run.scored}):
+        if len({run.scored[where] for run in runs if where in run.scored}) > 1:
+            print(f"\nnot comparable: {where} was scored with different decoding, checkpoints or numbers of sentences")
+
+
+def read(directory: Path) -> Trained:
+    """One run directory."""
+    config = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
+    leaves = flat(config)
+    settings = {k: str(v) for k, v in leaves.items() if not any(k == s or k.startswith(s + ".") for s in SAME)}
+    results = {
+        path.parent.name: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(directory.glob("scores/*/results.json"))
+    }
+    scores = {(name, metric): score["value"] for name, r in results.items() for metric, score in r["scores"].items()}
+    scored = {name: str([r[key] for key in ("decode", "checkpoint", "sentences")]) for name, r in results.items()}
+    log = directory / "log.jsonl"
+    events = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
+    minutes = [event["minutes"] for event in events if event["event"] == "end"]
+    speeds = [event["tokens_per_second"] for event in events if event["event"] == "train"]
+    speed = statistics.mean(speeds) if speeds else None
+    return Trained(directory, settings, config["seed"], scores, scored, minutes[-1] if minutes else None, speed)
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Leaves by dotted key; the name of a choice stands for its group: model.attention, not model.attention.name."""
+    leaves: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            leaves |= flat(value, f"{prefix}{name}.")
+        else:
+            leaves[prefix.rstrip(".") if name == "name" and prefix else prefix + name] = value
+    return leaves
+
+
+def table(runs: list[Trained], metrics: list[str] | None = None, sets: list[str] | None = None) -> str:
+    """The Markdown table, a row for each configuration in the order of the runs."""
+    rows: dict[tuple[tuple[str, str], ...], list[Trained]] = defaultdict(list)
+    for run in runs:
+        rows[tuple(sorted(run.settings.items()))].append(run)
+    columns = sorted({key for run in runs for key in run.scores})
+    columns = [
+        (where, metric)
+        for where, metric in columns
+        if (metric in metrics if metrics else True) and (where in sets if sets else where != "validation")
+    ]
+    differing = differences([dict(key) for key in rows])
+    head = ["configuration", "seeds", *(f"{metric} {where}" for where, metric in columns), "minutes", "tokens/s"]
+    lines = [head, ["---"] * len(head)]
+    for key, group in rows.items():
+        settings = dict(key)
+        name = " ".join(f"{k}={settings[k]}" for k in differing if k in settings) or "all"
+        scores = [spread([run.scores[c] for run in group if c in run.scores], 2) for c in columns]
+        cost = [
+            spread([r.minutes for r in group if r.minutes is not None], 1, short=True),
+            spread([r.speed for r in group if r.speed is not None], 0, short=True),
+        ]
+        lines.append([name, ", ".join(str(seed) for seed in sorted(r.seed for r in group)), *scores, *cost])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def differences(settings: list[dict[str, str]]) -> list[str]:
+    """Keys with several values; one that only some configurations have counts only if those differ in it."""
+    keys = dict.fromkeys(key for one in settings for key in one)
+    return [key for key in keys if len({one[key] for one in settings if key in one}) > 1]
+
+
+def spread(values: list[float], digits: int, short: bool = False) -> str:
+    """mean ± sample standard deviation (lowest to highest)."""
+    if not values:
+        return "-"
+    mean = f"{statistics.mean(values):.{digits}f}"
+    if short or len(values) == 1:
+        return mean
+    lowest, highest = f"{min(values):.{digits}f}", f"{max(values):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(values):.{digits}f} ({lowest} to {highest})"
+
+
+if __name__ == "__main__":
+    main()

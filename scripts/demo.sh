@@ -1,0 +1,25 @@
+#!/bin/sh
+# make demo: train, score and look, in a few minutes on two cores.
+set -eu
+python=${PYTHON:-python}
+run=runs/demo-$(date +%Y-%m-%d_%H-%M-%S)
+
+"$python" -m nmt.train +experiment=demo name="${run#runs/}"
+
+# The training has scored its held-out set already; these are three sentences of it.
+printf '\n== Three sentences of the test set\n'
+head -n 3 "$run/scores/test/source.txt" | "$python" -m nmt.translate run="$run" > "$run/three.txt"
+for n in 1 2 3; do
+    printf '\nsource       %s\n' "$(sed -n ${n}p "$run/scores/test/source.txt")"
+    printf 'translation  %s\n' "$(sed -n ${n}p "$run/three.txt")"
+    printf 'reference    %s\n' "$(sed -n ${n}p "$run/scores/test/reference.txt")"
+done
+
+cat <<END
+
+== Look
+$run/scores/test/results.json has the scores, hypotheses.txt beside it the translations.
+Alignment heatmaps are in TensorBoard, under Images, one slider over the steps for each sentence:
+
+  $python -m tensorboard.main --logdir runs      then open http://localhost:6006/#images
+END

@@ -1,0 +1,217 @@
+"""Test sets, named corpora and datasets: what is found where, under which name, and what is said when it is not."""
+
+import gzip
+import json
+from pathlib import Path
+
+import datasets
+import pytest
+
+import nmt.data.corpus as corpora
+from nmt.data import named
+from nmt.data.checks import Table, clean
+from nmt.data.corpus import FilesConfig, HansardsEnFrConfig, HubConfig, Multi30kConfig, PhrasesConfig, TextFiles
+from nmt.errors import ConfigError, DataError
+
+SHARED = Path(__file__).parents[2] / "../shared/data"
+PAIRS = [("One.", "Eins."), ("Two and two.", "Zwei und zwei."), ("Three.", "Drei.")]
+
+
+def write(path, lines, suffix=""):
+    """Lines in a file, plain or .gz; its name."""
+    data = "".join(line + "\n" for line in lines).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path = path.with_name(path.name + suffix)
+    path.write_bytes(gzip.compress(data) if suffix else data)
+    return str(path)
+
+
+def sides(folder, stem, pairs=PAIRS, suffix="", languages=("en", "de")):
+    names = [write(folder / f"{stem}.{languages[side]}", [pair[side] for pair in pairs], suffix) for side in (0, 1)]
+    return TextFiles(*names)
+
+
+def trained(config):
+    return list(corpora.training_pairs(config, 1))
+
+
+def paired(text):
+    return list(zip(text.source, text.target, strict=True))
+
+
+# ---------------------------------------------------------------- test sets
+
+
+def test_test_sets_by_name(tmp_path):
+    gold = write(tmp_path / "gold", ["0-0", "0-0 1p1", ""])
+    mine = {"source": (text := sides(tmp_path, "mine")).source, "target": text.target}
+    config = PhrasesConfig(test_size=5, validation_size=5, tests={"mine": {**mine, "gold": gold}, "bare": mine})
+    assert [t.name for t in corpora.test_texts(config)] == ["test", "mine", "bare"]
+    assert [t.gold for t in corpora.test_texts(config, ["mine", "bare"])] == [["0-0", "0-0 1p1", ""], None]
+    config.test = ["mine"]
+    assert [paired(t) for t in corpora.test_texts(config)] == [PAIRS]
+    held_out = set(corpora.held_out_sentences(config))
+    assert {"Two and two.", "Drei.", *corpora.open_corpus(config).test("test").source} <= held_out
+    with pytest.raises(ConfigError, match="has no test set 'mien', only: test, mine, bare; did you mean: mine"):
+        corpora.test_texts(config, ["mien"])
+
+
+@pytest.mark.parametrize("value", [{"source": "a"}, {"source": "a", "target": "b", "golden": "c"}, "a"])
+def test_test_sets_need_two_files(value):
+    with pytest.raises(ConfigError, match=r"data\.tests\.mine must hold source=FILE, target=FILE"):
+        PhrasesConfig(tests={"mine": value})
+
+
+def test_gold_of_the_wrong_length_is_refused(tmp_path):
+    mine = sides(tmp_path, "mine")
+    mine.gold = write(tmp_path / "gold", ["0-0"])
+    with pytest.raises(DataError, match=r"gold has 1 lines of links, but data\.tests\.mine has 3 pairs"):
+        corpora.test_texts(PhrasesConfig(tests={"mine": mine}), ["mine"])
+
+
+def test_sentences_of_a_test_set_are_found_in_training_text(tmp_path):
+    config = FilesConfig(
+        train=sides(tmp_path, "train", [*PAIRS, ("Four.", "Vier.")]),
+        validation=sides(tmp_path, "dev", [("Five.", "Fünf.")]),
+        tests={"mine": vars(sides(tmp_path, "mine", [(" Four. ", "Four in German.")]))},
+    )
+    table = Table()
+    assert list(clean(trained(config), config.checks, table, corpora.held_out_sentences(config))) == PAIRS
+    assert dict(table.dropped) == {"in_test": 1}
+
+
+# ---------------------------------------------------------------- named corpora
+
+
+def multi30k(root, suffix=".gz"):
+    for stem, size in (("train", 3), ("val", 2), ("test_2016_flickr", 1)):
+        sides(root / "multi30k", stem, PAIRS[:size], suffix)
+
+
+def test_a_named_corpus_is_found_below_root(tmp_path):
+    multi30k(tmp_path)
+    config = Multi30kConfig(root=str(tmp_path))
+    assert trained(config) == PAIRS
+    assert paired(corpora.validation_text(config)) == PAIRS[:2]
+    assert [(t.name, paired(t)) for t in corpora.test_texts(config)] == [("test_2016_flickr", PAIRS[:1])]
+    turned = Multi30kConfig(root=str(tmp_path), source="de", target="en")
+    assert trained(turned) == [(target, source) for source, target in PAIRS]
+    sides(tmp_path / "multi30k", "extra")
+    assert [t.name for t in corpora.test_texts(config, ["extra"])] == ["extra"]
+    with pytest.raises(ConfigError, match="only: extra, test_2016_flickr; did you mean: test_2016_flickr"):
+        corpora.test_texts(config, ["test_2016"])
+
+
+def test_gold_links_turn_with_the_direction(tmp_path):
+    for stem in ("train", "dev", "gold"):
+        sides(tmp_path / "hansards_enfr", stem, languages=("en", "fr"))
+    write(tmp_path / "hansards_enfr" / "gold.align", ["0-0", "0-1 2p10", ""])
+    there, back = (
+        HansardsEnFrConfig(root=str(tmp_path)),
+        HansardsEnFrConfig(root=str(tmp_path), source="fr", target="en"),
+    )
+    assert corpora.test_texts(there)[0].gold == ["0-0", "0-1 2p10", ""]
+    assert corpora.test_texts(back)[0].gold == ["0-0", "1-0 10p2", ""]
+
+
+def test_a_corpus_is_fetched_once_and_stored(tmp_path, monkeypatch):
+    """What the hub gives lands below data.root as files, a line break inside a text made a space; no second asking."""
+    asked = []
+
+    def load(path, split, cache_dir):
+        asked.append((path, split))
+        rows = {"en": ["A\nman.", "A dog."], "de": ["Ein Mann.", None]}
+        return datasets.Dataset.from_dict(rows if split != "test" else {"en": ["x"], "de": ["y"]})
+
+    monkeypatch.setattr(named.datasets, "load_dataset", load)
+    config = Multi30kConfig(root=str(tmp_path / "new"), cache=str(tmp_path))
+    assert trained(config) == [("A man.", "Ein Mann."), ("A dog.", "")]
+    assert [t.name for t in corpora.test_texts(config)] == ["test_2016_flickr"]
+    assert asked == [("bentrevett/multi30k", split) for split in ("train", "validation", "test")]
+    assert sorted(path.name for path in (tmp_path / "new" / "multi30k").iterdir()) == sorted(
+        f"{stem}.{language}" for stem in ("train", "val", "test_2016_flickr") for language in ("en", "de")
+    )
+
+
+def test_without_a_network_the_message_says_how_to_get_it(tmp_path, monkeypatch):
+    def load(*_, **__):
+        raise ConnectionError("Couldn't reach the Hub\nand more")
+
+    monkeypatch.setattr(named.datasets, "load_dataset", load)
+    with pytest.raises(DataError, match=r"multi30k lacks .*Couldn't reach the Hub\)\. Else, copy .*data/README\.md"):
+        trained(Multi30kConfig(root=str(tmp_path)))
+    with pytest.raises(DataError, match=r"no train\.en and train\.fr .*data\.root names .*NAACL 2003"):
+        trained(HansardsEnFrConfig(root=str(tmp_path)))
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared corpora are not here")
+@pytest.mark.parametrize(("name", "tests"), [("multi30k", 1000), ("news_ende", 3003), ("hansards_enfr", 247)])
+def test_the_shared_corpora(name, tests):
+    """Held-out sets have the sizes that their folder's README gives, and the alignment its three hundred lines."""
+    config = next(c for c in corpora.DATASETS if c.name == name)(root=str(SHARED))
+    (text,) = corpora.test_texts(config)
+    assert len(text) == tests
+    assert (text.gold is not None) == (name == "hansards_enfr")
+    assert len(next(corpora.training_pairs(config, 1))) == 2
+
+
+# ---------------------------------------------------------------- datasets
+
+
+def rows(count, stem):
+    return [{"en": f"{stem} {n}", "de": f"{n} {stem}", "id": n} for n in range(count)]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "json", "csv"])
+def test_local_datasets_with_two_columns(tmp_path, kind):
+    paths = {split: str(tmp_path / f"{split}.{kind}") for split in ("train", "validation", "test")}
+    for split, path in paths.items():
+        getattr(datasets.Dataset.from_list(rows(3, split)), f"to_{kind}")(path)
+    config = HubConfig(path=kind, files=paths, cache=str(tmp_path / "cache"))
+    assert trained(config) == [("train 0", "0 train"), ("train 1", "1 train"), ("train 2", "2 train")]
+    assert corpora.validation_text(config).target[0] == "0 validation"
+    assert [(t.name, t.source[0]) for t in corpora.test_texts(config)] == [("test", "test 0")]
+    assert corpora.fingerprint(config, 1) == corpora.fingerprint(config, 2)
+
+
+def test_a_translation_column_and_parts_of_a_split(tmp_path):
+    cells = [{"translation": {"en": f"{n}", "de": None if n == 1 else f"n{n}\nx"}} for n in range(4)]
+    path = write(tmp_path / "a.json", map(json.dumps, cells))
+    config = HubConfig(
+        path="json",
+        files={"train": path},
+        train_split="train[1:]",
+        validation_split="train[:1]",
+        cache=str(tmp_path / "cache"),
+    )
+    assert trained(config) == [("1", ""), ("2", "n2 x"), ("3", "n3 x")]
+    assert paired(corpora.validation_text(config)) == [("0", "n0 x")]
+    assert corpora.test_texts(config) == []
+    config.target_column = "translation.fr"
+    with pytest.raises(ConfigError, match=r"data\.target_column=translation\.fr: .*there are: .*translation\.de"):
+        trained(config)
+    config.train_split = "tarin"
+    with pytest.raises(DataError, match=r"data\.path=json, data\.train_split=tarin: .*tarin"):
+        trained(config)
+
+
+def test_a_dataset_needs_a_path():
+    with pytest.raises(ConfigError, match=r"data\.path is missing"):
+        HubConfig()
+
+
+# ---------------------------------------------------------------- fingerprints
+
+
+def test_a_fingerprint_holds_what_the_text_depends_on(tmp_path):
+    text, extra = sides(tmp_path, "train"), sides(tmp_path, "extra")
+    config = FilesConfig(train=text, validation=sides(tmp_path, "dev"), tests={"extra": vars(extra)})
+    first = corpora.fingerprint(config, 1)
+    assert corpora.fingerprint(config, 2) == first
+    seen = {first}
+    for path in (text.source, text.target, config.validation.target, extra.source):
+        write(Path(path), ["something else", "and", "longer"])
+        seen.add(corpora.fingerprint(config, 1))
+    assert len(seen) == 5
+    phrases = [PhrasesConfig(), PhrasesConfig(target="fr"), PhrasesConfig(train_size=7)]
+    assert len({corpora.fingerprint(c, seed) for c in phrases for seed in (1, 2)}) == 6

@@ -1,0 +1,143 @@
+"""The numbers are sacreBLEU's, and lines are lines."""
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nmt.errors import ConfigError, DataError, UserError
+from nmt.eval.metrics import (
+    EvalConfig,
+    bleu_by_length,
+    one_line,
+    score,
+    text_lengths,
+)
+
+MULTI30K = Path("../shared/data/multi30k/test_2016_flickr.de")
+
+# Characters that some program somewhere takes for a line end or for white space, and others that tokenizers treat.
+ODD = [
+    "Er sagte:\u00a0„Nein“,\u2028und\u2029ging \u0085 fort .",
+    "\u000bTab\tund\u000cSeite\u001c\u001d\u001e!  ",
+    "carriage\rreturn, 3.5 % &amp; &quot;x&quot; <skipped> -",
+    "\u00a0am Rand\u3000",
+    "zero\u200bwidth\ufeff und e\u0301 statt é",
+    "",
+    "彼は\u3000東京に行った。",
+    "Die Straße ist 1,000.50 m lang - wirklich!",
+]
+
+
+def write_lines(path: Path, lines: list[str]) -> None:
+    path.write_bytes("".join(f"{line}\n" for line in lines).encode())
+
+
+def corrupt(line: str, seed: int) -> str:
+    """A hypothesis that differs a little from its reference."""
+    rng = random.Random(seed)
+    return " ".join(word for word in line.split(" ") if rng.random() > 0.2)
+
+
+def command_line(folder: Path, *arguments: str) -> list[dict]:
+    command = [sys.executable, "-m", "sacrebleu", "ref.txt", *arguments, "-f", "json"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, encoding="utf-8")
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("language", ["de", "ja"])
+def test_numbers_and_signatures_are_those_of_the_sacrebleu_command(tmp_path, language):
+    """The same hypotheses and references, read by its command line from files."""
+    references = [line + str(i % 7) for i, line in enumerate(ODD * 3)]
+    hypotheses = [corrupt(line, i) for i, line in enumerate(references)]
+    write_lines(tmp_path / "ref.txt", references)
+    write_lines(tmp_path / "hyp.txt", hypotheses)
+    tokenizer = {"de": "13a", "ja": "char"}[language]
+    said = command_line(tmp_path, "-i", "hyp.txt", "-m", "bleu", "chrf", "ter", "-w", "10", "-tok", tokenizer)
+    ours = score(["bleu", "chrf", "ter"], hypotheses, references, language)
+    for theirs, (name, result) in zip(said, ours.items(), strict=True):
+        assert result.value == pytest.approx(theirs["score"], abs=1e-9), name
+        assert 0 < result.value < 100
+        assert result.signature == theirs["signature"]
+        assert result.name == theirs["name"]
+
+
+def test_the_target_language_chooses_the_tokenizer_of_bleu_and_the_signature_says_so():
+    tokenizers = {"de": "13a", "": "13a", "ja": "char", "zh": "zh", "ko": "char"}
+    for language, tokenizer in tokenizers.items():
+        result = score(["bleu"], ["a b c d e"], ["a b c d e"], language)["bleu"]
+        assert f"tok:{tokenizer}|" in result.signature
+
+
+@given(st.text())
+def test_one_line_is_one_line_and_leaves_others_alone(text):
+    assert "\n" not in one_line(text)
+    assert "\r" not in one_line(text)
+    assert one_line(one_line(text)) == one_line(text)
+    if not set(text) & {"\n", "\r"}:
+        assert one_line(text) == text
+
+
+def test_mistakes_are_named():
+    with pytest.raises(ConfigError, match=r"eval\.metrics: 'blue' is not one of bleu, chrf, ter"):
+        EvalConfig(metrics=["blue"])
+    with pytest.raises(ConfigError, match=r"eval\.limit must be at least 1, got 0"):
+        EvalConfig(limit=0)
+    with pytest.raises(ConfigError, match="'blue'"):
+        score(["blue"], ["a"], ["a"])
+    with pytest.raises(DataError, match=r"2 hypotheses .* 1 references"):
+        score(["bleu"], ["a", "b"], ["a"])
+    with pytest.raises(DataError, match="no sentences"):
+        score(["bleu"], [], [])
+
+
+def test_buckets_of_source_length_part_the_set():
+    """Each sentence is in the bucket of its length; BLEU there is BLEU of those sentences alone."""
+    lengths = [0, 1, 10, 11, 20, 21, 50, 51, 300]
+    references = [f"sentence number {n} of a b c d e f" for n in lengths]
+    hypotheses = [corrupt(line, i) for i, line in enumerate(references)]
+    buckets = bleu_by_length(hypotheses, references, lengths)
+    assert [(b.shortest, b.longest, b.sentences) for b in buckets] == [
+        (1, 10, 3),
+        (11, 20, 2),
+        (21, 30, 1),
+        (41, 50, 1),
+        (51, None, 2),
+    ]
+    assert buckets[1].bleu == score(["bleu"], hypotheses[3:5], references[3:5])["bleu"].value
+
+
+def test_length_is_in_words_or_in_characters_where_words_have_no_spaces():
+    assert text_lengths(["two words\u00a0three", ""]) == [3, 0]
+    assert text_lengths(["東京 に"], "ja") == [3]
+
+
+def test_bleu_lc_moses_ignores_case_and_keeps_hyphens():
+    pytest.importorskip("sacremoses")
+    reference = "Ein Mann im T-Shirt sagt: „Nein!“"
+    result = score(["bleu_lc_moses"], [reference.upper()], [reference], "de")["bleu_lc_moses"]
+    assert result.value == pytest.approx(100)
+    assert "ref_len = 10)" in result.detail  # ein mann im t-shirt sagt : " nein ! "
+    assert "case:lc" in result.signature
+    assert "tok:moses-de" in result.signature
+
+
+def test_bleu_lc_moses_is_the_published_scale():
+    """The published length of the tokenized reference of test_2016_flickr."""
+    pytest.importorskip("sacremoses")
+    if not MULTI30K.exists():
+        pytest.skip("needs ../shared/data")
+    references = MULTI30K.read_bytes().decode().removesuffix("\n").split("\n")
+    assert len(references) == 1000
+    assert "ref_len = 12103)" in score(["bleu_lc_moses"], references, references, "de")["bleu_lc_moses"].detail
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sacremoses", None)
+    with pytest.raises(UserError, match="pip install sacremoses"):
+        score(["bleu_lc_moses"], ["a"], ["a"])

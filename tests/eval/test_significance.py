@@ -1,0 +1,66 @@
+"""Paired tests are sacreBLEU's."""
+
+import json
+import random
+import subprocess
+import sys
+
+import pytest
+
+from nmt.errors import ConfigError, DataError
+from nmt.eval.significance import SignificanceTest, compare
+
+WORDS = ["der", "die", "das", "Haus", "Hund", "Baum", "rot", "groß", "und", "läuft", ",", "."]
+RNG = random.Random(3)
+REFERENCES = [" ".join(RNG.choices(WORDS, k=12)) for _ in range(40)]
+
+
+def system(share: float, seed: int) -> list[str]:
+    """References with a share of wrong words."""
+    rng = random.Random(seed)
+    return [" ".join("falsch" if rng.random() < share else w for w in line.split()) for line in REFERENCES]
+
+
+@pytest.mark.parametrize("test", SignificanceTest)
+def test_values_are_those_of_the_sacrebleu_command(tmp_path, test):
+    systems = {"good": system(0.2, 1), "bad": system(0.25, 2)}
+    (tmp_path / "ref").write_text("\n".join(REFERENCES))
+    for name, lines in systems.items():
+        (tmp_path / name).write_text("\n".join(lines))
+    options = [f"--paired-{test.value}", f"--paired-{test.value}-n", "60", "-w", "4", "-f", "json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "sacrebleu", "ref", "-i", "good", "bad", "-m", "bleu", *options],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said = [row["BLEU"] for row in json.loads(done.stdout)]
+    (found,) = compare(list(systems.items()), REFERENCES, ["bleu"], tests=[test], trials=60)
+    assert [row.system for row in found.rows] == ["good", "bad"]
+    assert found.rows[0].p_value is None
+    for row, theirs in zip(found.rows, said, strict=True):
+        assert row.value == pytest.approx(theirs["score"], abs=1e-4)
+        if row.p_value is not None:
+            assert row.p_value == pytest.approx(theirs["p_value"], abs=1e-4)
+        if test is SignificanceTest.bs:
+            assert row.mean == pytest.approx(theirs["mean"], abs=1e-4)
+            assert row.interval == pytest.approx(theirs["ci"], abs=1e-4)
+    assert {"bs": "bootstrap", "ar": "randomization"}[test.value] in str(found)
+    assert f"{test.value}:60|seed:12345" in found.signature
+
+
+def test_equal_systems_do_not_differ_and_very_unequal_ones_do():
+    systems = [("a", system(0.1, 1)), ("same", system(0.1, 1)), ("worse", system(0.6, 2))]
+    for found in compare(systems, REFERENCES, ["bleu", "chrf"], "de", trials=100):
+        assert [row.p_value for row in found.rows[:2]] == [None, 1.0]
+        assert found.rows[2].p_value == pytest.approx(1 / 101)
+
+
+def test_mistakes_are_named():
+    with pytest.raises(DataError, match="two systems"):
+        compare([("a", REFERENCES)], REFERENCES, ["bleu"])
+    with pytest.raises(DataError, match="runs/b: 39 hypotheses"):
+        compare([("runs/a", REFERENCES), ("runs/b", REFERENCES[1:])], REFERENCES, ["bleu"])
+    with pytest.raises(ConfigError, match="'blue'"):
+        compare([("a", REFERENCES), ("b", REFERENCES)], REFERENCES, ["blue"])

@@ -1,0 +1,111 @@
+"""Attention written straight from the papers' equations, one scalar at a time: no masks, no batches, no gathers."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from nmt.models.attention import (
+    Attention,
+    AttentionConfig,
+    BahdanauConfig,
+    ConcatSource,
+    GlobalConfig,
+    LocalMConfig,
+    LocalPConfig,
+    Score,
+    Sigma,
+    build_attention,
+)
+
+Scalars = list[Tensor]
+
+
+def dot(a: Scalars, b: Scalars) -> Tensor:
+    total = torch.zeros((), dtype=torch.float64)
+    for x, y in zip(a, b, strict=True):
+        total = total + x * y
+    return total
+
+
+def times(matrix: Tensor, vector: Scalars) -> Scalars:
+    return [dot(list(row.unbind()), vector) for row in matrix.unbind()]
+
+
+def softmax(scores: Scalars) -> Scalars:
+    highest = max(s.item() for s in scores)
+    terms = [torch.exp(s - highest) for s in scores]
+    total = dot(terms, [torch.ones(()) for _ in terms])
+    return [t / total for t in terms]
+
+
+def score(module: Attention, config: AttentionConfig, q: Scalars, h: Scalars, row: int) -> Tensor:
+    parameters = dict(module.named_parameters())
+    if isinstance(config, BahdanauConfig) or config.score is Score.concat:  # pyright: ignore[reportAttributeAccessIssue]
+        identity = getattr(config, "concat_source", None) is ConcatSource.identity
+        right = h if identity else times(parameters["score.key.weight"], h)
+        left = times(parameters["score.query.weight"], q)
+        hidden = [torch.tanh(x + y) for x, y in zip(left, right, strict=True)]
+        return dot(list(parameters["score.energy.weight"][0].unbind()), hidden)
+    assert isinstance(config, GlobalConfig | LocalMConfig)
+    if config.score is Score.general:
+        return dot(q, times(parameters["score.project.weight"], h))
+    if config.score is Score.location:
+        return dot(list(parameters["score.rows.weight"][row].unbind()), q)
+    return dot(q, h) / (math.sqrt(len(q)) if config.score is Score.scaled_dot else 1.0)
+
+
+def attend(
+    module: Attention, config: AttentionConfig, q: Tensor, words: Tensor, position: int
+) -> tuple[list[Tensor], Tensor]:
+    """Weights over the words (S, M), padding left out, and the context, for one query (Q,)."""
+    query, memory = list(q.unbind()), [list(h.unbind()) for h in words.unbind()]
+    S = len(memory)
+    window, offset = list(range(S)), 0
+    gauss: Scalars | None = None
+    if isinstance(config, LocalMConfig):
+        D, centre = config.half_width, min(position, S - 1)
+        if isinstance(config, LocalPConfig):
+            parameters = dict(module.named_parameters())
+            hidden = [torch.tanh(x) for x in times(parameters["predict.hidden.weight"], query)]
+            p = S / (1 + torch.exp(-dot(list(parameters["predict.energy.weight"][0].unbind()), hidden)))
+            centre = min(math.floor(p.item()), S - 1)
+            learned = config.sigma is Sigma.learned
+            sigma = torch.exp(parameters["predict.log_sigma"]) if learned else D / 2
+            gauss = [torch.exp(-((s - p) ** 2) / (2 * sigma**2)) for s in range(S)]
+        window = [s for s in range(S) if abs(s - centre) <= D]
+        offset = D - centre
+    scores = [score(module, config, query, memory[s], s + offset) for s in window]
+    if gauss is not None and isinstance(config, LocalPConfig) and config.renormalize:
+        scores, gauss = [x * gauss[s] for x, s in zip(scores, window, strict=True)], None
+    weights = [torch.zeros((), dtype=torch.float64) for _ in range(S)]
+    for s, a in zip(window, softmax(scores), strict=True):
+        weights[s] = a if gauss is None else a * gauss[s]
+    return weights, torch.stack([dot(weights, [h[m] for h in memory]) for m in range(words.size(1))])
+
+
+def attend_all(
+    module: Attention, config: AttentionConfig, query: Tensor, values: Tensor, lengths: Tensor, position: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Weights (B, N, S) and contexts (B, N, M)."""
+    B, N, S = query.size(0), query.size(1), values.size(1)
+    position = position.expand(B, N)
+    weights, contexts = [], []
+    for b in range(B):
+        length = int(lengths[b])
+        for n in range(N):
+            found, context = attend(module, config, query[b, n], values[b, :length], int(position[b, n]))
+            weights.append(torch.stack(found + [torch.zeros((), dtype=torch.float64)] * (S - length)))
+            contexts.append(context)
+    return torch.stack(weights).view(B, N, S), torch.stack(contexts).view(B, N, -1)
+
+
+def build(config: AttentionConfig, size: int = 4, std: float = 1.0, seed: int = 0) -> Attention:
+    """A float64 module with large weights, so that windows move and softmaxes are peaked."""
+    module = build_attention(config, size, size)
+    assert module is not None
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in module.double().named_parameters():
+        if name != "predict.log_sigma":
+            torch.nn.init.normal_(parameter, std=std, generator=generator)
+    return module

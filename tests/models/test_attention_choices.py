@@ -1,0 +1,148 @@
+"""What a user may choose about attention, what is refused, and hard attention's draws."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from attention_reference import build
+from omegaconf import OmegaConf
+
+from nmt.errors import ConfigError, UserError
+from nmt.models.attention import (
+    ATTENTIONS,
+    Attended,
+    BahdanauConfig,
+    ConcatSource,
+    GlobalConfig,
+    HardConfig,
+    LocalMConfig,
+    LocalPConfig,
+    NoneConfig,
+    Score,
+    build_attention,
+)
+
+
+def test_the_table_is_complete():
+    """Each row has a name of its own, default values, help on each field and a line of documentation."""
+    names = [config.name for config in ATTENTIONS]
+    assert len(set(names)) == len(names)
+    assert set(names) == {"none", "bahdanau", "global", "local_m", "local_p", "hard"}
+    for config in ATTENTIONS:
+        assert OmegaConf.to_object(OmegaConf.structured(config)) == config()
+        assert config.__doc__
+        assert all(f.metadata.get("help") for f in config.__dataclass_fields__.values() if f.name not in SILENT)
+
+
+SILENT = {"name", "previous_state"}  # not set by a user
+
+
+def test_none_has_no_module():
+    assert build_attention(NoneConfig(), 4, 4) is None
+
+
+def test_only_bahdanau_queries_with_the_previous_state():
+    assert [config.name for config in ATTENTIONS if config.previous_state] == ["bahdanau"]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LocalMConfig(half_width=0), "model.attention.half_width must be at least 1, got 0"),
+        (lambda: LocalPConfig(hidden_size=0), "model.attention.hidden_size must be at least 1, got 0"),
+        (lambda: BahdanauConfig(hidden_size=-2), "model.attention.hidden_size must be at least 1, got -2"),
+        (lambda: GlobalConfig(concat_source=ConcatSource.identity), "concat_source=identity belongs to .*score=concat"),
+        (lambda: LocalPConfig(concat_source=ConcatSource.identity), "concat_source=identity belongs to .*score=concat"),
+        (lambda: GlobalConfig(max_source=9), "model.attention.max_source belongs to model.attention.score=location"),
+        (lambda: GlobalConfig(score=Score.location, max_source=0), "model.attention.max_source must be at least 1"),
+        (lambda: build_attention(GlobalConfig(score=Score.dot), 4, 8), "score=dot needs a query as wide .* 4 and 8"),
+        (lambda: build_attention(LocalPConfig(score=Score.scaled_dot), 4, 8), "score=scaled_dot needs a query as wide"),
+    ],
+)
+def test_what_cannot_work_is_refused(make: Callable[[], object], message: str):
+    with pytest.raises(ConfigError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("score", [Score.general, Score.concat, Score.location])
+def test_query_and_memory_may_differ_in_width(score: Score):
+    for kind in (GlobalConfig, LocalMConfig, LocalPConfig):
+        module = build_attention(kind(score=score), 4, 6)
+        assert module is not None
+        memory = module.prepare(torch.randn(2, 30, 6), torch.tensor([30, 1]))
+        assert module(torch.randn(2, 1, 4), memory, torch.tensor([0])).context.shape == (2, 1, 6)
+
+
+def test_identity_source_is_as_wide_as_the_memory():
+    module = build_attention(GlobalConfig(score=Score.concat, concat_source=ConcatSource.identity), 4, 6)
+    assert module is not None
+    memory = module.prepare(torch.randn(2, 30, 6), torch.tensor([30, 1]))
+    assert module(torch.randn(2, 1, 4), memory, torch.tensor([0])).context.shape == (2, 1, 6)
+
+
+def test_a_source_longer_than_the_location_rows_is_an_error():
+    """Never cut short; padding beyond the rows is no reason to refuse."""
+    module = build(GlobalConfig(score=Score.location, max_source=5))
+    values = torch.randn(2, 7, 4, dtype=torch.float64)
+    with pytest.raises(UserError, match=r"model\.attention\.max_source=5 is too small for a source of 6 positions"):
+        module.prepare(values, torch.tensor([3, 6]))
+    lengths = torch.tensor([3, 5])
+    query = torch.randn(2, 1, 4, dtype=torch.float64)
+    padded, exact = (module(query, module.prepare(v, lengths), torch.tensor([0])) for v in (values, values[:, :5]))
+    torch.testing.assert_close(padded.context, exact.context, rtol=0, atol=1e-12)
+
+
+def test_windows_spread_over_the_source():
+    """dense_weights puts each weight at its source position and drops the part outside the sentence."""
+    weights = torch.tensor([[[0.0, 0.7, 0.3], [0.2, 0.8, 0.0]]])
+    positions = torch.tensor([[[-1, 0, 1], [2, 3, 4]]])
+    dense = Attended(torch.zeros(1, 2, 1), weights, positions).dense_weights(4)
+    assert torch.equal(dense, torch.tensor([[[0.7, 0.3, 0.0, 0.0], [0.0, 0.0, 0.2, 0.8]]]))
+
+
+def hard_example(queries: int = 3) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(3)
+    query = torch.randn(2, queries, 4, dtype=torch.float64, requires_grad=True)
+    return query, torch.randn(2, 6, 4, dtype=torch.float64, requires_grad=True), torch.tensor([6, 3])
+
+
+def test_hard_attention_in_search_takes_the_likeliest_word():
+    query, values, lengths = hard_example()
+    module = build(HardConfig()).eval()
+    out = module(query, module.prepare(values, lengths), torch.arange(3))
+    soft = build(GlobalConfig())(query, module.prepare(values, lengths), torch.arange(3)).weights
+    chosen = soft.argmax(2)
+    assert torch.equal(out.weights, torch.nn.functional.one_hot(chosen, 6).double())
+    assert torch.equal(out.context, torch.stack([values[b, chosen[b]] for b in range(2)]))
+    assert out.log_prob is not None
+    torch.testing.assert_close(out.log_prob, soft.amax(2).log())
+
+
+def test_hard_attention_in_training_draws_words_as_often_as_their_weights():
+    """Frequencies over 4000 draws lie within 5 standard deviations; nothing beyond the sentence is drawn."""
+    query, values, lengths = hard_example(queries=1)
+    query = query.detach().expand(2, 4000, 4)
+    module = build(HardConfig(), std=0.5)
+    with torch.no_grad():
+        memory = module.prepare(values, lengths)
+        drawn = module(query, memory, torch.zeros(4000, dtype=torch.int64))
+        soft = build(GlobalConfig(), std=0.5)(query[:, :1], memory, torch.zeros(1)).weights[:, 0]
+    assert torch.equal(drawn.weights.sum(2), torch.ones(2, 4000, dtype=torch.float64))
+    assert set(drawn.weights.unique().tolist()) == {0.0, 1.0}
+    deviation = (soft * (1 - soft) / 4000).sqrt()
+    assert ((drawn.weights.mean(1) - soft).abs() <= 5 * deviation).all()
+    assert drawn.log_prob is not None
+    chosen = drawn.weights.argmax(2)
+    torch.testing.assert_close(drawn.log_prob, soft.log().gather(1, chosen))
+
+
+def test_hard_attention_passes_the_gradient_straight_through():
+    """The query's gradient is the one it would have, had the weights been soft; the drawn row gets all of its own."""
+    query, values, lengths = hard_example()
+    module = build(HardConfig())
+    out = module(query, module.prepare(values, lengths), torch.arange(3))
+    direction = torch.randn(2, 3, 4, dtype=torch.float64)
+    found = torch.autograd.grad((out.context * direction).sum(), query)[0]
+    soft = build(GlobalConfig())(query, module.prepare(values, lengths), torch.arange(3))
+    expected = torch.autograd.grad((soft.context * direction).sum(), query)[0]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)

@@ -1,0 +1,334 @@
+"""The LSTM model against the equations, one sentence and one step at a time; and its promises to search."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from lstm_reference import encode, loss
+from torch.nn.parallel import DistributedDataParallel
+
+from nmt.batch import PAD, Batch, collate
+from nmt.models import LSTMConfig, build_model
+from nmt.models.attention import (
+    BahdanauConfig,
+    GlobalConfig,
+    HardConfig,
+    LocalMConfig,
+    LocalPConfig,
+    NoneConfig,
+    Score,
+)
+from nmt.models.lstm_config import DropoutPlacement, Tied
+
+V_SOURCE, V_TARGET = 13, 11
+PAIRS = [([5, 7, 4], [9, 4, 4, 6, 8]), ([12], [5]), ([8, 4, 6, 11, 9, 4, 10], [10, 7, 5])]
+
+CONFIGS = {
+    "global": LSTMConfig(attention=GlobalConfig()),
+    "global dot unfed": LSTMConfig(attention=GlobalConfig(score=Score.dot), input_feeding=False),
+    "global uni reversed": LSTMConfig(attention=GlobalConfig(), bidirectional=False, reverse_source=True),
+    "global deep residual": LSTMConfig(attention=GlobalConfig(), num_layers=3, residual=True),
+    "global deep residual unfed": LSTMConfig(
+        attention=GlobalConfig(), num_layers=2, residual=True, input_feeding=False, bias=False
+    ),
+    "global encoder deeper": LSTMConfig(attention=GlobalConfig(), encoder_layers=3, decoder_layers=2, bias=False),
+    "global decoder deeper": LSTMConfig(attention=GlobalConfig(), encoder_layers=1, decoder_layers=3),
+    "global eos reversed": LSTMConfig(attention=GlobalConfig(), source_eos=True, reverse_source=True),
+    "global tied": LSTMConfig(attention=GlobalConfig(), tied=Tied.target),
+    "local_m": LSTMConfig(attention=LocalMConfig(half_width=1)),
+    "local_m unfed": LSTMConfig(attention=LocalMConfig(half_width=1), input_feeding=False),
+    "local_p": LSTMConfig(attention=LocalPConfig(half_width=2, hidden_size=5)),
+    "local_p reversed": LSTMConfig(
+        attention=LocalPConfig(half_width=1, hidden_size=5), reverse_source=True, bidirectional=False
+    ),
+    "local_p unfed": LSTMConfig(attention=LocalPConfig(half_width=1, hidden_size=5), input_feeding=False),
+    "hard": LSTMConfig(attention=HardConfig()),
+    "bahdanau": LSTMConfig(attention=BahdanauConfig(hidden_size=5), embedding_size=4),
+    "bahdanau deep": LSTMConfig(
+        attention=BahdanauConfig(hidden_size=5), num_layers=2, residual=True, source_eos=False, reverse_source=True
+    ),
+    "none": LSTMConfig(attention=NoneConfig(), embedding_size=4),
+    "none unfed": LSTMConfig(attention=NoneConfig(), num_layers=2, input_feeding=False),
+}
+everything = pytest.mark.parametrize("name", CONFIGS)
+some = pytest.mark.parametrize("name", ["global", "global dot unfed", "local_p", "bahdanau deep", "none"])
+
+
+def build(name, seed=0, **changes) -> Any:
+    """A float64 model without dropout, whose weights are large enough for its answers to differ."""
+    config = CONFIGS[name]
+    config = type(config)(**{**vars(config), "hidden_size": 6, "dropout": 0.0, **changes})
+    torch.manual_seed(seed)
+    model = build_model(config, V_SOURCE, V_TARGET, joint=False, label_smoothing=0.1).double().eval()
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.7)
+    return model
+
+
+def batch_of(pairs=PAIRS):
+    return collate([s for s, _ in pairs], [t for _, t in pairs], list(range(len(pairs))))
+
+
+def close(a, b, atol=1e-10):
+    torch.testing.assert_close(a, b, rtol=0, atol=atol)
+
+
+def gradients(model, loss_sum):
+    return torch.autograd.grad(loss_sum, [p for _, p in sorted(model.named_parameters())])
+
+
+@everything
+def test_loss_and_gradients_follow_the_equations(name):
+    """Each sentence alone, unpadded, step by step: the same NLL of every token, loss, and gradient of every weight."""
+    model = build(name)
+    output = model(batch_of())
+    expected, nll = loss(model, PAIRS, eps=0.1)
+    close(output.loss_sum, expected)
+    assert output.tokens.item() == sum(len(t) + 1 for _, t in PAIRS)
+    for row, each in zip(output.nll, nll, strict=True):
+        close(row[: len(each)], each.detach())
+        assert not row[len(each) :].any()
+    for mine, theirs in zip(gradients(model, output.loss_sum), gradients(model, expected), strict=True):
+        close(mine, theirs, atol=1e-9)
+
+
+@everything
+def test_steps_equal_teacher_forcing(name):
+    """Search's incremental decoding gives every token the probability that training gives it, and the same maps."""
+    model, batch = build(name), batch_of()
+    with torch.no_grad():
+        expected = model(batch, want_maps=True)
+        state = model.start(model.encode(batch.source, batch.source_lengths))
+        for t in range(batch.target_in.size(1)):
+            logits, state, maps = model.step(batch.target_in[:, t : t + 1], state, want_maps=True)
+            log_p = logits[:, 0].log_softmax(1).gather(1, batch.target_out[:, t : t + 1])[:, 0]
+            real = batch.target_out[:, t] != PAD
+            close(-log_p[real], expected.nll[real, t])
+            if maps is None or expected.maps is None:
+                assert maps is expected.maps is None
+                continue
+            close(maps.weights[:, :, :, 0], expected.maps.weights[:, :, :, t], atol=1e-6)
+            if maps.centre is not None:
+                close(maps.centre[..., 0], expected.maps.centre[..., t])
+
+
+@some
+def test_hypotheses_follow_their_parents(name):
+    """K hypotheses of a sentence, reordered and widened on the way, go on as if each had been alone."""
+    model, batch = build(name), batch_of()
+    with torch.no_grad():
+        state = model.start(model.encode(batch.source, batch.source_lengths))
+        _, state, _ = model.step(torch.full((3, 1), 2), state)
+        state = state.reorder(torch.zeros(3, 4, dtype=torch.int64))
+        words = torch.randint(4, V_TARGET, (3, 4))
+        _, state, _ = model.step(words, state)
+        parent = torch.randint(0, 4, (3, 5))
+        state = state.reorder(parent)
+        more = torch.randint(4, V_TARGET, (3, 5))
+        logits, _, _ = model.step(more, state)
+        for b, (source, _) in enumerate(PAIRS):
+            for k in range(5):
+                alone = model.start(model.encode(torch.tensor([source]), torch.tensor([len(source)])))
+                for word in (2, words[b, parent[b, k]], more[b, k]):
+                    expected, alone, _ = model.step(torch.tensor([[word]]), alone)
+                close(logits[b, k], expected[0, 0])
+
+
+@some
+def test_kept_sentences_go_on_as_before(name):
+    model, batch = build(name), batch_of()
+    with torch.no_grad():
+        _, state, _ = model.step(torch.full((3, 1), 2), model.start(model.encode(batch.source, batch.source_lengths)))
+        expected, _, _ = model.step(torch.full((3, 1), 5), state)
+        got, _, _ = model.step(torch.full((2, 1), 5), state.keep(torch.tensor([2, 1])))
+        close(got, expected[[2, 1]])
+
+
+@everything
+def test_padding_is_invisible_to_the_last_bit(name):
+    """Other ids in the padding change no loss and no gradient."""
+    model, batch = build(name), batch_of()
+    source, target = batch.source.clone(), batch.target_in.clone()
+    source[source == PAD] = 4
+    target[target == PAD] = 4
+    other = Batch(source, batch.source_lengths, target, batch.target_out, batch.ids)
+    a, b = model(batch), model(other)
+    assert torch.equal(a.nll, b.nll)
+    # The embedding's own gradients are summed in another order where rows of padding come to share an id.
+    for x, y in zip(gradients(model, a.loss_sum), gradients(model, b.loss_sum), strict=True):
+        close(x, y, atol=1e-13)
+
+
+@some
+def test_companions_change_nothing(name):
+    """A sentence's loss is its own, whatever lies beside it and however wide the batch is padded."""
+    model = build(name)
+    together = model(batch_of([*PAIRS, ([4] * 17, [4] * 19)])).nll
+    for b, pair in enumerate(PAIRS):
+        alone = model(batch_of([pair])).nll[0]
+        close(together[b, : len(alone)], alone)
+
+
+def test_maps_only_on_request():
+    model, batch = build("local_p"), batch_of()
+    assert model(batch).maps is None
+    maps = model(batch, want_maps=True).maps
+    assert maps.weights.shape == (3, 1, 1, 6, 7)
+    assert maps.weights.dtype == torch.float32
+    assert maps.centre.shape == (3, 1, 1, 6)
+    assert maps.half_width == 2
+    assert ((maps.centre > 0) & (maps.centre < batch.source_lengths[:, None, None, None])).all()
+    state = model.start(model.encode(batch.source, batch.source_lengths))
+    assert model.step(torch.full((3, 1), 2), state)[2] is None
+    weights = build("global")(batch, want_maps=True).maps.weights
+    torch.testing.assert_close(weights.sum(4), torch.ones(3, 1, 1, 6))
+    assert not weights[1, :, :, :, 1:].any()  # the second sentence has one word
+
+
+@pytest.mark.parametrize("name", ["global", "global uni reversed", "global eos reversed", "local_p reversed"])
+def test_memory_is_in_natural_order(name):
+    model, batch = build(name), batch_of()
+    memory = model.encode(batch.source, batch.source_lengths).memory
+    for b, (source, _) in enumerate(PAIRS):
+        expected, _ = encode(model, source)
+        assert memory.lengths[b] == len(expected)
+        close(memory.values[b, : len(expected)], expected)
+        assert not memory.values[b, len(expected) :].any()
+
+
+def test_end_of_sentence_joins_the_source_of_bahdanau_alone():
+    attentions = {"none": False, "global": False, "local_m": False, "local_p": False, "hard": False, "bahdanau": True}
+    assert {name: build(name).source_eos for name in attentions} == attentions
+    assert not build("bahdanau", source_eos=False).source_eos
+
+
+@pytest.mark.parametrize("name", ["none", "global", "local_m", "local_p", "hard"])
+def test_input_feeding_is_the_default(name):
+    """null means true; true is the same model, false another."""
+    null, true = build(name), build(name, input_feeding=True)
+    assert torch.equal(null(batch_of()).nll, true(batch_of()).nll)
+    word = true.config.embedding_width
+    assert true.decoder.layers[0].input_size == word + 6
+    assert build(name, input_feeding=False).decoder.layers[0].input_size == word
+
+
+def test_one_loss_per_mechanism():
+    """No two mechanisms compute the same from the same weights (sources longer than the windows)."""
+    pairs = [(list(range(4, 13)), [5, 6, 7, 8])]
+    losses = [build(n, source_eos=False)(batch_of(pairs)).loss_sum.item() for n in ("none", "bahdanau")]
+    weights = build("local_p").state_dict()
+    for name in ("global", "local_m", "local_p", "hard"):
+        model = build(name)
+        model.load_state_dict({k: weights[k] for k in model.state_dict()})
+        losses.append(model(batch_of(pairs)).loss_sum.item())
+    assert len({round(x, 6) for x in losses}) == 6
+
+
+@pytest.mark.parametrize("name", ["global", "global dot unfed", "bahdanau", "none unfed", "local_p"])
+@pytest.mark.parametrize("placement", DropoutPlacement)
+def test_dropout_is_where_its_placement_says(name, placement, monkeypatch):
+    """With every dropped thing zeroed: ``standard`` projects zeros; ``luong`` projects what no word has reached."""
+    model = build(name, dropout=0.5, dropout_placement=placement).train()
+    model.projection.bias.data.zero_()
+    monkeypatch.setattr("nmt.models.dropout.mask", lambda x, p: torch.zeros_like(x))
+    batch = batch_of()
+    got = model(batch).nll
+    real = batch.target_out != PAD
+    uniform = torch.full_like(got[real], math.log(V_TARGET))
+    if placement is DropoutPlacement.standard:
+        close(got[real], uniform)
+        return
+    assert ((got[real] - uniform).abs() > 1e-3).all()
+    words = batch.target_in.where(batch.target_in == PAD, 7)
+    changed = model(Batch(batch.source * 0 + 4, batch.source_lengths, words, batch.target_out, batch.ids)).nll
+    close(got, changed)
+
+
+def test_what_is_fed_back_is_dropped_only_by_luong(monkeypatch):
+    """Zeroing all that is dropped cuts feedback with ``luong``; ``standard`` leaves the fed copy whole."""
+    for placement, cut in ((DropoutPlacement.luong, True), (DropoutPlacement.standard, False)):
+        model = build("global", dropout=0.5, dropout_placement=placement).train()
+        with monkeypatch.context() as patch:
+            patch.setattr("nmt.models.dropout.mask", lambda x, p: torch.zeros_like(x))
+            words = model.embed(model.target_embedding, batch_of().target_in.t())
+            encoded = model.encode(batch_of().source, batch_of().source_lengths)
+            vectors, _ = model.decoder.loop(words, encoded.start, encoded.memory)  # before the last dropout
+        (grad,) = torch.autograd.grad(vectors.sum(), model.decoder.layers[0].weight_ih_l0)
+        assert not grad[:, :6].any()
+        assert grad[:, 6:].any() != cut
+
+
+@pytest.mark.parametrize("name", ["global deep residual", "global deep residual unfed", "bahdanau deep"])
+@pytest.mark.parametrize("placement", DropoutPlacement)
+def test_dropout_lies_between_layers(name, placement, monkeypatch):
+    """With every dropped thing zeroed, no upper layer reads the one below it (whose biases keep it from zero)."""
+    model = build(name, dropout=0.5, dropout_placement=placement, bias=True).train()
+    monkeypatch.setattr("nmt.models.dropout.mask", lambda x, p: torch.zeros_like(x))
+    batch = batch_of()
+    encoded = model.encode(batch.source, batch.source_lengths)
+    words = model.embed(model.target_embedding, batch.target_in.t())
+    vectors, _ = (model.decoder.loop if model.decoder.loops else model.decoder.at_once)(
+        words, encoded.start, encoded.memory
+    )
+    layers = [*model.encoder.layers[2 if model.config.bidirectional else 1 :], *model.decoder.layers[1:]]
+    for grad in torch.autograd.grad(vectors.sum(), [layer.weight_ih_l0 for layer in layers]):
+        assert not grad.any()
+
+
+def test_dropout_off_in_eval_and_random_in_training():
+    model, batch = build("global", dropout=0.5), batch_of()
+    assert torch.equal(model(batch).nll, model(batch).nll)
+    model.train()
+    assert not torch.equal(model(batch).nll, model(batch).nll)
+
+
+@pytest.mark.parametrize("name", ["global", "global dot unfed", "bahdanau", "local_p"])
+def test_autocast_is_near_float32_with_float32_gradients(name):
+    model, batch = build(name).float(), batch_of()
+    for p in model.parameters():
+        p.data *= 0.5
+    exact = model(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = model(batch)
+        with torch.no_grad():
+            state = model.start(model.encode(batch.source, batch.source_lengths))
+            logits, state, _ = model.step(torch.full((3, 1), 2), state)
+    assert rough.loss_sum.dtype == rough.nll.dtype == logits.dtype == state.rows.dtype == torch.float32
+    torch.testing.assert_close(rough.loss_sum, exact.loss_sum, rtol=0.01, atol=0)
+    mine, theirs = gradients(model, rough.loss_sum), gradients(model, exact.loss_sum)
+    assert all(g.dtype == torch.float32 for g in mine)
+    mine, theirs = torch.cat([g.flatten() for g in mine]), torch.cat([g.flatten() for g in theirs])
+    assert (mine - theirs).norm() < 0.03 * theirs.norm()
+
+
+@some
+def test_gradients_may_be_taken_twice_and_from_two_batches(name):
+    """retain_graph, and accumulation over batches as one backward pass or two."""
+    model = build(name)
+    a, b = model(batch_of(PAIRS[:2])).loss_sum, model(batch_of(PAIRS[2:])).loss_sum
+    both = [x + y for x, y in zip(gradients(model, a), gradients(model, b), strict=True)]
+    again = gradients(model, model(batch_of(PAIRS[:2])).loss_sum + model(batch_of(PAIRS[2:])).loss_sum)
+    c = model(batch_of(PAIRS)).loss_sum
+    once = torch.autograd.grad(c, list(model.parameters()), retain_graph=True)
+    twice = torch.autograd.grad(c, list(model.parameters()))
+    for x, y in zip(both, again, strict=True):
+        close(x, y)
+    for x, y in zip(once, twice, strict=True):
+        assert torch.equal(x, y)
+
+
+@some
+def test_distributed_data_parallel_sees_every_gradient(name, tmp_path):
+    """DDP, which hooks parameters' gradients, gives what the bare model gives."""
+    model, batch = build(name), batch_of()
+    expected = torch.autograd.grad(model(batch).loss_sum, list(model.parameters()))
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        DistributedDataParallel(model)(batch).loss_sum.backward()
+    finally:
+        dist.destroy_process_group()
+    for p, grad in zip(model.parameters(), expected, strict=True):
+        assert p.grad is not None
+        close(p.grad, grad)

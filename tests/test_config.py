@@ -1,0 +1,158 @@
+"""Every advertised choice composes, what composes comes back equal from its YAML, and the tables are all there is."""
+
+from dataclasses import dataclass, field
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+
+from nmt import cli, config
+from nmt.config import CONFIG_DIR, PLUGS, Config, flat, from_yaml, options, restore, to_tree, to_yaml
+from nmt.data.__main__ import COMMAND as DATA
+from nmt.errors import ConfigError
+from nmt.help import groups, help_text
+from nmt.models.attention import ATTENTIONS, LocalPConfig
+from nmt.models.seq2seq import ModelConfig
+from nmt.train.run import COMMAND
+
+EXPERIMENTS = sorted(p.stem for p in (CONFIG_DIR / "experiment").glob("*.yaml"))
+NAMES = [a.name for a in ATTENTIONS]
+PRESETS = [
+    (group, name)
+    for group, rows in groups().items()
+    if group not in ("model.attention", "experiment")
+    for name in rows
+    if (group, name) not in (("data", "files"), ("data", "hf"))  # they have no data of their own
+]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def hydra():
+    cli.register(COMMAND)
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        yield
+
+
+def composed(*overrides: str) -> Config:
+    return cli.typed(compose("train", list(overrides)))
+
+
+def test_the_command_line_of_the_card():
+    """model.attention=local_p is a choice of a group and gives that dataclass."""
+    assert composed("model.attention=local_p").model.attention == LocalPConfig()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_takes_every_attention(experiment):
+    for name in NAMES:
+        model = composed(f"+experiment={experiment}", f"model.attention={name}").model
+        assert model.attention.name == name  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("group", "name"), PRESETS)
+def test_every_choice_composes_and_comes_back_equal(group, name):
+    """What config.yaml holds of a run gives the very same Config."""
+    made = composed(f"{group}={name}")
+    assert from_yaml(to_yaml(made)) == made
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_attention_comes_back_equal(name):
+    made = composed(f"model.attention={name}", "+data.tests.mine={source: [a, b], target: c}", "name=x", "seed=7")
+    again = from_yaml(to_yaml(made))
+    assert again == made
+    assert type(again.model.attention) is type(made.model.attention)  # type: ignore[attr-defined]
+
+
+def test_files_need_no_yaml_of_their_own():
+    """A choice that only the table has is composed from its dataclass."""
+    files = composed("data=files", *(f"data.{s}.{k}=x" for s in ("train", "validation") for k in ("source", "target")))
+    assert files.data.name == "files"
+
+
+def test_reading_a_config_evaluates_nothing(monkeypatch):
+    """An interpolation in a run's config.yaml stays the text that it is."""
+    monkeypatch.setenv("NMT_SECRET", "leaked")
+    tree = to_tree(composed())
+    tree["data"]["root"] = "${oc.env:NMT_SECRET}"
+    assert restore(tree).data.root == "${oc.env:NMT_SECRET}"
+    with pytest.raises(ConfigError, match="not YAML"):
+        from_yaml("seed: !!python/object/apply:os.system ['true']")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": {"name": "lstm", "hidden_sise": 3}}, "hidden_sise"),
+        ({"model": {"name": "rnn"}}, "model has no choice 'rnn'"),
+        ({"model": {"name": "lstm", "attention": {"name": "loca_p"}}}, "model.attention has no choice 'loca_p'"),
+        ({"seed": "many"}, "seed"),
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"sweep": "../x"}, "sweep must be one folder's name"),
+    ],
+)
+def test_a_config_that_does_not_fit_is_refused_by_key(change, message):
+    with pytest.raises(ConfigError, match=message):
+        restore({**to_tree(composed()), **change})
+
+
+def test_keys_that_an_older_version_did_not_write_have_their_defaults():
+    tree = to_tree(composed("model.hidden_size=34"))
+    del tree["logger"], tree["model"]["bias"]
+    again = restore(yaml.safe_load(yaml.safe_dump(tree)))
+    assert again == composed("model.hidden_size=34")
+
+
+def test_help_lists_every_key_with_its_meaning():
+    """No key is without help, and the page has all of them: those of choices not made, too."""
+    page = help_text(COMMAND)
+    for option in options(Config):
+        assert option.help, option.key
+        assert f"  {option.key}" in page
+    leaves = [key for key in flat(to_tree(composed("model.attention=local_p"))) if not key.endswith("name")]
+    assert {key for key in leaves if key not in {o.key for o in options(Config)}} == set()
+    for name in NAMES:
+        assert f"\n  {name} " in page
+    assert "[local_m, local_p]" in page.partition("  model.attention.half_width ")[2].partition("\n")[0]
+
+
+def test_help_of_a_command_has_its_own_keys_only():
+    assert "data.tokenizer.kind" in help_text(DATA)
+    assert "trainer." not in help_text(DATA)
+
+
+@dataclass
+class DummyConfig(ModelConfig):
+    """a model without attention"""
+
+    name: str = "dummy"
+    width: int = field(default=3, metadata={"help": "of nothing"})
+
+
+@pytest.fixture
+def dummy(monkeypatch):
+    """One more row in the table of models."""
+    plug = PLUGS["model"]
+    monkeypatch.setitem(PLUGS, "model", plug._replace(choices=(*plug.choices, DummyConfig)))
+    cli.register(COMMAND)
+
+
+def test_one_row_in_a_table_is_a_choice(dummy):
+    """On the command line, in --help, and from config.yaml."""
+    made = composed("model=dummy", "model.width=4")
+    assert made.model == DummyConfig(width=4)
+    assert from_yaml(to_yaml(made)) == made
+    assert "a model without attention" in help_text(COMMAND)
+
+
+@pytest.mark.parametrize("override", ["model.attention=local_p", "model.attention.half_width=3"])
+def test_attention_of_a_model_that_has_none(dummy, override):
+    """The message says which model it belongs to."""
+    with pytest.raises(Exception, match="attention") as caught:
+        composed("model=dummy", override)
+    assert "model.attention belongs to model=lstm" in cli.explain(caught.value, COMMAND)
+
+
+def test_plugs_of_a_choice():
+    assert config.owners("model.attention") == ["lstm"]
+    assert config.owners("model") == config.owners("seed") == []

@@ -1,0 +1,145 @@
+"""Two processes are one process with the same global batch."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+
+from nmt.device import Precision
+from nmt.train import checkpoint
+from nmt.train.distributed import Ranks, join
+from nmt.train.log import LoggerConfig, RunLog, Validation
+from nmt.train.loop import train
+from nmt.train.optim import OptimConfig, OptimizerName
+from nmt.train.step import Updater
+from nmt.train.trainer_config import Metric, Normalization, TrainerConfig
+
+from .fakes import FakeBatches, FakeModel, rows, weights
+
+CPU = torch.device("cpu")
+
+
+def work(ranks: Ranks, directory: Path, config: TrainerConfig, resume: bool = False) -> torch.Tensor:
+    """Train a model whose first weights differ from rank to rank; returns the last ones."""
+    torch.manual_seed(ranks.rank)
+    model = FakeModel(extra=0.01)
+    batches = FakeBatches(sentences=5, rank=ranks.rank, size=ranks.size)
+
+    def validate(model, step):
+        assert ranks.main
+        output = model(FakeBatches().longest())
+        return Validation({"loss": output.nll.sum().item()})
+
+    with RunLog(directory, LoggerConfig(every=2, tensorboard=False), main=ranks.main) as log:
+        train(
+            model,
+            batches,
+            validate,
+            config=config,
+            optim=OptimConfig(lr=0.02),
+            log=log,
+            directory=directory,
+            device=CPU,
+            ranks=ranks,
+            resume=resume,
+        )
+    return weights(model)
+
+
+def settings(max_steps: int, normalization: Normalization) -> TrainerConfig:
+    return TrainerConfig(
+        max_steps=max_steps,
+        validate_every=4,
+        accumulate=2,
+        clip=0.1,
+        normalization=normalization,
+        metric=Metric.loss,
+        precision=Precision.fp32,
+    )
+
+
+def worker(rank: int, directory: Path, port: int) -> None:
+    """What torchrun would start."""
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    with join(CPU) as ranks:
+        assert (ranks.rank, ranks.size) == (rank, 2)
+        assert ranks.sum(rank + 1.0, 5.0) == [3.0, 10.0]
+        assert ranks.gather(rank) == [0, 1]
+        assert ranks.share(rank + 7) == 7
+        for normalization in Normalization:
+            folder = directory / normalization.name
+            work(ranks, folder, settings(3, normalization))
+            torch.save(work(ranks, folder, settings(6, normalization), resume=True), folder / f"weights{rank}.pt")
+
+
+@pytest.mark.slow  # each process imports torch anew
+def test_two_processes_are_one(tmp_path):
+    """Same weights in float64 with an odd number of sentences, accumulation, clipping, extra loss and a resumption."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    mp.spawn(worker, (tmp_path, port), nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
+    for normalization in Normalization:
+        alone = work(Ranks(), tmp_path / f"alone_{normalization.name}", settings(6, normalization))
+        first, second = (torch.load(tmp_path / normalization.name / f"weights{rank}.pt") for rank in (0, 1))
+        assert torch.equal(first, second)
+        torch.testing.assert_close(first, alone, rtol=1e-10, atol=1e-12)
+        assert len(checkpoint.load(tmp_path / normalization.name / checkpoint.LAST)["rng"]) == 2
+        records = (tmp_path / normalization.name / "log.jsonl").read_text()
+        assert records.count('"validation"') == 3  # steps 3 (the end of the first part), 4 and 6, once each
+
+
+class OneOfTwo(Ranks):
+    """A rank without the other: knows what the two have in total, and averages nothing."""
+
+    def __init__(self, rank: int, total: float) -> None:
+        super().__init__(rank, 2)
+        object.__setattr__(self, "total", total)
+
+    def wrap(self, model, device):
+        return model
+
+    def sum(self, *values):
+        return [self.total]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize("normalization", Normalization)
+def test_the_mean_of_the_ranks_gradients_is_the_gradient_of_all(normalization):
+    """DistributedDataParallel averages; shares of 3 and 2 sentences must still weigh 3 to 2."""
+    batches = FakeBatches(sentences=5).batches[:2]
+    tokens = sum(int((b.target_out != 0).sum()) for b in batches)
+    total = tokens if normalization is Normalization.tokens else 10
+
+    def step(ranks, group) -> torch.Tensor:
+        torch.manual_seed(0)
+        model = FakeModel(extra=0.3)
+        config = TrainerConfig(normalization=normalization, accumulate=2, clip=None)
+        sgd = OptimConfig(name=OptimizerName.sgd, lr=1.0)
+        before = weights(model)
+        Updater(model, config, sgd, Precision.fp32, CPU, ranks).step(group, 1, 0.0)
+        return before - weights(model)
+
+    shares = [step(OneOfTwo(r, total), [rows(b, slice(r, None, 2)) for b in batches]) for r in (0, 1)]
+    torch.testing.assert_close((shares[0] + shares[1]) / 2, step(Ranks(), batches))
+
+
+def test_alone_nothing_is_set_up():
+    with join(CPU) as ranks:
+        assert not torch.distributed.is_initialized()
+        assert (ranks.main, ranks.sum(1.5, 2), ranks.gather("x"), ranks.share("y")) == (True, [1.5, 2], ["x"], "y")
+        model = FakeModel()
+        assert ranks.wrap(model, CPU) is model
+
+
+@pytest.mark.parametrize("size", ["1", None])
+def test_torchrun_with_one_process_is_alone(monkeypatch, size):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    if size is not None:
+        monkeypatch.setenv("WORLD_SIZE", size)
+    with join(CPU) as ranks:
+        assert ranks == Ranks()

@@ -36,6 +36,9 @@ from torch import Tensor, nn
 from nmt.models.attention import ATTENTIONS, Attention, Memory, Score, build_attention
 from nmt.models.attention_config import ScoredConfig
 from nmt.models.local_attention import LocalAttention
+from nmt.models.lstm_config import LSTMConfig
+from nmt.models.lstm_decoder import LSTMDecoder
+from nmt.models.lstm_layer import LSTMState
 
 NAMES = "bahdanau,global,hard,local_m,local_p"
 
@@ -151,6 +154,43 @@ class Bench:
         return step, peak(train) / self.steps
 
 
+def decoder_steps(options: argparse.Namespace, source: int) -> str:
+    """A whole decoder step (LSTM, attention, attentional vector), by mechanism: medians, and ratios to global."""
+    width, steps, B = options.width, source, options.batch
+    clock = time.perf_counter if options.clock == "wall" else time.process_time
+    names = ["none", "bahdanau", "global", "local_m", "local_p"]
+    decoders = {}
+    for name in names:
+        config = LSTMConfig(hidden_size=width, dropout=0.0, attention=next(c for c in ATTENTIONS if c.name == name)())
+        decoders[name] = LSTMDecoder(config)
+    lines = [f"A whole decoder step at S={source}, {steps} steps (search: forward; training: forward and backward):"]
+    for threads in options.threads:
+        torch.set_num_threads(threads)
+        times: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+        for _ in range(3 * options.repeats):
+            for name, decoder in decoders.items():
+                words, values = (torch.randn(n, B, width, requires_grad=True) for n in (steps, source))
+                start = [LSTMState(torch.zeros(B, width), torch.zeros(B, width))]
+                lengths, values = torch.full((B,), source), values.transpose(0, 1)
+                marks = [clock()]
+                for grad in (False, True):
+                    with torch.set_grad_enabled(grad):
+                        memory = decoder.attention.prepare(values, lengths, steps) if decoder.attention else None
+                        vectors, _ = decoder(words, start, memory, False)
+                        if grad:
+                            vectors.sum().backward()
+                    marks.append(clock())
+                times[name].append((1e3 * (marks[1] - marks[0]) / steps, 1e3 * (marks[2] - marks[1]) / steps))
+        middles = {n: [statistics.median(t) for t in zip(*times[n], strict=True)] for n in names}
+        for name, (search, train) in middles.items():
+            ratio = [mine / other for mine, other in zip(middles[name], middles["global"], strict=True)]
+            lines.append(
+                f"  {name:10} threads={threads}: search {search:.3g} ms ({ratio[0]:.2f} of global), "
+                f"training {train:.3g} ms ({ratio[1]:.2f})"
+            )
+    return "\n".join(lines)
+
+
 def peak(run: Callable[[], object]) -> float:
     """Most MB that tensors made by ``run`` held at once."""
     activity = torch.profiler.ProfilerActivity.CPU
@@ -261,7 +301,8 @@ def main() -> None:
     rows = list(measure(options))
     what = f"B={options.batch}, width {options.width}, {options.steps} steps, median of {options.repeats}"
     where = f"torch {torch.__version__}, {platform.processor() or platform.machine()}, {options.clock} clock"
-    text = f"{what}; {where}\n\n{table(rows)}\n\n```\n{growth(rows)}\n```\n"
+    whole = decoder_steps(options, source=25)
+    text = f"{what}; {where}\n\n{table(rows)}\n\n```\n{growth(rows)}\n\n{whole}\n```\n"
     print(text)
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)

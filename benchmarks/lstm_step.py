@@ -20,12 +20,14 @@ from collections.abc import Callable
 import torch
 
 from nmt.batch import Batch, collate
-from nmt.device import Precision, autocast
+from nmt.device import Precision, autocast, set_up
 from nmt.models import LSTMConfig, build_model
 from nmt.models.attention import BahdanauConfig, GlobalConfig, LocalPConfig, NoneConfig
 from nmt.models.seq2seq import Seq2Seq
 
 VOCABULARY = 8000
+PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "mkldnn::_linear_pointwise")
+PRODUCTS += ("aten::mkldnn_rnn_layer", "aten::mkldnn_rnn_layer_backward")  # whole layers of oneDNN's
 CASES = {
     "fed": LSTMConfig(attention=GlobalConfig()),
     "unfed": LSTMConfig(attention=GlobalConfig(), input_feeding=False),
@@ -70,11 +72,7 @@ def profile(step: Callable[[], None]) -> str:
         step()
     rows = sorted(recorded.key_averages(), key=lambda r: -r.self_cpu_time_total)
     total = sum(r.self_cpu_time_total for r in rows)
-    products = sum(
-        r.self_cpu_time_total
-        for r in rows
-        if r.key in ("aten::mm", "aten::addmm", "aten::addmm_", "aten::bmm", "aten::baddbmm", "aten::mkldnn_linear")
-    )
+    products = sum(r.self_cpu_time_total for r in rows if r.key in PRODUCTS)
     lines = [f"matrix products {products / total:6.1%} of {total / 1e3:.0f} ms"]
     lines += [f"  {r.key:42} {r.self_cpu_time_total / total:6.1%}  {r.count:5} calls" for r in rows[:22]]
     return "\n".join(lines)
@@ -101,7 +99,7 @@ def main() -> None:
     for round_ in range(args.rounds + 1):
         for case in cases:
             name, precision, threads = case
-            torch.set_num_threads(threads)
+            set_up(threads, deterministic=False)
             began, cpu, tokens = time.perf_counter(), time.process_time(), 0
             for batch in work[: 2 if round_ == 0 else None]:  # round 0 warms up
                 tokens += train_step(models[name], optimizers[name], batch, Precision(precision))
@@ -111,9 +109,9 @@ def main() -> None:
     for (name, precision, threads), s in speeds.items():
         wall, cpu = zip(*s, strict=True)
         line = f"{name:10} {precision}  {threads} threads  best {max(wall):6.0f}  median {statistics.median(wall):6.0f}"
-        print(line + f"  per second of CPU time {max(cpu):6.0f}")
+        print(line + f"  per second of CPU time {max(cpu):6.0f}, median {statistics.median(cpu):6.0f}")
     for name, precision, threads in cases if args.profile else []:
-        torch.set_num_threads(threads)
+        set_up(threads, deterministic=False)
 
         def step(name: str = name, precision: str = precision) -> None:
             for batch in work[:4]:

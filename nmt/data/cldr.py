@@ -46,9 +46,10 @@ AMOUNTS = [
     2000,
     5000,
 ]
-PRICES = [0.5, 1.5, 2, 3, 4, 5, 6, 8, 9.99, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100, 150, 200, 500, 1000, 2500]
+PRICES = [0.5, 1.5, 2, 3, 5, 8, 9.99, 10, 12, 15, 20, 25, 30, 40, 50, 80, 100, 200, 500, 1000]
+COUNTS = [*range(2, 13), 15, 20, 25, 30, 50]
 NUMBERS = [*range(2, 100), *range(100, 1000, 50)]
-YEARS = range(1990, 2030)
+YEARS = range(2010, 2030)
 
 # Languages written without spaces: here the members of a list get one between them, so that words are known.
 SPACELESS = frozenset("bo dz ja km lo my th yue zh".split())
@@ -241,17 +242,17 @@ def relative() -> Iterator[Render]:
         return around(str(abs(count)), plain(text), "unit")
 
     for unit, seconds in TIMEDELTA_UNITS:
-        for count in (*range(2, 21), *range(25, 60, 5)):
+        for count in COUNTS:
             for sign in (1, -1):
                 yield lambda locale, count=sign * count, unit=unit, seconds=seconds: say(locale, count, unit, seconds)
 
 
 def days() -> Iterator[datetime.date]:
-    """Dates spread over months, weekdays and years: steps of 23 days meet no short cycle of any of them."""
+    """Dates spread over months, weekdays and years: steps of 11 days meet no short cycle of any of them."""
     day = datetime.date(YEARS[0], 1, 1)
     while day.year in YEARS:
         yield day
-        day += datetime.timedelta(days=23)
+        day += datetime.timedelta(days=11)
 
 
 def dates(length: str) -> Iterator[Render]:

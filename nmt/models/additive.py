@@ -3,6 +3,7 @@
 Shapes: B sentences, N queries per sentence, R rows that a query meets (S or W of them), F features.
 """
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
@@ -10,13 +11,13 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-CHUNK = 2**20  # elements of the hidden layer that exist at a time
+CHUNK = 2**19  # elements of the hidden layer that exist at a time: 2 MB, about a core's own cache
 
 
 def additive_scores(query: Tensor, rows: Tensor, v: Tensor) -> Tensor:
     """v . tanh(query + row): query (B, N, F), rows (B, 1 or N, R, F), v (F,) -> (B, N, R), in float32 or wider.
 
-    The hidden layer (B, N, R, F) never exists as a whole: both passes make it in chunks over N.
+    The hidden layer (B, N, R, F) never exists as a whole: both passes make it in chunks over N and R.
     """
     wide = torch.promote_types(query.dtype, torch.float32)
     return cast(Tensor, _Additive.apply(query.to(wide), rows, v.to(wide)))
@@ -28,34 +29,42 @@ class _Additive(Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, rows: Tensor, v: Tensor) -> Tensor:
         ctx.save_for_backward(query, rows, v)
+        scores = query.new_empty(*query.shape[:2], rows.size(2))
         with torch.autocast(query.device.type, enabled=False):
-            return torch.cat([half @ (2 * v) for half in map(_halves, *_chunks(query, rows))], 1) - v.sum()
+            for n, r, own in _chunks(query, rows):
+                scores[:, n, r] = _halves(query[:, n], rows[:, own, r]) @ (2 * v)
+        return scores.sub_(v.sum())
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         query, rows, v = ctx.saved_tensors
-        d_query, d_rows, d_v = [], [], torch.zeros_like(v)
-        queries, row_chunks = _chunks(query, rows)
-        sizes = [q.size(1) for q in queries]
-        for q, r, g in zip(queries, row_chunks, grad.split(sizes, 1), strict=True):
-            half = _halves(q, r)
-            d_v += 2 * (g.reshape(-1) @ half.view(-1, v.numel()))
+        shared = rows.size(1) < query.size(1)
+        d_rows = (torch.zeros_like if shared else torch.empty_like)(rows, dtype=query.dtype)
+        d_query, d_v = torch.zeros_like(query), -grad.sum()
+        for n, r, own in _chunks(query, rows):
+            half, g = _halves(query[:, n], rows[:, own, r]), grad[:, n, r]
+            d_v = d_v + 2 * (g.flatten() @ half.flatten(0, 2))
             inner = torch.ops.aten.sigmoid_backward(g[..., None] * (4 * v), half)
-            d_query.append(inner.sum(2))
-            if rows.size(1) == query.size(1):
-                d_rows.append(inner)
+            d_query[:, n] += inner.sum(2)
+            if shared:
+                d_rows[:, own, r] += inner.sum(1, keepdim=True)
             else:
-                d_rows = [inner.sum(1, keepdim=True) + (d_rows[0] if d_rows else 0)]
-        return torch.cat(d_query, 1), torch.cat(d_rows, 1).to(rows.dtype), d_v - grad.sum()
+                d_rows[:, own, r] = inner
+        return d_query, d_rows.to(rows.dtype), d_v.expand_as(v)
 
 
-def _chunks(query: Tensor, rows: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """Both in parts over N; rows that all queries share are the same in every part."""
-    each = max(1, CHUNK // (rows.size(0) * rows.size(2) * rows.size(3)))
-    queries = list(query.split(each, 1))
-    shared = rows.size(1) == 1
-    return queries, [rows] * len(queries) if shared else list(rows.split(each, 1))
+def _chunks(query: Tensor, rows: Tensor) -> Iterator[tuple[slice, slice, slice]]:
+    """Parts of N, of R, and of the rows' own second axis, which has one entry where all queries share them."""
+    B, N, F = query.shape
+    R = rows.size(2)
+    some_r = max(1, min(R, CHUNK // (B * F)))
+    some_n = max(1, CHUNK // (B * F * some_r))
+    for n in range(0, N, some_n):
+        queries = slice(n, min(n + some_n, N))
+        for r in range(0, R, some_r):
+            own = slice(0, 1) if rows.size(1) == 1 else queries
+            yield queries, slice(r, min(r + some_r, R)), own
 
 
 def _halves(query: Tensor, rows: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nmt.models.products import linear, linear_plus
+
 
 class LoopLinear:
     """y_t = a_t + W x_t, where x_t depends on y_{t-1} and a_t does not.
@@ -24,7 +26,6 @@ class LoopLinear:
     def __init__(self, weight: Tensor) -> None:
         """weight (G, J), already in the dtype of the products."""
         self.weight = weight
-        self.transposed = weight.detach().t()
         self.inputs: list[Tensor] | None = None
 
     def terms(self, terms: Tensor) -> Sequence[Tensor]:
@@ -38,7 +39,23 @@ class LoopLinear:
         """x (B, J), term (B, G) -> (B, G)"""
         if self.inputs is not None:
             self.inputs.append(x.detach())
-        return torch.addmm(term, x, self.transposed)
+        return _Product.apply(term, x, self.weight.detach())
+
+
+class _Product(torch.autograd.Function):
+    """term + W x; W gets its gradient elsewhere."""
+
+    @staticmethod
+    def forward(ctx: Any, term: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        return linear_plus(term, x, weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (grad,), (weight,) = grad_outputs, ctx.saved_tensors
+        term = grad if ctx.needs_input_grad[0] else None
+        return term, linear(grad, weight.t()) if ctx.needs_input_grad[1] else None, None
 
 
 class _Deferred(torch.autograd.Function):

@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from nmt.batch import PAD
 from nmt.models.precision import compute_dtype
+from nmt.models.products import linear
 
 # Logits in a chunk: 16 MiB in bfloat16, and still a thousand rows for each product at V = 8,000.
 CHUNK_LOGITS = 1 << 23
@@ -70,10 +71,10 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         size = max(1, CHUNK_LOGITS // V)
         for start in range(0, max(len(target), 1), size):
             part = slice(start, start + size)
-            logits = torch.mm(x[part], w.t())
+            logits = linear(x[part], w)
             loss_sum += _losses(logits, target[part], b, eps, nll[part], db)
             if dx is not None:
-                torch.mm(logits, w, out=dx[part])  # no longer logits but their gradient
+                dx[part] = linear(logits, w.t())  # no longer logits but their gradient
             if need_w:
                 more = torch.mm(logits.t(), x[part])
                 dw = more.to(wide) if dw is None else dw.add_(more)

@@ -14,11 +14,11 @@ cells are float32 (float64 for float64 weights) also where autocast makes the pr
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from nmt.models.precision import compute_dtype
+from nmt.models.products import linear, linear_plus
 
 
 class LSTMLayer(nn.LSTM):
@@ -104,17 +104,12 @@ class _Sequence(torch.autograd.Function):
         reverse: bool,
     ) -> tuple[Tensor, Tensor]:
         (T, B, _), H = x.shape, u.size(1)
-        z = F.linear(x, w, bias)  # (T, B, 4H)
+        z = linear(x.flatten(0, 1), w, bias).view(T, B, -1)
         gates = z if z.dtype == c0.dtype else z.new_empty(z.shape, dtype=c0.dtype)
         h, c, tanh_c = x.new_empty(T, B, H), c0.new_empty(T, B, H), c0.new_empty(T, B, H)
         before_h, before_c = h0, c0
         for t in _order(T, reverse):
-            a = gates[t]
-            if gates is z:
-                a.addmm_(before_h, u.t())
-            else:
-                a.copy_(torch.addmm(z[t], before_h, u.t()))
-            i, f, g, o = _activate(a)
+            i, f, g, o = _activate(gates[t].copy_(linear_plus(z[t], before_h, u)))
             torch.mul(f, before_c, out=c[t]).addcmul_(i, g)
             if mask is not None:
                 c[t].mul_(mask[t])
@@ -139,9 +134,10 @@ class _Sequence(torch.autograd.Function):
         slope, to_c = _slopes(gates, tanh_c, before_c)
         dz = slope if slope.dtype == x.dtype else x.new_empty(slope.shape)
         dh, dc = torch.zeros_like(c0), torch.zeros_like(c0)
+        grad_h = None if grad_h is None else grad_h.to(dc.dtype)
         for t in _order(T, not ctx.reverse):
             if grad_h is not None:
-                dh = dh + grad_h[t]
+                dh += grad_h[t]
             dc.addcmul_(dh, to_c[t])
             if grad_c is not None:
                 dc += grad_c[t]
@@ -153,11 +149,11 @@ class _Sequence(torch.autograd.Function):
             if dz is not slope:
                 dz[t] = a
             dc *= gates[t, :, H : 2 * H]
-            dh = torch.mm(dz[t], u).to(dc.dtype)
+            dh = linear(dz[t], u.t()).to(dc.dtype)
         flat = dz.flatten(0, 1)
         need = ctx.needs_input_grad
         return (
-            torch.mm(flat, w).view_as(x) if need[0] else None,
+            linear(flat, w.t()).view_as(x) if need[0] else None,
             torch.mm(flat.t(), x.flatten(0, 1)) if need[1] else None,
             torch.mm(flat.t(), before_h.flatten(0, 1)) if need[2] else None,
             flat.sum(0) if ctx.has_bias and need[3] else None,
@@ -188,7 +184,8 @@ class _Cell(torch.autograd.Function):
         gates, before_c, tanh_c = ctx.saved_tensors
         B, H = before_c.shape
         slope, to_c = _slopes(gates, tanh_c, before_c)
-        dc = torch.addcmul(dc, dh.to(dc.dtype), to_c)
+        dh = dh.to(dc.dtype)
+        dc = torch.addcmul(dc, dh, to_c)
         slope[:, : 3 * H].view(B, 3, H).mul_(dc[:, None])
         slope[:, 3 * H :].mul_(dh)
         return slope.to(ctx.dtype), dc * gates[:, H : 2 * H]

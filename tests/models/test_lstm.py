@@ -1,78 +1,16 @@
 """The LSTM model against the equations, one sentence and one step at a time; and its promises to search."""
 
-import math
-from typing import Any
-
 import pytest
 import torch
 import torch.distributed as dist
+from lstm_cases import CONFIGS, PAIRS, V_TARGET, batch_of, build, close
 from lstm_reference import encode, loss
 from torch.nn.parallel import DistributedDataParallel
 
-from nmt.batch import PAD, Batch, collate
-from nmt.models import LSTMConfig, build_model
-from nmt.models.attention import (
-    BahdanauConfig,
-    GlobalConfig,
-    HardConfig,
-    LocalMConfig,
-    LocalPConfig,
-    NoneConfig,
-    Score,
-)
-from nmt.models.lstm_config import DropoutPlacement, Tied
+from nmt.batch import PAD, Batch
 
-V_SOURCE, V_TARGET = 13, 11
-PAIRS = [([5, 7, 4], [9, 4, 4, 6, 8]), ([12], [5]), ([8, 4, 6, 11, 9, 4, 10], [10, 7, 5])]
-
-CONFIGS = {
-    "global": LSTMConfig(attention=GlobalConfig()),
-    "global dot unfed": LSTMConfig(attention=GlobalConfig(score=Score.dot), input_feeding=False),
-    "global uni reversed": LSTMConfig(attention=GlobalConfig(), bidirectional=False, reverse_source=True),
-    "global deep residual": LSTMConfig(attention=GlobalConfig(), num_layers=3, residual=True),
-    "global deep residual unfed": LSTMConfig(
-        attention=GlobalConfig(), num_layers=2, residual=True, input_feeding=False, bias=False
-    ),
-    "global encoder deeper": LSTMConfig(attention=GlobalConfig(), encoder_layers=3, decoder_layers=2, bias=False),
-    "global decoder deeper": LSTMConfig(attention=GlobalConfig(), encoder_layers=1, decoder_layers=3),
-    "global eos reversed": LSTMConfig(attention=GlobalConfig(), source_eos=True, reverse_source=True),
-    "global tied": LSTMConfig(attention=GlobalConfig(), tied=Tied.target),
-    "local_m": LSTMConfig(attention=LocalMConfig(half_width=1)),
-    "local_m unfed": LSTMConfig(attention=LocalMConfig(half_width=1), input_feeding=False),
-    "local_p": LSTMConfig(attention=LocalPConfig(half_width=2, hidden_size=5)),
-    "local_p reversed": LSTMConfig(
-        attention=LocalPConfig(half_width=1, hidden_size=5), reverse_source=True, bidirectional=False
-    ),
-    "local_p unfed": LSTMConfig(attention=LocalPConfig(half_width=1, hidden_size=5), input_feeding=False),
-    "hard": LSTMConfig(attention=HardConfig()),
-    "bahdanau": LSTMConfig(attention=BahdanauConfig(hidden_size=5), embedding_size=4),
-    "bahdanau deep": LSTMConfig(
-        attention=BahdanauConfig(hidden_size=5), num_layers=2, residual=True, source_eos=False, reverse_source=True
-    ),
-    "none": LSTMConfig(attention=NoneConfig(), embedding_size=4),
-    "none unfed": LSTMConfig(attention=NoneConfig(), num_layers=2, input_feeding=False),
-}
 everything = pytest.mark.parametrize("name", CONFIGS)
 some = pytest.mark.parametrize("name", ["global", "global dot unfed", "local_p", "bahdanau deep", "none"])
-
-
-def build(name, seed=0, **changes) -> Any:
-    """A float64 model without dropout, whose weights are large enough for its answers to differ."""
-    config = CONFIGS[name]
-    config = type(config)(**{**vars(config), "hidden_size": 6, "dropout": 0.0, **changes})
-    torch.manual_seed(seed)
-    model = build_model(config, V_SOURCE, V_TARGET, joint=False, label_smoothing=0.1).double().eval()
-    for p in model.parameters():
-        torch.nn.init.normal_(p, std=0.7)
-    return model
-
-
-def batch_of(pairs=PAIRS):
-    return collate([s for s, _ in pairs], [t for _, t in pairs], list(range(len(pairs))))
-
-
-def close(a, b, atol=1e-10):
-    torch.testing.assert_close(a, b, rtol=0, atol=atol)
 
 
 def gradients(model, loss_sum):
@@ -224,64 +162,6 @@ def test_one_loss_per_mechanism():
         model.load_state_dict({k: weights[k] for k in model.state_dict()})
         losses.append(model(batch_of(pairs)).loss_sum.item())
     assert len({round(x, 6) for x in losses}) == 6
-
-
-@pytest.mark.parametrize("name", ["global", "global dot unfed", "bahdanau", "none unfed", "local_p"])
-@pytest.mark.parametrize("placement", DropoutPlacement)
-def test_dropout_is_where_its_placement_says(name, placement, monkeypatch):
-    """With every dropped thing zeroed: ``standard`` projects zeros; ``luong`` projects what no word has reached."""
-    model = build(name, dropout=0.5, dropout_placement=placement).train()
-    model.projection.bias.data.zero_()
-    monkeypatch.setattr("nmt.models.dropout.mask", lambda x, p: torch.zeros_like(x))
-    batch = batch_of()
-    got = model(batch).nll
-    real = batch.target_out != PAD
-    uniform = torch.full_like(got[real], math.log(V_TARGET))
-    if placement is DropoutPlacement.standard:
-        close(got[real], uniform)
-        return
-    assert ((got[real] - uniform).abs() > 1e-3).all()
-    words = batch.target_in.where(batch.target_in == PAD, 7)
-    changed = model(Batch(batch.source * 0 + 4, batch.source_lengths, words, batch.target_out, batch.ids)).nll
-    close(got, changed)
-
-
-def test_what_is_fed_back_is_dropped_only_by_luong(monkeypatch):
-    """Zeroing all that is dropped cuts feedback with ``luong``; ``standard`` leaves the fed copy whole."""
-    for placement, cut in ((DropoutPlacement.luong, True), (DropoutPlacement.standard, False)):
-        model = build("global", dropout=0.5, dropout_placement=placement).train()
-        with monkeypatch.context() as patch:
-            patch.setattr("nmt.models.dropout.mask", lambda x, p: torch.zeros_like(x))
-            words = model.embed(model.target_embedding, batch_of().target_in.t())
-            encoded = model.encode(batch_of().source, batch_of().source_lengths)
-            vectors, _ = model.decoder.loop(words, encoded.start, encoded.memory)  # before the last dropout
-        (grad,) = torch.autograd.grad(vectors.sum(), model.decoder.layers[0].weight_ih_l0)
-        assert not grad[:, :6].any()
-        assert grad[:, 6:].any() != cut
-
-
-@pytest.mark.parametrize("name", ["global deep residual", "global deep residual unfed", "bahdanau deep"])
-@pytest.mark.parametrize("placement", DropoutPlacement)
-def test_dropout_lies_between_layers(name, placement, monkeypatch):
-    """With every dropped thing zeroed, no upper layer reads the one below it (whose biases keep it from zero)."""
-    model = build(name, dropout=0.5, dropout_placement=placement, bias=True).train()
-    monkeypatch.setattr("nmt.models.dropout.mask", lambda x, p: torch.zeros_like(x))
-    batch = batch_of()
-    encoded = model.encode(batch.source, batch.source_lengths)
-    words = model.embed(model.target_embedding, batch.target_in.t())
-    vectors, _ = (model.decoder.loop if model.decoder.loops else model.decoder.at_once)(
-        words, encoded.start, encoded.memory
-    )
-    layers = [*model.encoder.layers[2 if model.config.bidirectional else 1 :], *model.decoder.layers[1:]]
-    for grad in torch.autograd.grad(vectors.sum(), [layer.weight_ih_l0 for layer in layers]):
-        assert not grad.any()
-
-
-def test_dropout_off_in_eval_and_random_in_training():
-    model, batch = build("global", dropout=0.5), batch_of()
-    assert torch.equal(model(batch).nll, model(batch).nll)
-    model.train()
-    assert not torch.equal(model(batch).nll, model(batch).nll)
 
 
 @pytest.mark.parametrize("name", ["global", "global dot unfed", "bahdanau", "local_p"])

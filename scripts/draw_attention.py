@@ -1,0 +1,51 @@
+"""Draw what a run attends to in a validation sentence:  python scripts/draw_attention.py RUN 37 heatmap.png"""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from nmt.data.corpus import ParallelText, validation_text
+from nmt.device import resolve_device
+from nmt.errors import UserError
+from nmt.eval.evaluate import evaluate
+from nmt.runs import Checkpoint, Run
+
+
+def draw(directory: Path, sentence: int, file: Path, dpi: int) -> None:
+    """Write the map of the run's own translation of validation sentence ``sentence``, counted from 0."""
+    run, device = Run.open(directory), resolve_device("cpu")
+    text = validation_text(run.config.data)
+    if not 0 <= sentence < len(text):
+        raise UserError(f"sentence {sentence}: the validation set has the sentences 0 to {len(text) - 1}")
+    model, step = run.load_model(Checkpoint.best, device)
+    found = evaluate(
+        model,
+        run.tokenizers,
+        ParallelText(text.name, [text.source[sentence]], [text.target[sentence]]),
+        run.config.decode,
+        device=device,
+        precision=run.config.decode.precision,
+        maps_for=[0],
+    )
+    picture = replace(next(p for p in found.pictures if p.kind == "translation"), sentence=sentence)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    picture.draw(step).savefig(file, dpi=dpi)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path, help="run directory")
+    parser.add_argument("sentence", type=int, help="its place in the validation set, from 0")
+    parser.add_argument("file", type=Path, help="picture to write; its ending says the format")
+    parser.add_argument("--dpi", type=int, default=100, help="dots an inch (%(default)s)")
+    given = parser.parse_args()
+    try:
+        draw(given.run, given.sentence, given.file, given.dpi)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

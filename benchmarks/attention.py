@@ -79,7 +79,7 @@ def build(name: str, width: int) -> Attention:
     assert module is not None
     if isinstance(module, LocalAttention):
         if path:
-            module.gather_above = module.gather_keys_above = {"dense": float("inf"), "windows": 0.0}[path]
+            module.forced = {"dense": False, "windows": True}[path]
         if module.predict is not None:
             nn.init.normal_(module.predict.energy.weight, std=0.5)
     return module

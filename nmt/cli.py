@@ -287,6 +287,8 @@ def explain(error: Exception, command: Command) -> str:
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         offered = [o for o in error.options if o != "as_trained"]
+        if (group, name) == ("hydra/launcher", "joblib"):
+            return "hydra/launcher=joblib needs the package hydra-joblib-launcher: pip install hydra-joblib-launcher"
         return f"{group} has no choice {name!r}; choose one of: {', '.join(offered)}" + hint(name, offered)
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r}: expected KEY=VALUE ({''.join(str(error).splitlines()[1:2])})"

@@ -23,16 +23,12 @@ class LocalAttention(Attention):
     ``renormalize`` the scores are multiplied by the Gaussian before the softmax, so that rows sum to 1:
     Luong's normLocalAttn, "new approach for local attention after EMNLP'15" (nmt.hybrid, attnLayerForward.m).
 
-    Two ways to the same numbers: read all S positions, or gather the 2D+1 inside each window.  Reading
-    all of them is a matrix product over S rows for all N queries; gathering copies N (2D+1) rows.
+    Two ways to the same numbers: read all S positions, or gather the 2D+1 inside each window; ``gathers``
+    and ``gathers_keys`` say when.
     """
 
     offsets: Tensor
-
-    # Gather when S exceeds this many times N (2D+1); benchmarks/attention.py has the measurement.
-    gather_above = 2.0
-    # The same for the additive score, whose cost is its tanh: (2D+1) a query, or S.
-    gather_keys_above = 1.0
+    forced: bool | None = None  # gather always or never, whatever the rule says: for tests and measurements
 
     def __init__(self, config: LocalMConfig, query_size: int, memory_size: int) -> None:
         super().__init__()
@@ -44,10 +40,9 @@ class LocalAttention(Attention):
 
     def keys(self, values: Tensor, queries: int | None) -> Tensor | None:
         """Keys of general where all are read anyway; those of concat unless projecting windows is fewer rows."""
-        S, W = values.size(1), len(self.offsets)
-        if isinstance(self.score, ProductScore) and self.gather_above * W >= S:
+        if isinstance(self.score, ProductScore) and not self.gathers(values, queries=1):
             return self.score.keys(values)
-        if isinstance(self.score, ConcatScore) and (queries is None or queries * W >= S):
+        if isinstance(self.score, ConcatScore) and (queries is None or queries * len(self.offsets) >= values.size(1)):
             return self.score.keys(values)
         return None
 
@@ -61,7 +56,7 @@ class LocalAttention(Attention):
             centre = torch.minimum(p.detach().long(), last)  # p > 0, so that long is floor
         s = centre[..., None] + self.offsets  # (B, N, W)
         real = torch.minimum(s.clamp(min=0), last[..., None])  # the nearest position that exists
-        values = Window(memory.value_table, real) if self.gathers(s, memory) else None
+        values = Window(memory.value_table, real) if self.gathers(memory.values, query.size(1)) else None
         scores = self.scores(query, memory, real, values)
         if self.predict is None:
             weights = masked_softmax(scores, s != real)
@@ -73,8 +68,23 @@ class LocalAttention(Attention):
             context = values.sum(weights)
         return Attended(context.to(query.dtype), weights, s, p)
 
-    def gathers(self, s: Tensor, memory: Memory) -> bool:
-        return memory.values.size(1) > self.gather_above * s.size(1) * s.size(2)
+    def gathers(self, values: Tensor, queries: int) -> bool:
+        """Whether windows are gathered from values (B, S, M) for so many queries a sentence.
+
+        Reading everything is a matrix product over S rows, whatever N; gathering handles N W rows one by
+        one.  They cost the same at S = a + b N W, with a and b measured by benchmarks/attention.py (on one
+        CPU thread at B=32, M=512; N from 1 to 50, W from 3 to 101).  In training everything read is
+        cheaper, because the gradients of all steps are one product; so it is in bfloat16.
+        """
+        if self.forced is not None:
+            return self.forced
+        training, half = torch.is_grad_enabled(), values.dtype.itemsize == 2
+        a, b = (50, 2.7 if half else 1.2) if training else (33, 1.5 if half else 1.2)
+        return values.size(1) > a + b * queries * len(self.offsets)
+
+    def gathers_keys(self, source_length: int) -> bool:
+        """The same for the additive score, whose cost is in its tanh: of W rows a query, or of S."""
+        return source_length > 2 * len(self.offsets) if self.forced is None else self.forced
 
     def scores(self, query: Tensor, memory: Memory, s: Tensor, values: Window | None) -> Tensor:
         """(B, N, W); ``values`` are those at s, where they are gathered."""
@@ -89,9 +99,9 @@ class LocalAttention(Attention):
             return memory.value_table.scores(projected).gather(2, s) if values is None else values.scores(projected)
         if score.key is not None and not has_keys:
             return score.rows(query, score.key(Window(memory.value_table, s).rows()))
-        if memory.keys.size(1) <= self.gather_keys_above * s.size(2):
-            return score(query, memory).gather(2, s)
-        return score.rows(query, Window(memory.key_table, s).rows())
+        if self.gathers_keys(memory.keys.size(1)):
+            return score.rows(query, Window(memory.key_table, s).rows())
+        return score(query, memory).gather(2, s)
 
 
 class CentrePredictor(nn.Module):

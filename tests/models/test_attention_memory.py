@@ -37,7 +37,7 @@ DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 def module(request: pytest.FixtureRequest) -> Attention:
     found = build(request.param)
     if isinstance(found, LocalAttention):
-        found.gather_above = found.gather_keys_above = 0.0
+        found.forced = True
     return found
 
 
@@ -112,13 +112,13 @@ def test_the_memory_may_be_read_beside_attention(inputs: tuple[Tensor, Tensor, T
     """A plain use of memory.values, dense reads and windows in one pass: all three gradients arrive."""
     query, values, lengths = inputs
     found = []
-    for gather_above in (0.0, 1e9):
+    for forced in (True, False):
         module = build(LocalPConfig(half_width=2, hidden_size=3))
         assert isinstance(module, LocalAttention)
         memory = module.prepare(values, lengths)
         loss = memory.values.square().sum()
         for n in range(4):
-            module.gather_above = gather_above if n % 2 else 1e9
+            module.forced = forced if n % 2 else False
             loss = loss + module(query[:, n : n + 1], memory, torch.tensor([n])).context.pow(3).sum()
         found.append(torch.autograd.grad(loss, [query, values]))
     expected = plain(module, inputs)[1]

@@ -23,6 +23,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+CHUNK = 2**19  # elements of gathered rows that exist at a time: 2 MB, about a core's own cache
+
 
 class Table:
     """Rows (B, S, F).  Whatever reads them here gets the same numbers as from plain tensors."""
@@ -47,15 +49,18 @@ class Table:
 class Window:
     """The rows of a table at s (B, N, W), each within 0..S-1; products with them are in float32 or wider.
 
-    The rows found are kept from one product to the next, forward and backward, but not from the forward
-    pass to the backward pass: finding them again costs less than the memory of T windows.
+    Rows are found in chunks over N.  Where there is one chunk, as with input feeding, it is kept from one
+    product to the next, forward and backward, but not from the forward pass to the backward pass: finding
+    rows again costs less than the memory of T windows.
     """
 
     def __init__(self, table: Table, s: Tensor) -> None:
-        B, S, _ = table.rows.shape
-        self.table, self.shape = table, s.shape
-        self.index = (s + torch.arange(0, B * S, S, device=s.device)[:, None, None]).flatten()
+        B, S, F = table.rows.shape
+        self.table = table
+        self.index = s + torch.arange(0, B * S, S, device=s.device)[:, None, None]
         self.wide = torch.promote_types(table.rows.dtype, torch.float32)
+        some = max(1, CHUNK // (B * s.size(2) * F))
+        self.chunks = [slice(n, n + some) for n in range(0, max(s.size(1), 1), some)]
         self.found: Tensor | None = None
         self.scored = False
 
@@ -72,19 +77,19 @@ class Window:
         """sum_w weights_w rows_w: weights (B, N, W) -> (B, N, F)"""
         return cast(Tensor, _WindowSum.apply(weights.to(self.wide), self.table.rows, self))
 
-    def find(self, keep: bool = False) -> Tensor:
-        """Rows (B, N, W, F) without their history; ``keep`` where another product follows."""
+    def find(self, n: slice, keep: bool = False) -> Tensor:
+        """Rows (B, n, W, F) without their history; ``keep`` where another product follows."""
         rows = self.found
         if rows is None:
             # index_select over flattened rows: on a CPU, 8 times faster than rows[b, s].
-            flat = self.table.rows.detach().flatten(0, 1)
-            rows = flat.index_select(0, self.index).view(*self.shape, flat.size(1)).to(self.wide)
-        self.found = rows if keep else None
+            index, flat = self.index[:, n], self.table.rows.detach().flatten(0, 1)
+            rows = flat.index_select(0, index.flatten()).view(*index.shape, flat.size(1)).to(self.wide)
+        self.found = rows if keep and len(self.chunks) == 1 else None
         return rows
 
-    def leave(self, grad: Tensor) -> None:
-        """Add the rows' gradient (B, N, W, F) to the table's."""
-        self.table.gradient.add(self.table.rows.shape, self.index, grad.flatten(0, 2))
+    def leave(self, n: slice, grad: Tensor) -> None:
+        """Add the rows' gradient (B, n, W, F) to the table's."""
+        self.table.gradient.add(self.table.rows.shape, self.index[:, n].flatten(), grad.flatten(0, 2))
 
 
 class _Gradient:
@@ -184,12 +189,12 @@ class _Rows(Function):
     @staticmethod
     def forward(ctx: Any, table: Tensor, window: Window) -> Tensor:
         ctx.window = window
-        return window.find()
+        return window.find(slice(None))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx.window.leave(grad)
+        ctx.window.leave(slice(None), grad)
         return None, None
 
 
@@ -203,16 +208,20 @@ class _WindowScores(Function):
         ctx.save_for_backward(query)
         ctx.window = window
         with torch.autocast(query.device.type, enabled=False):
-            return (query[:, :, None] @ window.find(keep=True).mT).squeeze(2)
+            found = [query[:, n].unsqueeze(2) @ window.find(n, keep=True).mT for n in window.chunks]
+        return torch.cat(found, 1).squeeze(2)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         (query,) = ctx.saved_tensors
-        found = (grad[:, :, None] @ ctx.window.find()).squeeze(2)
-        if ctx.needs_input_grad[1]:
-            ctx.window.leave(grad[..., None] * query[:, :, None])
-        return found, None, None
+        found = []
+        for n in ctx.window.chunks:
+            g = grad[:, n]
+            found.append(g.unsqueeze(2) @ ctx.window.find(n))
+            if ctx.needs_input_grad[1]:
+                ctx.window.leave(n, g[..., None] * query[:, n].unsqueeze(2))
+        return torch.cat(found, 1).squeeze(2), None, None
 
 
 class _WindowSum(Function):
@@ -221,14 +230,17 @@ class _WindowSum(Function):
         ctx.save_for_backward(weights)
         ctx.window = window
         with torch.autocast(weights.device.type, enabled=False):
-            return (weights[:, :, None] @ window.find()).squeeze(2)
+            found = [weights[:, n].unsqueeze(2) @ window.find(n) for n in window.chunks]
+        return torch.cat(found, 1).squeeze(2)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         (weights,) = ctx.saved_tensors
-        window = ctx.window
-        found = (grad[:, :, None] @ window.find(keep=window.scored).mT).squeeze(2)
-        if ctx.needs_input_grad[1]:
-            window.leave(weights[..., None] * grad[:, :, None])
-        return found, None, None
+        found = []
+        for n in ctx.window.chunks:
+            g = grad[:, n].unsqueeze(2)
+            found.append(g @ ctx.window.find(n, keep=ctx.window.scored).mT)
+            if ctx.needs_input_grad[1]:
+                ctx.window.leave(n, weights[:, n].unsqueeze(3) * g)
+        return torch.cat(found, 1).squeeze(2), None, None

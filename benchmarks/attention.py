@@ -1,7 +1,7 @@
 """Cost of attention: milliseconds and peak memory per decoder step, by mechanism, source length and queries.
 
     python benchmarks/attention.py                                       everything, about half an hour
-    python benchmarks/attention.py --sources 25,100 --threads 1 --out /tmp/bench
+    python benchmarks/attention.py --sources 25,100 --threads 1 --out bench
     python benchmarks/attention.py --names local_p,local_p/dense,local_p/windows --sources 25,50,75,100,150
 
 A name is MECHANISM[:SCORE][/PATH]; PATH forces one of local attention's two ways, from which the rule

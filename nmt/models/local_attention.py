@@ -11,6 +11,17 @@ from nmt.models.attention_door import Attended, Attention, Memory, masked_softma
 from nmt.models.memory_table import Window
 from nmt.models.scores import ConcatScore, LocationScore, ProductScore, build_score
 
+# What the two ways of local attention cost, in units of reading one source row for nothing: reading all S rows
+# for N queries costs S (1 + e N), gathering N windows of W rows a + b N W.  a, b and e by whether gradients are
+# wanted and whether the rows have two bytes; measured with benchmarks/attention.py on one CPU thread at B=32,
+# M=512, for N from 1 to 50 and W from 3 to 101.
+COST = {
+    (False, False): (30, 1.3, 0.03),
+    (True, False): (60, 1.3, 0.03),
+    (False, True): (33, 1.8, 0.02),
+    (True, True): (70, 2.3, 0.02),
+}
+
 
 class LocalAttention(Attention):
     """Luong et al. 2015, section 3.2: attend to the centre and D positions on either side.
@@ -69,18 +80,11 @@ class LocalAttention(Attention):
         return Attended(context.to(query.dtype), weights, s, p)
 
     def gathers(self, values: Tensor, queries: int) -> bool:
-        """Whether windows are gathered from values (B, S, M) for so many queries a sentence.
-
-        Reading everything is a matrix product over S rows, whatever N; gathering handles N W rows one by
-        one.  They cost the same at S = a + b N W, with a and b measured by benchmarks/attention.py (on one
-        CPU thread at B=32, M=512; N from 1 to 50, W from 3 to 101).  In training everything read is
-        cheaper, because the gradients of all steps are one product; so it is in bfloat16.
-        """
+        """Whether windows are gathered from values (B, S, M) for so many queries a sentence: the cheaper way."""
         if self.forced is not None:
             return self.forced
-        training, half = torch.is_grad_enabled(), values.dtype.itemsize == 2
-        a, b = (50, 2.7 if half else 1.2) if training else (33, 1.5 if half else 1.2)
-        return values.size(1) > a + b * queries * len(self.offsets)
+        a, b, e = COST[torch.is_grad_enabled(), values.dtype.itemsize == 2]
+        return values.size(1) * (1 + e * queries) > a + b * queries * len(self.offsets)
 
     def gathers_keys(self, source_length: int) -> bool:
         """The same for the additive score, whose cost is in its tanh: of W rows a query, or of S."""

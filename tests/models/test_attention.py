@@ -169,6 +169,18 @@ def test_padding_is_invisible_to_the_last_bit(config: AttentionConfig, path: str
     assert not found[1][torch.arange(9) >= lengths[:, None]].any()
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_scores_of_any_size_leave_padding_alone(config: AttentionConfig, path: str):
+    """However low the scores of the words are, all weight is theirs and none is the padding's, exactly."""
+    _, values, lengths = example()
+    query = -1e6 * values.detach().sum(1, keepdim=True).expand(-1, len(POSITION), -1)
+    module = force(build(config), path)
+    weights = module(query, module.prepare(values, lengths), POSITION).dense_weights(9)
+    assert not weights[(torch.arange(9) >= lengths[:, None])[:, None].expand_as(weights)].any()
+    if not isinstance(config, LocalPConfig) or config.renormalize:
+        assert_same(weights.sum(2), torch.ones_like(weights[..., 0]))
+
+
 @pytest.mark.parametrize("end", [-1.0, 1.0], ids=["first word", "last word"])
 def test_a_centre_at_either_end(end: float):
     """A saturated sigmoid puts p at 0 or at S exactly; the window stands on the first or the last word."""

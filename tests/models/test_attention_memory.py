@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 
+from nmt.models import memory_table
 from nmt.models.attention import (
     Attention,
     AttentionConfig,
@@ -179,6 +180,32 @@ def test_keep_is_preparing_those_sentences(module: Attention, inputs: tuple[Tens
     assert_equal(list(torch.autograd.grad(a, leaves)), list(torch.autograd.grad(b, leaves)))
 
 
+@pytest.mark.parametrize("chunk", [1, 150, 10_000])
+def test_windows_in_chunks_are_the_same(
+    module: Attention, inputs: tuple[Tensor, Tensor, Tensor], chunk: int, monkeypatch: pytest.MonkeyPatch
+):
+    """All queries at once, their windows gathered one, two or four at a time."""
+    query, values, lengths = inputs
+    monkeypatch.setattr(memory_table, "CHUNK", chunk)
+    loss = module(query, module.prepare(values, lengths), torch.arange(4)).context.pow(3).sum()
+    found = torch.autograd.grad(loss, [query, values, *module.parameters()])
+    assert_equal(list(found), plain(module, inputs))
+
+
+def test_keys_of_windows_are_made_once_or_where_a_window_is(inputs: tuple[Tensor, Tensor, Tensor]):
+    """concat projects all 9 rows, unless the windows of all queries together hold fewer; general projects queries."""
+    _, values, lengths = inputs
+    module = build(LocalPConfig(half_width=1, score=Score.concat))
+    for queries, all_rows in ((None, True), (3, True), (2, False)):
+        memory = module.prepare(values, lengths, queries)
+        assert (memory.key_table is not memory.value_table) == all_rows
+    module = build(LocalPConfig(half_width=1, score=Score.general))
+    assert isinstance(module, LocalAttention)
+    module.forced = True
+    memory = module.prepare(values, lengths)
+    assert memory.key_table is memory.value_table
+
+
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_gradient_sums_are_float32_under_autocast(device: str, deterministic: bool):
@@ -232,6 +259,16 @@ def test_the_work_of_a_step_does_not_grow_with_the_source(kind: type[LocalMConfi
         return counted.elements
 
     assert work(100, 8) - work(100, 4) == work(1000, 8) - work(1000, 4)
+
+
+def test_a_backward_pass_leaves_nothing_with_the_memory(module: Attention, inputs: tuple[Tensor, Tensor, Tensor]):
+    """Buffers and factors are freed although the memory lives on."""
+    query, values, lengths = inputs
+    memory = module.prepare(values, lengths)
+    steps(module, query, memory).backward()
+    for table in (memory.value_table, memory.key_table):
+        assert table.gradient.total is None
+        assert not table.gradient.factors
 
 
 def test_a_gradient_nobody_needs_is_not_kept():

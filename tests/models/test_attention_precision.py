@@ -51,6 +51,24 @@ def test_windows_stay_where_they_are(kind: type[LocalMConfig], longest: int, dev
     torch.testing.assert_close(rough.weights, exact.weights, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("kind", [LocalMConfig, LocalPConfig])
+def test_a_bfloat16_query_has_the_window_of_its_value(kind: type[LocalMConfig]):
+    """A decoder may hand over bfloat16 states: what is computed from them is as wide as ever."""
+    torch.manual_seed(0)
+    module = build_attention(kind(score=Score.dot), query_size=8, memory_size=8)
+    assert module is not None
+    query, values, lengths = torch.randn(1, 40, 8).bfloat16(), torch.zeros(1, 1000, 8), torch.tensor([1000])
+    position = torch.arange(600, 640)
+    exact = module(query.float(), module.prepare(values, lengths), position)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = module(query, module.prepare(values, lengths), position)
+    assert exact.centre is not None
+    assert rough.centre is not None
+    assert torch.equal(exact.centre, rough.centre)
+    assert torch.equal(exact.weights, rough.weights)
+    assert rough.context.dtype is torch.bfloat16
+
+
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.name}-{getattr(c, 'score', None)}")
 def test_bfloat16_is_within_its_rounding(config: AttentionConfig, device: str):

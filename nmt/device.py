@@ -73,6 +73,7 @@ def seed_everything(seed: int) -> None:
 def set_up(threads: int | None, deterministic: bool) -> None:
     """Number of CPU threads (None: torch's own choice) and, if asked, algorithms without races."""
     keep_freed_memory()
+    bound_primitive_cache()
     if threads is not None:
         torch.set_num_threads(threads)
     if deterministic:
@@ -91,3 +92,12 @@ def keep_freed_memory() -> None:
         m_trim_threshold, m_mmap_threshold = -1, -3  # malloc.h
         libc.mallopt(m_mmap_threshold, 1 << 30)
         libc.mallopt(m_trim_threshold, (1 << 31) - 1)
+
+
+def bound_primitive_cache() -> None:
+    """Let oneDNN keep 32 compiled products instead of 1,024, unless the environment says otherwise.
+
+    Sentences come in hundreds of shapes, and what oneDNN compiles and allocates for each stays: a training
+    grew by a gigabyte, no faster for it (benchmarks/data_memory.py). oneDNN reads this once, at its first use.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")

@@ -1,0 +1,71 @@
+"""Tokens a second, peak memory and the share of time outside matrix products, of a training as it is configured.
+
+    python benchmarks/training.py +experiment=multi30k_en_de data.root=../shared/data threads=2
+    python benchmarks/training.py --steps 500 model.attention=local_p
+
+Takes the overrides of python -m nmt.train and makes the updates that it would make, without validations and files.
+"""
+
+import argparse
+import resource
+import time
+from typing import cast
+
+import torch
+from lstm_step import profile
+
+from nmt import cli
+from nmt.config import Config
+from nmt.data.batching import TrainBatches
+from nmt.data.prepare import prepare
+from nmt.device import resolve_device, resolve_precision, seed_everything, set_up
+from nmt.models import build_model
+from nmt.train.distributed import Ranks
+from nmt.train.run import COMMAND
+from nmt.train.step import Updater
+
+WARM_UP = 20  # updates before the clock starts
+
+
+def peak() -> float:
+    """Largest resident set of this process so far, in MB of a million bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=200, help="updates that are timed")
+    parser.add_argument("--profiled", type=int, default=5, help="updates under the profiler afterwards")
+    options, overrides = parser.parse_known_args()
+    cli.register(COMMAND)
+    config = cast(Config, cli.configs(COMMAND, overrides))
+    device = resolve_device(config.device)
+    set_up(config.threads, config.deterministic)
+    data = prepare(config.data, config.seed)
+    seed_everything(config.seed)
+    sizes = data.tokenizers.source.size, data.tokenizers.target.size
+    model = build_model(config.model, *sizes, data.tokenizers.joint, config.trainer.label_smoothing).to(device)
+    precision = resolve_precision(config.trainer.precision, device)
+    updater = Updater(model, config.trainer, config.optim, precision, device, Ranks())
+    batches = iter(TrainBatches(data.train, config.data.batching, config.seed))
+    number = 0
+
+    def updates(count: int) -> None:
+        nonlocal number
+        for number in range(number + 1, number + count + 1):
+            updater.step([next(batches) for _ in range(config.trainer.accumulate)], number, epoch=0.0)
+
+    updates(WARM_UP)
+    updater.window.read(Ranks())
+    print(f"{precision.name}, {torch.get_num_threads()} threads; {peak():.0f} MB after {WARM_UP} updates")
+    start = time.perf_counter()
+    updates(options.steps)
+    facts, _ = updater.window.read(Ranks())
+    seconds = time.perf_counter() - start
+    print(f"{facts['tokens'] / seconds:,.0f} target tokens/s, {seconds / options.steps * 1e3:.0f} ms an update")
+    print(f"{peak():.0f} MB at most after {number} updates")
+    print(profile(lambda: updates(options.profiled)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,77 +1,70 @@
 """Cost of attention: milliseconds and peak memory per decoder step, by mechanism, source length and queries.
 
-    python benchmarks/attention.py                                       everything, about half an hour
-    python benchmarks/attention.py --sources 25,100 --threads 1 --out bench
-    python benchmarks/attention.py --names local_p,local_p/dense,local_p/windows --sources 25,50,75,100,150
+    python benchmarks/attention.py                    everything, some 11 minutes on two cores, into benchmarks/results
+    python benchmarks/attention.py --quick            tiny sizes, to see that it runs
+    python benchmarks/attention.py --names local_p,local_p/dense,local_p/windows --sources 25,50,75,100,150 --out .
 
-A name is MECHANISM[:SCORE][/PATH]; PATH forces one of local attention's two ways, from which the rule
-that chooses between them was derived.  All names are measured in one process, interleaved, so that what
-else the machine does meets them all alike; the table shows medians over the rounds, and the JSON file
-beside it every sample.  Sources fill the batch, queries are random, and local_p's centres lie anywhere.
-
-Columns, in milliseconds (a step is N queries for each of the B sentences):
-    prepare    once a batch: padding, keys, and the node that hands the gradient on
-    step       forward without gradients, as in search
-    fwd+bwd    forward and backward of a step in training
-    zero       once a batch: making the zeroed gradient buffers that windows add to
-    hand-over  once a batch: the memory's gradient from what the steps left, and back through prepare
-    batch/step everything of a training batch, by its number of steps
-and in MB, from torch's allocator: ``step MB`` is the peak of a step in search, ``train MB`` what a training
-batch holds at its peak beyond its inputs, by its number of steps.
+A name is MECHANISM[:SCORE][/PATH]; PATH forces one of local attention's two ways, for the rule that chooses between
+them is judged by the better of the two.  One process measures everything: each round goes through all sources and
+all names, so that what else the machine does meets them all alike, and ratios are taken within a round.  Sources
+fill the batch, queries are random, and local_p's centres lie anywhere.  A step is N queries for each of B sentences;
+benchmarks/attention_report.py says what is made of the samples, and draws them.
 """
 
 import argparse
-import json
-import platform
-import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from datetime import date
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import torch
+from attention_report import Case, write_report
 from torch import Tensor, nn
+from tqdm import tqdm
 
-from nmt.models.attention import ATTENTIONS, Attention, Memory, Score, build_attention
+from nmt.device import set_up
+from nmt.models.attention import ATTENTIONS, Attention, AttentionConfig, Memory, Score, build_attention
 from nmt.models.attention_config import ScoredConfig
 from nmt.models.local_attention import LocalAttention
 from nmt.models.lstm_config import LSTMConfig
 from nmt.models.lstm_decoder import LSTMDecoder
 from nmt.models.lstm_layer import LSTMState
 
-NAMES = "bahdanau,global,hard,local_m,local_p"
+RESULTS = Path(__file__).parent / "results"
+NAMES = "bahdanau,global,hard,local_m,local_p,local_p/dense,local_p/windows"
+DECODERS = ("none", "bahdanau", "global", "local_m", "local_p")
+QUICK = ["--sources=5,40", "--threads=1", "--batch=2", "--width=16", "--steps=4", "--rounds=2"]
+LONG = 1600  # sources beyond this take seconds: a forced way is measured there in the first round alone
 
 
 @dataclass
 class Times:
-    """One sample, in milliseconds; the fields are explained above."""
+    """One sample in milliseconds."""
 
-    prepare: float
-    step: float
-    both: float
-    zero: float
-    hand_over: float
-    batch: float
+    prepare: float  # once a batch: padding, keys, and the node that hands the gradient on
+    search: float  # a step forward without gradients
+    training: float  # a step forward and backward
+    zero: float  # once a batch: making the zeroed buffer that windows add their gradient to, if they do
+    hand_over: float  # once a batch: the memory's gradient from what the steps left, and back through prepare
+    batch: float  # all of a training batch
 
 
-@dataclass
-class Case:
-    """What is measured."""
-
-    name: str
-    source: int
-    queries: int
-    threads: int
+def config_of(mechanism: str) -> AttentionConfig:
+    return next(c for c in ATTENTIONS if c.name == mechanism)()
 
 
 def build(name: str, width: int) -> Attention:
     """The module that a name asks for, with centres spread over the source."""
     mechanism, _, path = name.partition("/")
     mechanism, _, score = mechanism.partition(":")
-    config = next(c for c in ATTENTIONS if c.name == mechanism)
     torch.manual_seed(0)
-    asked = config()
+    asked = config_of(mechanism)
     if score:
         assert isinstance(asked, ScoredConfig)
         asked = replace(asked, score=Score[score])
@@ -86,109 +79,94 @@ def build(name: str, width: int) -> Attention:
 
 
 class Bench:
-    """Inputs of one batch size, one width and one number of steps."""
+    """The inputs of every case, which all names share."""
 
-    def __init__(self, batch: int, width: int, steps: int, clock: Callable[[], float]) -> None:
-        self.batch, self.width, self.steps, self.clock = batch, width, steps, clock
+    def __init__(self, options: argparse.Namespace) -> None:
+        torch.manual_seed(0)
+        B, width = options.batch, options.width
+        self.clock: Callable[[], float] = time.perf_counter if options.clock == "wall" else time.process_time
+        self.most, self.lengths = options.steps, {s: torch.full((B,), s) for s in options.sources}
+        self.values = {s: torch.randn(B, s, width, requires_grad=True) for s in options.sources}
+        self.queries = {
+            n: [torch.randn(B, n, width, requires_grad=True) for _ in range(options.steps)] for n in options.queries
+        }
 
-    def inputs(self, case: Case, grad: bool) -> tuple[Tensor, Tensor, list[Tensor]]:
-        values = torch.randn(self.batch, case.source, self.width, requires_grad=grad)
-        lengths = torch.full((self.batch,), case.source)
-        queries = [torch.randn(self.batch, case.queries, self.width, requires_grad=grad) for _ in range(self.steps)]
-        return values, lengths, queries
+    def steps(self, case: Case) -> int:
+        """How many steps a sample has: fewer where a step reads all of a long source."""
+        windows = case.name.startswith("local") and not case.name.endswith("/dense")
+        return self.most if windows else max(4, min(self.most, 5000 // case.source))
 
-    def contexts(self, module: Attention, memory: Memory, queries: list[Tensor]) -> list[Tensor]:
+    def prepare(self, module: Attention, case: Case) -> Memory:
+        return module.prepare(self.values[case.source], self.lengths[case.source], self.most * case.queries)
+
+    def contexts(self, module: Attention, memory: Memory, case: Case, steps: int) -> list[Tensor]:
         """Step by step; local_m walks from word to word."""
-        N = queries[0].size(1)
-        return [module(q, memory, torch.full((N,), t)).context for t, q in enumerate(queries)]
+        N = case.queries
+        return [module(q, memory, torch.full((N,), t)).context for t, q in enumerate(self.queries[N][:steps])]
 
-    def search(self, module: Attention, case: Case) -> float:
-        """Seconds of a step without gradients."""
-        values, lengths, queries = self.inputs(case, grad=False)
-        with torch.no_grad():
-            memory = module.prepare(values, lengths, self.steps * case.queries)
-            start = self.clock()
-            self.contexts(module, memory, queries)
-            return (self.clock() - start) / self.steps
+    def forget(self, module: Attention) -> None:
+        """Drop the gradients of the sample before."""
+        module.zero_grad()
+        for x in (*self.values.values(), *(q for queries in self.queries.values() for q in queries)):
+            x.grad = None
 
     def sample(self, module: Attention, case: Case) -> Times:
-        """One batch in search and one in training.
+        """One batch in training and one in search.
 
-        The first step back also makes the gradient buffers, so that the steps are timed from the second on.
+        The first step back also makes the gradient buffer, so that steps back are timed from the second on.
         """
-        forward = self.search(module, case)
-        values, lengths, queries = self.inputs(case, grad=True)
-        marks = [self.clock()]
-        memory = module.prepare(values, lengths, self.steps * case.queries)
-        marks.append(self.clock())
-        contexts = self.contexts(module, memory, queries)
-        marks.append(self.clock())
+        self.forget(module)
+        clock, steps, values = self.clock, self.steps(case), self.values[case.source]
+        marks = [clock()]
+        memory = self.prepare(module.train(), case)
+        marks.append(clock())
+        contexts = self.contexts(module, memory, case, steps)
+        marks.append(clock())
         second: list[float] = []
         arrived: list[float] = []
-        contexts[-2].register_hook(lambda _: second.append(self.clock()))
+        contexts[-2].register_hook(lambda _: second.append(clock()))
         for rows in (memory.values, memory.keys):
             assert rows.grad_fn is not None
-            rows.grad_fn.register_prehook(lambda _: arrived.append(self.clock()))
+            rows.grad_fn.register_prehook(lambda _: arrived.append(clock()))
         torch.autograd.backward(contexts, [torch.ones_like(c) for c in contexts])
-        marks.append(self.clock())
-        backward = (min(arrived) - second[0]) / (self.steps - 1)
-        both = (marks[2] - marks[1]) / self.steps + backward
-        zero = self.clock()
-        torch.zeros_like(values)
-        zero = self.clock() - zero
-        times = (marks[1] - marks[0], forward, both, zero, marks[3] - min(arrived), (marks[3] - marks[0]) / self.steps)
+        marks.append(clock())
+        training = (marks[2] - marks[1]) / steps + (min(arrived) - second[0]) / (steps - 1)
+        zero = clock()
+        if isinstance(module, LocalAttention) and module.gathers(values, case.queries):
+            torch.zeros_like(values)
+        zero = clock() - zero
+        del contexts
+        search = self.search(module, memory, case, steps)
+        times = (marks[1] - marks[0], search, training, zero, marks[3] - min(arrived), marks[3] - marks[0])
         return Times(*(1e3 * t for t in times))
 
-    def memory(self, module: Attention, case: Case) -> tuple[float, float]:
-        """Peak MB of a step in search, and of a training batch by its steps."""
-        values, lengths, queries = self.inputs(case, grad=False)
+    def search(self, module: Attention, memory: Memory, case: Case, steps: int) -> float:
+        """Seconds of a step without gradients.  A training batch's memory serves, but where local attention may choose
+        its other way."""
+        module.eval()
         with torch.no_grad():
-            memory = module.prepare(values, lengths, self.steps * case.queries)
-            step = peak(lambda: self.contexts(module, memory, queries[:1]))
-        values, lengths, queries = self.inputs(case, grad=True)
+            if isinstance(module, LocalAttention):
+                memory = self.prepare(module, case)
+            start = self.clock()
+            self.contexts(module, memory, case, steps)
+            return (self.clock() - start) / steps
 
-        def train() -> None:
-            contexts = self.contexts(module, module.prepare(values, lengths, self.steps * case.queries), queries)
+    def memory(self, module: Attention, case: Case) -> dict[str, float]:
+        """Peaks in MB from torch's allocator: of a step in search; of a training batch, what it holds in any case and
+        what each step adds."""
+        with torch.no_grad():
+            held = [self.prepare(module.eval(), case)]
+            search = peak(lambda: self.contexts(module, held[0], case, 1))
+            held.clear()
+        module.train()
+
+        def train(steps: int) -> None:
+            self.forget(module)
+            contexts = self.contexts(module, self.prepare(module, case), case, steps)
             torch.autograd.backward(contexts, [torch.ones_like(c) for c in contexts])
 
-        return step, peak(train) / self.steps
-
-
-def decoder_steps(options: argparse.Namespace, source: int) -> str:
-    """A whole decoder step (LSTM, attention, attentional vector), by mechanism: medians, and ratios to global."""
-    width, steps, B = options.width, source, options.batch
-    clock = time.perf_counter if options.clock == "wall" else time.process_time
-    names = ["none", "bahdanau", "global", "local_m", "local_p"]
-    decoders = {}
-    for name in names:
-        config = LSTMConfig(hidden_size=width, dropout=0.0, attention=next(c for c in ATTENTIONS if c.name == name)())
-        decoders[name] = LSTMDecoder(config)
-    lines = [f"A whole decoder step at S={source}, {steps} steps (search: forward; training: forward and backward):"]
-    for threads in options.threads:
-        torch.set_num_threads(threads)
-        times: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-        for _ in range(3 * options.repeats):
-            for name, decoder in decoders.items():
-                words, values = (torch.randn(n, B, width, requires_grad=True) for n in (steps, source))
-                start = [LSTMState(torch.zeros(B, width), torch.zeros(B, width))]
-                lengths, values = torch.full((B,), source), values.transpose(0, 1)
-                marks = [clock()]
-                for grad in (False, True):
-                    with torch.set_grad_enabled(grad):
-                        memory = decoder.attention.prepare(values, lengths, steps) if decoder.attention else None
-                        vectors, _ = decoder(words, start, memory, False)
-                        if grad:
-                            vectors.sum().backward()
-                    marks.append(clock())
-                times[name].append((1e3 * (marks[1] - marks[0]) / steps, 1e3 * (marks[2] - marks[1]) / steps))
-        middles = {n: [statistics.median(t) for t in zip(*times[n], strict=True)] for n in names}
-        for name, (search, train) in middles.items():
-            ratio = [mine / other for mine, other in zip(middles[name], middles["global"], strict=True)]
-            lines.append(
-                f"  {name:10} threads={threads}: search {search:.3g} ms ({ratio[0]:.2f} of global), "
-                f"training {train:.3g} ms ({ratio[1]:.2f})"
-            )
-    return "\n".join(lines)
+        one, three = peak(lambda: train(1)), peak(lambda: train(3))
+        return {"search_mb": search, "batch_mb": one - (three - one) / 2, "step_mb": (three - one) / 2}
 
 
 def peak(run: Callable[[], object]) -> float:
@@ -206,109 +184,110 @@ def peak(run: Callable[[], object]) -> float:
     return most / 1e6
 
 
-def measure(options: argparse.Namespace) -> Iterator[dict]:
-    """One row a case: its samples, interleaved over names, and its memory."""
+def attention_cases(options: argparse.Namespace) -> list[Case]:
+    """Every case with its samples and, but for forced ways, its memory."""
+    bench, modules = Bench(options), {name: build(name, options.width) for name in options.names}
+    found = [Case(*parts) for parts in product(options.names, options.sources, options.queries, options.threads)]
+    with tqdm(total=len(found) * options.rounds, desc="attention", unit=" cases", disable=None) as bar:
+        for threads, queries, turn in product(options.threads, options.queries, range(options.rounds)):
+            torch.set_num_threads(threads)
+            here = [c for c in found if (c.threads, c.queries) == (threads, queries)]
+            for source in options.sources:
+                at = [c for c in here if c.source == source and not (turn and source > LONG and "/" in c.name)]
+                for _ in range(max(1, min(4, 800 // source))):
+                    for case in at:
+                        sample = asdict(bench.sample(modules[case.name], case))
+                        case.samples.append({"round": turn, **sample})
+                bar.update(len(at))
+    for case in found:
+        case.steps = bench.steps(case)
+        if case.threads == options.threads[-1] and "/" not in case.name:
+            case.memory = bench.memory(modules[case.name], case)
+    return found
+
+
+def decoder_cases(options: argparse.Namespace, source: int) -> list[Case]:
+    """A whole decoder step (LSTM, attention, attentional vector), by mechanism, with as many words as the source."""
+    B, width = options.batch, options.width
     clock = time.perf_counter if options.clock == "wall" else time.process_time
-    modules = {name: build(name, options.width) for name in options.names}
-    for threads, source, queries in product(options.threads, options.sources, options.queries):
+    decoders = {n: LSTMDecoder(LSTMConfig(hidden_size=width, dropout=0.0, attention=config_of(n))) for n in DECODERS}
+    found = [Case(name, source, 1, threads, steps=source) for threads in options.threads for name in decoders]
+    for threads, turn in product(options.threads, range(3 * options.rounds)):
         torch.set_num_threads(threads)
-        # Fewer steps where a global step takes a second; the figures are per step.
-        steps = options.steps if source * queries <= 2000 else max(4, options.steps // 5)
-        bench = Bench(options.batch, options.width, steps, clock)
-        cases = [Case(name, source, queries, threads) for name in options.names]
-        samples: dict[str, list[Times]] = {case.name: [] for case in cases}
-        for _ in range(options.repeats):
-            for case in cases:
-                samples[case.name].append(bench.sample(modules[case.name], case))
-        for case in cases:
-            step_mb, train_mb = bench.memory(modules[case.name], case)
-            rows = [asdict(s) for s in samples[case.name]]
-            yield {**asdict(case), "steps": steps, "step_mb": step_mb, "train_mb": train_mb, "samples": rows}
+        for case in (c for c in found if c.threads == threads):
+            decoder = decoders[case.name]
+            words, memory = (torch.randn(source, B, width, requires_grad=True) for _ in range(2))
+            sample: dict[str, float] = {"round": turn}
+            for kind, context in (("search", torch.no_grad()), ("training", nullcontext())):
+                start = clock()
+                with context:
+                    decode(decoder, words, memory.transpose(0, 1), backward=kind == "training")
+                sample[kind] = 1e3 * (clock() - start) / source
+            case.samples.append(sample)
+    return found
 
 
-def middle(row: dict, field: str) -> float:
-    return statistics.median(sample[field] for sample in row["samples"])
+def decode(decoder: LSTMDecoder, words: Tensor, values: Tensor, backward: bool) -> None:
+    """All steps of a batch: words (T, B, E), values (B, S, M)."""
+    steps, B, width = words.shape
+    lengths = torch.full((B,), values.size(1))
+    start = [LSTMState(torch.zeros(B, width), torch.zeros(B, width))]
+    memory = decoder.attention.prepare(values, lengths, steps) if decoder.attention else None
+    vectors, _ = decoder(words, start, memory, False)
+    if backward:
+        vectors.sum().backward()
 
 
-def table(rows: list[dict]) -> str:
-    """Markdown."""
-    head = ["mechanism", "S", "N", "threads", "prepare", "step", "fwd+bwd", "zero", "hand-over", "batch/step"]
-    head += ["step MB", "train MB"]
-    lines = ["| " + " | ".join(head) + " |", "|---" + "|--:" * (len(head) - 1) + "|"]
-    for row in rows:
-        times = [f"{middle(row, f.name):.3g}" for f in fields(Times)]
-        cells = [row["name"], *(str(row[k]) for k in ("source", "queries", "threads")), *times]
-        cells += [f"{row['step_mb']:.3g}", f"{row['train_mb']:.3g}"]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def settings(options: argparse.Namespace) -> dict[str, Any]:
+    """What a reader needs to judge the figures."""
+    return {
+        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "date": date.today().isoformat(),
+        "commit": commit(),
+        "machine": f"{processor()}, torch {torch.__version__}, {options.clock} clock",
+        "sizes": ", ".join(f"{key} {getattr(options, key)}" for key in ("batch", "width", "steps", "rounds")),
+    }
 
 
-def growth(rows: list[dict]) -> str:
-    """How a step at the longest source compares with one at S=100 (or the shortest), mechanism by mechanism."""
-    sources = sorted({row["source"] for row in rows})
-    low, high = (100 if 100 in sources else sources[0]), sources[-1]
-    lines = [f"A step at S={high} over one at S={low} (step, fwd+bwd):"]
-    for row in rows:
-        if row["source"] != high:
-            continue
-        same = ("name", "queries", "threads")
-        base = next(r for r in rows if r["source"] == low and all(r[k] == row[k] for k in same))
-        ratios = [middle(row, f) / middle(base, f) for f in ("step", "both")]
-        lines.append(
-            f"  {row['name']:12} N={row['queries']} threads={row['threads']}: {ratios[0]:.2f}, {ratios[1]:.2f}"
-        )
-    return "\n".join(lines)
+def processor() -> str:
+    """The processor's name where Linux tells it, and the widest instructions that torch uses."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "CPU")
+    return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
 
 
-def plot(rows: list[dict], path: Path) -> None:
-    """Milliseconds of a step against source length, N=1, fewest threads."""
-    from matplotlib.figure import Figure
-
-    queries, threads = min(r["queries"] for r in rows), min(r["threads"] for r in rows)
-    shown = [r for r in rows if r["queries"] == queries and r["threads"] == threads]
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    titles = {"step": "search: one step forward", "both": "training: one step forward and backward"}
-    for axes, (field, title) in zip(figure.subplots(1, 2, sharey=True), titles.items(), strict=True):
-        for name in dict.fromkeys(r["name"] for r in shown):
-            points = [(r["source"], middle(r, field)) for r in shown if r["name"] == name]
-            axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name)
-        axes.set(xscale="log", yscale="log", xlabel="source positions", title=title)
-        axes.set_xticks(sorted({r["source"] for r in shown}), sorted({r["source"] for r in shown}))
-        axes.minorticks_off()
-        axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
-        axes.set_ylabel("milliseconds")
-    figure.savefig(path, dpi=150)
+def commit() -> str:
+    """Of the source tree, with a plus if it has changes; empty outside one."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    done = subprocess.run([*git, "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def numbers(text: str) -> list[int]:
     return [int(x) for x in text.split(",")]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Cost of attention per decoder step.")
+def main(words: list[str] | None = None) -> None:
+    words = sys.argv[1:] if words is None else words
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help=f"{' '.join(QUICK)}, and nothing is written without --out")
     parser.add_argument("--names", type=lambda t: t.split(","), default=NAMES.split(","), help=f"default {NAMES}")
     parser.add_argument("--sources", type=numbers, default=[25, 100, 400, 1600, 6400], help="source lengths")
     parser.add_argument("--queries", type=numbers, default=[1, 5], help="queries a sentence in one step")
     parser.add_argument("--threads", type=numbers, default=[1, 2])
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--width", type=int, default=512)
-    parser.add_argument("--steps", type=int, default=50, help="decoder steps a batch")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=50, help="decoder steps a batch, 4 or more")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: where the machine is shared")
-    parser.add_argument("--out", type=Path, help="folder for attention.json, attention.md and attention.png")
-    options = parser.parse_args()
-    rows = list(measure(options))
-    what = f"B={options.batch}, width {options.width}, {options.steps} steps, median of {options.repeats}"
-    where = f"torch {torch.__version__}, {platform.processor() or platform.machine()}, {options.clock} clock"
-    whole = decoder_steps(options, source=25)
-    text = f"{what}; {where}\n\n{table(rows)}\n\n```\n{growth(rows)}\n\n{whole}\n```\n"
-    print(text)
-    if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "attention.json").write_text(json.dumps(rows, indent=1))
-        (options.out / "attention.md").write_text(text)
-        plot(rows, options.out / "attention.png")
+    parser.add_argument("--out", type=Path, help="folder of attention.json, .md, .png and .svg (benchmarks/results)")
+    options = parser.parse_args([*QUICK, *words] if "--quick" in words else words)
+    set_up(options.threads[0], deterministic=False)
+    decoder = decoder_cases(options, source=min(options.sources))
+    cases = attention_cases(options)
+    out = options.out or (None if options.quick else RESULTS)
+    print(write_report(settings(options), cases, decoder, out))
 
 
 if __name__ == "__main__":

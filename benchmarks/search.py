@@ -20,7 +20,7 @@ import torch
 
 from nmt.data.prepare import load_tests
 from nmt.device import Precision, resolve_device, resolve_precision
-from nmt.runs import Checkpoint, Run
+from nmt.runs import Run
 from nmt.search import DecodeConfig, Hypothesis, translate_ids
 
 PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "linear", "lstm", "attention")
@@ -57,7 +57,7 @@ def row(args: argparse.Namespace, batch: int, beam: int, precision: str) -> dict
     """Measure one setting."""
     torch.set_num_threads(args.threads)
     run, device = Run.open(args.run), resolve_device(args.device)
-    model, _ = run.load_model(Checkpoint.best, device)
+    model, _ = run.load_model("best", device)
     text = load_tests(run.config.data, None if args.test is None else [args.test])[0]
     count = args.sentences if batch > 1 else max(args.sentences // 10, 1)
     sources = run.tokenizers.source.encode(text.source[:count])

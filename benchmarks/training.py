@@ -9,6 +9,7 @@ Takes the overrides of python -m nmt.train and makes the updates that it would m
 import argparse
 import resource
 import time
+from itertools import islice
 from typing import cast
 
 import torch
@@ -52,8 +53,9 @@ def main() -> None:
 
     def updates(count: int) -> None:
         nonlocal number
-        for number in range(number + 1, number + count + 1):
-            updater.step([next(batches) for _ in range(config.trainer.accumulate)], number, epoch=0.0)
+        for _ in range(count):
+            number += 1
+            updater.step(list(islice(batches, config.trainer.accumulate)), number, epoch=0.0)
 
     updates(WARM_UP)
     updater.window.read(Ranks())

@@ -3,13 +3,19 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from nmt.runs import Translator
+    from nmt.translator import Translator
 
 
-def load(directory: "str | Path", device: str = "auto") -> "Translator":
-    """What a training left in a run directory, ready to translate: ``nmt.load("runs/local_p").translate(["..."])``."""
-    from nmt.runs import load  # here, because it brings torch
+def load(
+    directory: "str | Path | Sequence[str | Path]", device: str = "auto", checkpoint: str = "best"
+) -> "Translator":
+    """What a training left in a run directory, ready to translate: ``nmt.load("runs/local_p").translate(["..."])``.
 
-    return load(directory, device)
+    Several directories make an ensemble.  ``Translator.hypotheses`` gives more than the best translation.
+    """
+    from nmt.translator import load  # here, because it brings torch
+
+    return load(directory, device, checkpoint)

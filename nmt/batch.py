@@ -1,6 +1,8 @@
 """What data hands to models: padded id tensors, and the four ids every vocabulary begins with."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,14 +24,29 @@ class Batch:
     target_in: Tensor  # (B, T) int64
     target_out: Tensor  # (B, T) int64
     ids: Tensor  # (B,) int64, the sentences' places in the corpus
+    links: Tensor | None = None  # (L, 3) int64, known alignment, each once: sentence, place in target_out, in source
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device; copies from pinned memory do not block."""
-        return Batch(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+        return self._each(lambda x: x.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
         """The same batch in page-locked memory, from which copies to CUDA overlap with work."""
-        return Batch(**{f.name: getattr(self, f.name).pin_memory() for f in fields(self)})
+        return self._each(Tensor.pin_memory)
+
+    def doubled(self) -> "Batch":
+        """Each sentence twice, the two side by side: 2B sentences."""
+        twice = self._each(lambda x: x.repeat_interleave(2, 0))
+        if twice.links is not None:  # whose rows are links, of sentences that have other numbers now
+            twice.links[:, 0] *= 2
+            twice.links[1::2, 0] += 1
+        return twice
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """The same change to every tensor there is."""
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        changed: dict[str, Any] = {name: None if x is None else change(x) for name, x in given.items()}
+        return Batch(**changed)
 
 
 def pad(rows: list[list[int]]) -> Tensor:
@@ -38,8 +55,10 @@ def pad(rows: list[list[int]]) -> Tensor:
     return torch.tensor([r + [PAD] * (max(longest, 1) - len(r)) for r in rows], dtype=torch.int64)
 
 
-def collate(sources: list[list[int]], targets: list[list[int]], ids: list[int]) -> Batch:
-    """Ragged source and target ids (no BOS, no EOS) to a Batch.
+def collate(
+    sources: list[list[int]], targets: list[list[int]], ids: list[int], links: list[list[int]] | None = None
+) -> Batch:
+    """Ragged source and target ids (no BOS, no EOS) to a Batch; links of a sentence: [t, s, t, s, ...].
 
     An empty source becomes the single id UNK, so that every model sees at least one position.
     """
@@ -50,4 +69,11 @@ def collate(sources: list[list[int]], targets: list[list[int]], ids: list[int]) 
         target_in=pad([[BOS, *t] for t in targets]),
         target_out=pad([[*t, EOS] for t in targets]),
         ids=torch.tensor(ids, dtype=torch.int64),
+        links=None if links is None else link_rows(links),
     )
+
+
+def link_rows(links: list[list[int]]) -> Tensor:
+    """Each sentence's [t, s, t, s, ...] to (L, 3)."""
+    rows = [(b, t, s) for b, flat in enumerate(links) for t, s in zip(flat[::2], flat[1::2], strict=True)]
+    return torch.tensor(rows, dtype=torch.int64).view(-1, 3)

@@ -27,15 +27,15 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from nmt import config as configuration
 from nmt.config import CONFIG_DIR, PLUGS, Config
-from nmt.errors import ConfigError, UserError
+from nmt.errors import DISK, ConfigError, UserError
 from nmt.help import Command, below, explain_key, groups, help_text, hint, known_keys, label
-from nmt.runs import read_config, read_data, run_name, time_stamp
+from nmt.runs import directories, read_config, read_data, run_name, time_stamp
 
 # Keys that say where and how long, not what: a run has the same name whatever they are.
 NAMELESS = (
     *("name", "runs", "sweep", "resume", "device", "threads", "logger", "hydra"),
-    *("data.root", "data.cache", "data.test", "data.tests"),
-    *("trainer.max_steps", "trainer.max_minutes", "trainer.max_epochs"),
+    *("data.root", "data.cache", "data.test", "data.tests", "data.gold"),
+    *("trainer.max_steps", "trainer.max_minutes", "trainer.max_epochs", "trainer.keep_last", "trainer.keep_best"),
 )
 # What a run was built with, and later commands therefore cannot change.
 BUILT_IN = ("model", "data.tokenizer")
@@ -53,6 +53,8 @@ def run(command: Command, job: Callable[[Any], Any]) -> None:
         if command.of_runs:
             register_run(first_run(args, command))
         if asks_hydra(args):
+            if args.multirun and not args.help:
+                raise ConfigError("-m runs jobs: it does not go with --cfg, --info or --shell-completion")
             hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=command.root)(lambda _: None)()
             return
         overrides = list(args.overrides)
@@ -68,7 +70,9 @@ def run(command: Command, job: Callable[[Any], Any]) -> None:
     except BrokenPipeError:  # whoever reads has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
         sys.exit(128 + 13)  # as by SIGPIPE
-    except (HydraException, UserError) as error:
+    except Exception as error:
+        if not for_user(error):
+            raise
         sys.exit(f"error: {explain(error, command)}")
 
 
@@ -92,7 +96,7 @@ def configs(command: Command, overrides: list[str]) -> Any:
         cfg = hydra.compose(command.root, overrides)
         config = typed(cfg)
         if command.of_runs:
-            return [config_for(directory, command, overrides) for directory in directories(config.run)]
+            return [config_for(together, command, overrides) for together in directories(config.run)]
         if isinstance(config, Config) and config.name is None:
             config.name = run_name([label(key, value) for key, value in differing(command, cfg, overrides)])
     return config
@@ -124,6 +128,28 @@ def refuse_extras(node: Any, schema: type, prefix: str = "") -> None:
         raise ConfigError(f"{group}.name cannot be set; choose with {group}=NAME")
 
 
+def differing(command: Command, cfg: DictConfig, overrides: list[str]) -> list[tuple[str, str]]:
+    """(key, value) of the overrides without which the config would be another."""
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    telling = [o for o in parsed if not below(o.key_or_group, NAMELESS)]
+    if not telling:
+        return []
+    choices = [o.input_line or "" for o in parsed if o.key_or_group in groups() or o.is_hydra_override()]
+    base, found = hydra.compose(command.root, choices), []
+    for override in telling:
+        key = override.key_or_group
+        if override.input_line not in choices:
+            same = OmegaConf.select(base, key) == OmegaConf.select(cfg, key)
+        else:
+            try:
+                same = hydra.compose(command.root, [c for c in choices if c != override.input_line]) == base
+            except HydraException:  # another choice needs this one
+                same = False
+        if not same:
+            found.append((key, override.get_value_element_as_str()))
+    return found
+
+
 # Sweeps.
 
 
@@ -139,12 +165,13 @@ class Task:
         print(f"\n== job {HydraConfig.get().job.num + 1} of {self.total}: {config.sweep}/{config.name}", flush=True)
         try:
             return self.job(config)
-        except UserError as error:
-            failure = str(error)
-            print(f"error: {failure}", file=sys.stderr, flush=True)
         except Exception as error:
-            failure = f"{type(error).__name__}: {error}"
-            traceback.print_exc()
+            if for_user(error):
+                failure = str(error)
+                print(f"error: {failure}", file=sys.stderr, flush=True)
+            else:
+                failure = f"{type(error).__name__}: {error}"
+                traceback.print_exc()
         raise JobError(failure)
 
 
@@ -175,9 +202,8 @@ def sweep(command: Command, job: Callable[[Any], Any], overrides: list[str]) -> 
                 raise ConfigError(f"job {number} ({name}): {explain(error, command)}") from None
         print(f"{len(jobs)} jobs: {', '.join(names)}", flush=True)
         context = HydraContext(config_loader=loader, callbacks=Callbacks(cfg))
-        launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=context, task_function=Task(job, len(jobs)), config=cfg
-        )
+        task = Task(job, len(jobs))
+        launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=cfg)
         results = launcher.launch(jobs, initial_job_idx=0)
     failed = [(n, r._return_value) for n, r in zip(names, results, strict=True) if r.status is not JobStatus.COMPLETED]
     if failed:
@@ -192,7 +218,7 @@ def plan(overrides: list[Override]) -> tuple[list[list[str]], list[str]]:
             raise ConfigError(f"{o.input_line} matches nothing" + hint("", groups().get(o.key_or_group, {})))
     swept = {o.get_key_element() for o in overrides if o.is_sweep_override()}
     jobs = [list(words) for words in BasicSweeper.split_arguments(overrides, None)[0]]
-    given = {o.key_or_group: str(o.value()) for o in overrides if o.key_or_group in ("name", "sweep")}
+    given = {o.key_or_group: str(o.value()) for o in overrides if not o.is_sweep_override() and o.value()}
     folder = given.get("sweep", time_stamp())
     names = []
     for words in jobs:
@@ -210,31 +236,6 @@ def check(cfg: DictConfig) -> None:
     typed(cfg)
 
 
-# Names.
-
-
-def differing(command: Command, cfg: DictConfig, overrides: list[str]) -> list[tuple[str, str]]:
-    """(key, value) of the overrides without which the config would be another."""
-    parsed = OverridesParser.create().parse_overrides(overrides)
-    telling = [o for o in parsed if not below(o.key_or_group, NAMELESS)]
-    if not telling:
-        return []
-    choices = [o.input_line or "" for o in parsed if o.key_or_group in groups() or o.is_hydra_override()]
-    base, found = hydra.compose(command.root, choices), []
-    for override in telling:
-        key = override.key_or_group
-        if override.input_line not in choices:
-            same = OmegaConf.select(base, key) == OmegaConf.select(cfg, key)
-        else:
-            try:
-                same = hydra.compose(command.root, [c for c in choices if c != override.input_line]) == base
-            except HydraException:  # another choice needs this one
-                same = False
-        if not same:
-            found.append((key, override.get_value_element_as_str()))
-    return found
-
-
 # Commands on finished runs.
 
 
@@ -246,17 +247,10 @@ def first_run(args: Any, command: Command) -> Path | None:
         if below(key, BUILT_IN):
             raise ConfigError(f"{key} is built into the run and cannot be changed by {command.module}")
         if key == "run" and not override.is_sweep_override():
-            found = directories(override.value())[0]
+            found = directories(override.value())[0][0]
     if found is None and not asks_hydra(args):
         raise ConfigError(f"which run?  python -m {command.module} run=DIR")
     return found
-
-
-def directories(value: Any) -> list[Path]:
-    """run=DIR or run=[A,B] as paths."""
-    if not value:
-        raise ConfigError("run=DIR names no run directory")
-    return [Path(str(v)) for v in (value if isinstance(value, list) else [value])]
 
 
 def register_run(directory: Path | None) -> None:
@@ -271,15 +265,20 @@ def register_run(directory: Path | None) -> None:
         store(group=group, name="as_trained", node=node)
 
 
-def config_for(directory: Path, command: Command, overrides: Sequence[str]) -> Any:
-    """The command's config for one of several runs: what that run was trained with, and what is typed."""
-    register_run(directory)
+def config_for(together: Sequence[Path], command: Command, overrides: Sequence[str]) -> Any:
+    """The command's config for a run, or for several together: what the first was trained with, and what is typed."""
+    register_run(together[0])
     config = typed(hydra.compose(command.root, list(overrides)))
-    config.run = str(directory)
+    config.run = str(together[0]) if len(together) == 1 else [str(directory) for directory in together]
     return config
 
 
 # Mistakes.
+
+
+def for_user(error: Exception) -> bool:
+    """Whether the user can mend it; what nobody but a programmer can mend shows its traceback."""
+    return isinstance(error, HydraException | UserError) or (isinstance(error, OSError) and error.errno in DISK)
 
 
 def explain(error: Exception, command: Command) -> str:
@@ -294,8 +293,7 @@ def explain(error: Exception, command: Command) -> str:
         return f"cannot read {error.override!r}: expected KEY=VALUE ({''.join(str(error).splitlines()[1:2])})"
     cause = error.__cause__
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
-        if "Could not override" not in str(error):
-            return f"{cause.full_key}: {str(cause.msg).splitlines()[0]}"
-        return explain_key(cause.full_key, command)
-    unused = re.match(r"Could not override '([^'@]+)'\. No match in the defaults list", str(error))
-    return explain_key(unused[1], command) if unused else str(error)
+        absent = "Could not override" in str(error)
+        return explain_key(cause.full_key, command) if absent else f"{cause.full_key}: {str(cause.msg).splitlines()[0]}"
+    unused = re.match(r"(In '[^']+': )?Could not override '([^'@]+)'\. No match in the defaults list", str(error))
+    return (unused[1] or "") + explain_key(unused[2], command) if unused else str(error)

@@ -22,6 +22,7 @@ from nmt.errors import ConfigError
 from nmt.models import MODELS
 from nmt.models.attention import ATTENTIONS, AttentionConfig
 from nmt.models.seq2seq import ModelConfig
+from nmt.models.transformer_config import SELF_ATTENTIONS, SelfAttentionConfig
 from nmt.search.config import DecodeConfig
 from nmt.train.log import LoggerConfig
 from nmt.train.loop import TrainerConfig
@@ -94,6 +95,7 @@ class Plug(NamedTuple):
 PLUGS = {
     "model": Plug(ModelConfig, tuple(MODELS), "lstm"),
     "model.attention": Plug(AttentionConfig, tuple(ATTENTIONS), "global"),
+    "model.self_attention": Plug(SelfAttentionConfig, SELF_ATTENTIONS, "global"),
     "data": Plug(DataConfig, tuple(DATASETS), "phrases"),
 }
 

@@ -1,5 +1,10 @@
 """Errors a user can cause.  The command line prints them as one line, without a traceback."""
 
+import errno
+
+# OSError.errno of a disk that is full, broken or not to be written.
+DISK = (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS)
+
 
 class UserError(ValueError):
     """Anything the user can mend: the message says what, where, and what to do."""

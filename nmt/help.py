@@ -5,13 +5,13 @@ All of it is made from the tables and dataclasses.
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from nmt.config import CONFIG_DIR, PLUGS, Config, Option, options, owners
 
 # Groups whose choice needs no key before it in a run's name.
-TELLING = ("model", "model.attention", "data", "experiment")
+TELLING = ("name", "model", "model.attention", "data", "experiment")
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,9 @@ def comment(path: Path) -> str:
 
 
 def known_keys(schema: type) -> list[str]:
-    """All that may stand before an equals sign."""
-    return [*groups(), *(option.key for option in options(schema))]
+    """All that may stand before an equals sign where the config is a ``schema``."""
+    keys = [option.key for option in options(schema)]
+    return [*(g for g in groups() if schema is Config or any(below(key, (g,)) for key in keys)), *keys]
 
 
 def hint(word: str, known: Iterable[str]) -> str:
@@ -111,9 +112,10 @@ def explain_key(key: str, command: Command) -> str:
         return f"{key} belongs to {found[key].group}={'|'.join(found[key].only)}"
     if key.rpartition(".")[0] in found:
         return f"{key} is not there yet: type +{key}=... to add it"
-    if below(key, ("model", "optim", "trainer", "logger")) and command.schema is not Config:
-        return f"{key} belongs to nmt.train; python -m {command.module} --help lists what can be set here"
-    return f"unknown key {key!r}" + hint(key, known_keys(command.schema))
+    known = known_keys(command.schema)
+    if below(key, (f.name for f in fields(Config))) and not below(key, (f.name for f in fields(command.schema))):
+        return f"{key} belongs to nmt.train, not to {command.module}" + hint(key, known)
+    return f"unknown key {key!r}" + hint(key, known)
 
 
 def below(key: str, keys: Iterable[str]) -> bool:

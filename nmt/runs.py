@@ -1,14 +1,13 @@
-"""A run directory: its name, making it, opening it, what is written into it, and translating with it."""
+"""A run directory: its name, making it, opening it, and what is written into it."""
 
 import contextlib
 import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from enum import Enum
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,23 +15,20 @@ import torch
 
 from nmt.config import MAX_NAME, Config, from_yaml, to_tree, to_yaml
 from nmt.data.tokenizer import Tokenizers
-from nmt.device import resolve_device
 from nmt.errors import ConfigError, RunError
-from nmt.eval.metrics import one_line
+from nmt.eval.alignment import AlignConfig
 from nmt.models import build_model
 from nmt.models.seq2seq import Seq2Seq
-from nmt.search import DecodeConfig, translate_ids
-from nmt.train import checkpoint
+from nmt.search import DecodeConfig, average_states
+from nmt.train import checkpoint, kept
 
-CONFIG_FILE, ORIGIN, TOKENIZER = "config.yaml", "origin.json", "tokenizer"  # inside a run directory
-PATHS = ("root", "train", "validation", "tests", "path", "files")  # keys of data that hold paths
+# Inside a run directory; SCORES/SET/ holds results.json and the text.
+CONFIG_FILE, ORIGIN, TOKENIZER, SCORES = "config.yaml", "origin.json", "tokenizer", "scores"
+PATHS = ("root", "train", "validation", "tests", "gold", "alignments", "path", "files")  # keys of data that hold paths
 
 
-class Checkpoint(Enum):
-    """Which weights of a run."""
-
-    best = checkpoint.BEST  # by trainer.metric on the validation set
-    last = checkpoint.LAST
+WEIGHTS = {"best": checkpoint.BEST, "last": checkpoint.LAST}
+AVERAGE = re.compile(r"(avg|best):([1-9][0-9]*)")
 
 
 @dataclass
@@ -41,10 +37,38 @@ class OnRun:
 
     # "???" is OmegaConf's sign for a value that must be given.
     run: Any = field(default="???", metadata={"help": "run directory"})
-    checkpoint: Checkpoint = field(default=Checkpoint.best, metadata={"help": "weights: best or last"})
+    checkpoint: str = field(
+        default="best",
+        metadata={
+            "help": "weights: best, last, or the mean of K kept ones: avg:K the latest (trainer.keep_last), "
+            "best:K the best (trainer.keep_best)"
+        },
+    )
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:N"})
     threads: int | None = field(default=None, metadata={"help": "CPU threads; null: as many as torch finds"})
     decode: DecodeConfig = field(default_factory=DecodeConfig)
+
+    def __post_init__(self) -> None:
+        check_checkpoint(self.checkpoint)
+
+
+def check_checkpoint(which: str) -> None:
+    """Raise ConfigError for weights that no run can have."""
+    if which not in WEIGHTS and not AVERAGE.fullmatch(which):
+        raise ConfigError(f"checkpoint must be best, last, avg:K or best:K, got {which}")
+
+
+def directories(value: Any) -> list[list[Path]]:
+    """run=DIR, run=[A,B] or run=[A,[B,C]] as paths; those of an inner list belong together."""
+    outer = [[Path(str(v)) for v in as_list(inner)] for inner in as_list(value)] if value else []
+    if not outer or not all(outer):
+        raise ConfigError("run=DIR names no run directory")
+    return outer
+
+
+def as_list(value: Any) -> list[Any]:
+    """A single value as a list of one."""
+    return value if isinstance(value, list) else [value]
 
 
 # Names and places.
@@ -82,7 +106,10 @@ def numbered(wanted: Path) -> dict[int, Path]:
 
 def create(wanted: Path) -> Path:
     """Make the folder; where its name is taken, one with the next number.  Two processes never get the same."""
-    wanted.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        wanted.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"runs: {wanted.parent} cannot be made: {error.strerror}") from None
     while True:
         number = max(numbered(wanted), default=0) + 1
         path = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
@@ -159,64 +186,66 @@ class Run:
         directory = Path(directory)
         return cls(directory, read_config(directory), Tokenizers.load(directory / TOKENIZER))
 
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return str(self.directory)
+
+    @property
+    def scores(self) -> Path:
+        """The folder of its results."""
+        return self.directory / SCORES
+
     def build(self) -> Seq2Seq:
         """The run's model with fresh weights."""
         sizes = self.tokenizers.source.size, self.tokenizers.target.size
         return build_model(self.config.model, *sizes, self.tokenizers.joint, self.config.trainer.label_smoothing)
 
-    def load_model(self, which: Checkpoint, device: torch.device) -> tuple[Seq2Seq, int]:
-        """The run's model in eval mode, and the step its weights are of.
+    def weights(self, which: str) -> list[Path]:
+        """The files whose mean is meant by best, last, avg:K (the K latest kept) or best:K (the K best kept).
+
+        Raises ConfigError for anything else, RunError, which names what there is, for what the run does not have.
+        """
+        check_checkpoint(which)
+        if which in WEIGHTS:
+            path = self.directory / WEIGHTS[which]
+            if not path.exists():
+                others = [f"checkpoint={name}" for name, file in WEIGHTS.items() if (self.directory / file).exists()]
+                raise RunError(f"{path} is not there; there is {' and '.join(others) or 'no checkpoint yet'}")
+            return [path]
+        order, _, count = which.partition(":")
+        paths = kept.kept(self.directory)
+        if len(paths) < int(count):
+            there = f"only {', '.join(path.stem for path in paths)}" if paths else "none"
+            key = "trainer.keep_last" if order == "avg" else "trainer.keep_best"
+            raise RunError(
+                f"checkpoint={which}: of kept weights {self.directory} has {there}; train with {key}={count}"
+            )
+        metric = self.config.trainer.metric
+        return paths[-int(count) :] if order == "avg" else kept.best(paths, int(count), metric)
+
+    def load_model(self, which: str, device: torch.device) -> tuple[Seq2Seq, int]:
+        """The run's model in eval mode with the weights of ``weights``, and the latest step that they are of.
 
         Raises RunError for a checkpoint that is missing, damaged or does not fit.
         """
-        path = self.directory / which.value
-        if not path.exists():
-            others = [f"checkpoint={c.name}" for c in Checkpoint if (self.directory / c.value).exists()]
-            raise RunError(f"{path} is not there; there is {' and '.join(others) or 'no checkpoint yet'}")
-        state = checkpoint.load(path)
+        paths = self.weights(which)
+        states = [checkpoint.load(path) for path in paths]
         model = self.build()
         try:
-            model.load_state_dict(state["model"])
+            model.load_state_dict(average_states([state["model"] for state in states], [str(path) for path in paths]))
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1].strip()
-            raise RunError(f"{path} does not fit {self.directory / CONFIG_FILE}: {reason}") from None
-        return model.to(device).eval(), state["step"]
+            raise RunError(f"{paths[0]} does not fit {self.directory / CONFIG_FILE}: {reason}") from None
+        return model.to(device).eval(), max(state["step"] for state in states)
 
 
-class Translator:
-    """Text to text with a run's model."""
-
-    def __init__(
-        self, run: Run, decode: DecodeConfig, device: torch.device, which: Checkpoint = Checkpoint.best
-    ) -> None:
-        self.tokenizers, self.decode, self.device = run.tokenizers, decode, device
-        self.model, _ = run.load_model(which, device)
-        self.translated = 0  # sentences so far; they seed sampling
-
-    def translate(self, texts: Sequence[str], progress: Callable[[int], object] | None = None) -> list[str]:
-        """The best translation of each text, in order, each without line breaks; blank text gives an empty string."""
-        filled = [i for i, text in enumerate(texts) if text.strip()]
-        target = self.tokenizers.target
-        found = translate_ids(
-            self.model,
-            self.tokenizers.source.encode([texts[i] for i in filled]),
-            self.decode,
-            self.device,
-            progress=progress,
-            first=self.translated,
-            detokenize=target.decode,
-        )
-        self.translated += len(filled)
-        result = [""] * len(texts)
-        for i, text in zip(filled, target.decode([hypotheses[0].ids for hypotheses in found]), strict=True):
-            result[i] = one_line(text)
-        return result
-
-
-def load(directory: str | Path, device: str = "auto") -> Translator:
-    """A translator for a run directory, decoding as the run's config.yaml says."""
-    run = Run.open(directory)
-    return Translator(run, run.config.decode, resolve_device(device))
+def guided(config: Config, given: AlignConfig | None = None) -> AlignConfig:
+    """How alignments are read from a run's attention: as ``given``, and else from the head that was guided, if any."""
+    given, trainer = given or AlignConfig(), config.trainer
+    if not trainer.guided_alignment or given.layer is not None or given.head is not None:
+        return given
+    return replace(given, layer=trainer.guided_layer, head=trainer.guided_head)
 
 
 # Writing.

@@ -79,7 +79,8 @@ def read(directory: Path) -> Trained:
     scores = {(name, metric): score["value"] for name, r in results.items() for metric, score in r["scores"].items()}
     scored = {name: str([r[key] for key in ("decode", "checkpoint", "sentences")]) for name, r in results.items()}
     log = directory / "log.jsonl"
-    events = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
+    # What follows the last line end was cut short by a crash, or is just being written.
+    events = [json.loads(line) for line in log.read_bytes().split(b"\n")[:-1]] if log.exists() else []
     minutes = [event["minutes"] for event in events if event["event"] == "end"]
     speeds = [event["tokens_per_second"] for event in events if event["event"] == "train"]
     speed = statistics.mean(speeds) if speeds else None

@@ -9,7 +9,7 @@ from nmt.data.corpus import ParallelText, validation_text
 from nmt.device import resolve_device
 from nmt.errors import UserError
 from nmt.eval.evaluate import evaluate
-from nmt.runs import Checkpoint, Run
+from nmt.runs import Run
 
 
 def draw(directory: Path, sentence: int, file: Path, dpi: int) -> None:
@@ -18,7 +18,7 @@ def draw(directory: Path, sentence: int, file: Path, dpi: int) -> None:
     text = validation_text(run.config.data)
     if not 0 <= sentence < len(text):
         raise UserError(f"sentence {sentence}: the validation set has the sentences 0 to {len(text) - 1}")
-    model, step = run.load_model(Checkpoint.best, device)
+    model, step = run.load_model("best", device)
     found = evaluate(
         model,
         run.tokenizers,

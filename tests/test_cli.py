@@ -1,5 +1,6 @@
 """What is typed reaches the job, mistakes are refused in a line or two, and sweeps keep their promises."""
 
+import errno
 import os
 import re
 import subprocess
@@ -70,6 +71,7 @@ def refused(typed, *words: str, command=COMMAND) -> str:
         ("data.tests.mine={source:a,target:b}", "type +data.tests.mine="),
         ("local_p", "cannot read 'local_p': expected KEY=VALUE"),
         ("seed=1,2", "add --multirun"),
+        ("-m seed=1,2 --cfg job", "-m runs jobs: it does not go with --cfg"),
         ("name=a/b", "name must be one folder's name"),
         ("seed=-1", "seed must be at least 0"),
     ],
@@ -184,6 +186,30 @@ def test_interrupting_a_sweep_ends_it(typed):
     assert caught.value.code == 130
 
 
+def test_names_that_are_null_or_swept(typed):
+    """null is no name, as without -m, where it is the default; and jobs may be named."""
+    configs = typed("-m", "seed=1,2", "name=null", "sweep=null")
+    assert [c.name for c in configs] == ["seed_1", "seed_2"]
+    assert re.match(r"\d{4}-", configs[0].sweep)
+    assert [c.name for c in typed("-m", "name=a,b", "seed=2,3")] == ["a-seed_2", "a-seed_3", "b-seed_2", "b-seed_3"]
+
+
+def test_a_disk_that_refuses_is_no_bug(typed, capsys):
+    """One line that names the file, from a job and from a job of a sweep; other errors of the system are bugs."""
+
+    def job(config: Config):
+        code = errno.ENOENT if config.seed == 3 else errno.ENOSPC
+        raise OSError(code, os.strerror(code), "runs/a/x")
+
+    with pytest.raises(SystemExit, match=r"error: .*No space left on device: 'runs/a/x'"):
+        typed("seed=2", job=job)
+    with pytest.raises(SystemExit, match=r"seed_1: .*No space left.*\n  seed_3: FileNotFoundError"):
+        typed("-m", "seed=1,3", job=job)
+    assert capsys.readouterr().err.count("Traceback") == 1
+    with pytest.raises(FileNotFoundError):
+        typed("seed=3", job=job)
+
+
 @pytest.fixture(scope="module")
 def configs():
     """Two different trained configurations."""
@@ -219,16 +245,26 @@ def test_each_of_several_runs_keeps_its_own_settings(typed, trained):
     assert (b.run, b.data.source, b.decode.beam_size, b.decode.n_best) == ("b", "es", 5, 2)
 
 
+def test_runs_in_an_inner_list_belong_together(typed, trained):
+    """An ensemble is one configuration, that of its first run."""
+    ((a, together),) = typed("run=[a,[b,a]]", command=EVAL)
+    assert (a.run, a.data.source) == ("a", "fr")
+    assert (together.run, together.data.source) == (["b", "a"], "es")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ("", "which run?  python -m nmt.eval run=DIR"),
+        ("run=[[]]", "run=DIR names no run directory"),
+        ("run=a checkpoint=avg", "checkpoint must be best, last, avg:K or best:K, got avg"),
         ("run=nowhere", "nowhere: there is no such run directory"),
         ("run=.", "it has no config.yaml; runs in it: a, b"),
         ("run=a model.hidden_size=3", "model.hidden_size is built into the run"),
         ("run=a model=lstm", "model is built into the run"),
         ("run=a data.tokenizer.vocab_size=3", "data.tokenizer.vocab_size is built into the run"),
         ("run=a trainer.max_steps=3", "trainer belongs to nmt.train"),
+        ("run=a seed=3", "seed belongs to nmt.train, not to nmt.eval\n  did you mean: decode.seed?"),
         ("run=a decode.beam_sise=3", "did you mean: decode.beam_size"),
         ("run=a decode=gredy", "choose one of: beam, greedy"),
         ("run=a eval.metrics=[blue]", "'blue' is not one of"),
@@ -239,6 +275,11 @@ def test_mistakes_in_a_later_command(typed, trained, words, message):
     text = refused(typed, *words.split(), command=EVAL)
     assert message in text
     assert "as_trained" not in text
+
+
+def test_only_what_the_command_takes_is_offered(typed, trained):
+    message = refused(typed, "run=a", "data=multi30k", command=TRANSLATE)
+    assert message == "error: data belongs to nmt.train, not to nmt.translate\n  --help lists them all"
 
 
 def test_what_must_be_given_is_asked_for(typed, trained):
@@ -263,6 +304,17 @@ def test_help_from_any_folder(tmp_path):
     assert "python -m nmt.train -m model.attention=none," in out.stdout
     assert "seed: 41" in out.stdout
     assert "half_width: 10" in out.stdout
+
+
+def test_what_takes_long_to_import_waits_until_it_is_needed(tmp_path):
+    """Help and refusals come before datasets with pandas, matplotlib and TensorBoard, a second each."""
+    code = "import sys, nmt.train.run, nmt.eval.run, nmt.translate; print(*sys.modules)"
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    out = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+    )
+    assert {"torch", "hydra"} <= set(out.stdout.split())
+    assert not {"datasets", "pandas", "matplotlib", "tensorboard"} & set(out.stdout.split())
 
 
 def test_a_mistake_as_typed(tmp_path):

@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from nmt.eval import align
 from nmt.eval import run as scoring
@@ -20,6 +23,7 @@ TINY = (
     *("model.hidden_size=16", "model.attention=local_p", "model.attention.half_width=2"),
     *("data.train_size=200", "data.validation_size=8", "data.test_size=9", "data.max_words=10"),
     *("data.tokenizer.vocab_size=400", "trainer.max_steps=4", "trainer.validate_every=2", "logger.heatmaps=1"),
+    *("trainer.keep_last=2",),
     *("decode=greedy", "decode.max_length=12", "threads=1", "device=cpu", "name=tiny"),
 )  # fmt: skip
 
@@ -59,6 +63,7 @@ def test_a_run_directory_holds_everything(run):
     assert have - events == {
         *("config.yaml", "origin.json", "log.jsonl", "tokenizer/tokenizer.json", "tokenizer/joint.model"),
         *("checkpoints/best.pt", "checkpoints/last.pt"),
+        *("checkpoints/step-00000002.pt", "checkpoints/step-00000004.pt"),
         *(f"scores/{s}/{f}.txt" for s in ("test", "validation") for f in ("source", "reference", "hypotheses")),
         *(f"scores/{s}/results.json" for s in ("test", "validation")),
     }  # fmt: skip
@@ -127,7 +132,59 @@ def test_aligning_given_translations(run, typed, capsys):
     (run / "gold").write_text("0-0\n", encoding="utf-8")
     with pytest.raises(SystemExit, match="has 1 lines for 9 sentence pairs"):
         typed(align.main, "run=runs/tiny", f"source={source}", f"target={target}", f"gold={run / 'gold'}")
+    with pytest.raises(SystemExit, match=r"source\.txt has 9 lines and .*gold has 1"):
+        typed(align.main, "run=runs/tiny", f"source={source}", f"target={run / 'gold'}")
+    with pytest.raises(SystemExit, match=r"source: no file .*nowhere"):
+        typed(align.main, "run=runs/tiny", "source=nowhere", f"target={target}")
     (run / "gold").unlink()
+
+
+def test_soft_alignments(run, typed, capsys):
+    """JSON lines: the words, the links that are written without align.soft, and a weight for each pair of words."""
+    names = (run / "scores" / "test" / name for name in ("source.txt", "reference.txt"))
+    texts = [name.read_text(encoding="utf-8").splitlines() for name in names]
+    folder = run / "scores" / "test"
+    words = ("run=runs/tiny", f"source={folder / 'source.txt'}", f"target={folder / 'reference.txt'}")
+    typed(align.main, *words)
+    hard = capsys.readouterr().out.splitlines()
+    typed(align.main, *words, "align.soft=true", "output=soft.jsonl")
+    assert capsys.readouterr().out == ""
+    file = run.parents[1] / "soft.jsonl"
+    for line, links, source, target in zip(file.read_text("utf-8").splitlines(), hard, *texts, strict=True):
+        found = json.loads(line)
+        assert (found["source"], found["target"], found["links"]) == (source.split(), target.split(), links)
+        for j, row in enumerate(found["weights"]):
+            assert len(row) == len(found["source"])
+            assert f"{row.index(max(row))}-{j}" in links.split()
+        assert len(found["weights"]) == len(found["target"])
+    file.unlink()
+
+
+def test_alignment_is_judged_while_training(run, typed, capsys):
+    """With data.gold=NAME, log, console and TensorBoard have the AER that nmt.eval.align finds by the better shift."""
+    folder, scored = run.parents[1], run / "scores" / "test"
+    (folder / "mine.align").write_text("0-0 1p1\n" * 9, encoding="utf-8")
+    files = {"source": scored / "source.txt", "target": scored / "reference.txt", "gold": folder / "mine.align"}
+    mine = ", ".join(f"{key}: {path}" for key, path in files.items())
+    typed(training.main, *TINY, "name=watched", f"+data.tests.mine={{{mine}}}", "data.gold=mine", "data.test=[mine]")
+    watched = folder / "runs" / "watched"
+    events = [json.loads(line) for line in (watched / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    logged = [e["aer"] for e in events if e["event"] == "validation"]
+    assert f"AER {logged[-1]:.1%}" in capsys.readouterr().out
+    read = EventAccumulator(str(watched))
+    read.Reload()
+    assert [e.value for e in read.Scalars("validation/aer")] == pytest.approx(logged)
+    words = [f"{key}={path}" for key, path in files.items()]
+    found = []
+    for shift in (0, 1):
+        typed(align.main, "run=runs/watched", "checkpoint=last", *words, f"align.shift={shift}", "output=found.align")
+        found.append(float(re.findall(r"AER ([\d.]+)%", capsys.readouterr().err)[0]))
+    assert 100 * logged[-1] == pytest.approx(min(found), abs=0.006)
+    by_shift = results(watched, "mine")["alignment"]
+    assert set(by_shift) == {"shift 0", "shift 1"}
+    shutil.rmtree(watched)
+    for name in ("mine.align", "found.align"):
+        (folder / name).unlink()
 
 
 def test_comparing_two_runs(run, typed, capsys):
@@ -141,6 +198,30 @@ def test_comparing_two_runs(run, typed, capsys):
         typed(scoring.main, "run=runs/tiny", "data.test=[no_such]")
 
 
+def test_averages_and_ensembles_of_runs(run, typed, capsys):
+    """The files of an average are named; an ensemble of a run with itself scores and aligns as the run does."""
+    words = ("checkpoint=avg:2", "data.test=[test]", "eval.limit=3", "decode.precision=fp32")
+    typed(scoring.main, "run=[runs/tiny,[runs/tiny,runs/tiny]]", *words)
+    out = capsys.readouterr().out
+    assert "runs/tiny, checkpoint=avg:2 (step-00000002.pt, step-00000004.pt), step 4" in out
+    assert "runs/tiny + runs/tiny" in out
+    alone = results(run)
+    together = json.loads((run / "scores" / "with-runs_tiny" / "test" / "results.json").read_text(encoding="utf-8"))
+    assert alone["weights"] == ["step-00000002.pt", "step-00000004.pt"]
+    assert together["weights"] == 2 * alone["weights"]
+    assert together["run"] == "runs/tiny + runs/tiny"
+    assert together["loss"] == pytest.approx(alone["loss"], rel=1e-4)
+    assert together["scores"]["bleu"]["value"] == pytest.approx(alone["scores"]["bleu"]["value"])
+    source, target = (run / "scores" / "test" / name for name in ("source.txt", "reference.txt"))
+    lines = []
+    for which in ("runs/tiny", "[runs/tiny,runs/tiny]"):
+        typed(align.main, f"run={which}", f"source={source}", f"target={target}", "checkpoint=avg:2", "precision=fp32")
+        lines.append(capsys.readouterr().out)
+    assert lines[0] == lines[1]
+    with pytest.raises(SystemExit, match=r"only step-00000002, step-00000004; train with trainer\.keep_best=3"):
+        typed(scoring.main, "run=runs/tiny", "checkpoint=best:3")
+
+
 def test_resuming_goes_on_in_the_same_directory(run, typed):
     """From the saved step to the new limit; without anything to resume it starts."""
     typed(training.main, *TINY, "resume=true", "trainer.max_steps=6")
@@ -152,9 +233,27 @@ def test_resuming_goes_on_in_the_same_directory(run, typed):
     assert read_config(run).resume is False
 
 
-def test_resuming_with_another_model_is_refused(run, typed):
-    with pytest.raises(SystemExit, match=r"model\.hidden_size=16, not 18"):
-        typed(training.main, *TINY, "resume=true", "model.hidden_size=18")
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("model.hidden_size=18", r"model\.hidden_size=16, not 18$"),
+        ("optim=sgd", r"optim=adam, not sgd$"),
+        ("data.source=fr", r"data\.source=en, not fr$"),
+    ],
+)
+def test_resuming_another_run_is_refused(run, typed, word, said):
+    """Before anything is written: the run stays what it is."""
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit, match=said):
+        typed(training.main, *TINY, "resume=true", word)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_resuming_with_another_mechanism_names_that_alone(run, typed):
+    """And not the keys that only one of the two has."""
+    words = [word for word in TINY if "half_width" not in word]
+    with pytest.raises(SystemExit, match=r"was trained with model\.attention=local_p, not none$"):
+        typed(training.main, *words, "resume=true", "model.attention=none")
 
 
 def test_starting_from_another_run(run, typed):
@@ -183,4 +282,6 @@ def test_a_failed_start_leaves_no_directory(run, typed):
         typed(training.main, *TINY, "name=failed", "init_from=nowhere")
     with pytest.raises(SystemExit, match=r"data\.source"):
         typed(training.main, *TINY, "name=failed", "data.source=xx")
+    with pytest.raises(SystemExit, match="no_such"):
+        typed(training.main, *TINY, "name=failed", "data.test=[no_such]")
     assert not (run.with_name("failed")).exists()

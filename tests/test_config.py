@@ -20,7 +20,7 @@ NAMES = [a.name for a in ATTENTIONS]
 PRESETS = [
     (group, name)
     for group, rows in groups().items()
-    if group not in ("model.attention", "experiment")
+    if "." not in group and group != "experiment"  # model.attention is not every model's
     for name in rows
     if (group, name) not in (("data", "files"), ("data", "hf"))  # they have no data of their own
 ]

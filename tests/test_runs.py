@@ -14,16 +14,15 @@ from hypothesis import strategies as st
 from nmt.config import MAX_NAME, Config
 from nmt.data.corpus import FilesConfig, PhrasesConfig, TextFiles
 from nmt.data.tokenizer import train_tokenizers
-from nmt.errors import RunError
+from nmt.errors import ConfigError, RunError
 from nmt.models import LSTMConfig
 from nmt.models.attention import LocalPConfig
 from nmt.runs import (
     ORIGIN,
     TOKENIZER,
-    Checkpoint,
     Run,
     create,
-    load,
+    directories,
     newest,
     numbered,
     place,
@@ -35,6 +34,9 @@ from nmt.runs import (
     write_json,
 )
 from nmt.train import checkpoint
+from nmt.translator import load
+
+CPU = torch.device("cpu")
 
 
 @given(st.lists(st.text(max_size=80), max_size=6))
@@ -98,20 +100,73 @@ def run(tmp_path_factory):
     save_config(directory, config)
     train_tokenizers(data.tokenizer, ["one two three"], ["eins zwei drei"], seed=1).save(directory / TOKENIZER)
     torch.manual_seed(0)
-    for step, which in enumerate(Checkpoint, 7):
+    for step, file in enumerate((checkpoint.BEST, checkpoint.LAST), 7):
         state = Run.open(directory).build().state_dict()
-        checkpoint.save(directory / which.value, {"model": state, "step": step})
+        checkpoint.save(directory / file, {"model": state, "step": step})
     return directory
 
 
 def test_a_run_is_what_was_saved(run):
     opened = Run.open(run)
     assert opened.config.model == LSTMConfig(hidden_size=8, attention=LocalPConfig(hidden_size=4, half_width=2))
-    models = [opened.load_model(which, torch.device("cpu")) for which in Checkpoint]
+    models = [opened.load_model(which, CPU) for which in ("best", "last")]
     assert [step for _, step in models] == [7, 8]
     assert not models[0][0].training
     first, second = (torch.cat([p.flatten() for p in model.parameters()]) for model, _ in models)
     assert not torch.equal(first, second)
+
+
+def weights(run: Run, which: str) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in run.load_model(which, CPU)[0].parameters()])
+
+
+def test_averages_of_kept_weights(run, tmp_path):
+    """avg:K is the mean of the K latest, best:K of the K best; too few are counted, and named."""
+    copy_without(run, tmp_path, "")
+    opened, bleu = Run.open(tmp_path), {10: 1.0, 20: 5.0, 30: 2.0, 40: 4.0}
+    with pytest.raises(RunError, match=r"checkpoint=avg:1: .* has none; train with trainer\.keep_last=1"):
+        opened.weights("avg:1")
+    single = {}
+    for step, value in bleu.items():
+        model = opened.build()
+        single[step] = torch.cat([p.detach().flatten() for p in model.parameters()])
+        state = {"model": model.state_dict(), "step": step, "metrics": {"bleu": value}}
+        checkpoint.save(tmp_path / f"checkpoints/step-{step:08d}.pt", state)
+    for which, steps in {"avg:1": [40], "avg:3": [20, 30, 40], "best:1": [20], "best:3": [20, 40, 30]}.items():
+        assert [path.stem for path in opened.weights(which)] == [f"step-{step:08d}" for step in steps]
+        torch.testing.assert_close(weights(opened, which), torch.stack([single[s] for s in steps]).mean(0))
+        assert opened.load_model(which, CPU)[1] == max(steps)
+    with pytest.raises(
+        RunError, match=r"best:5: .* only step-00000010, .*step-00000040; train with trainer\.keep_best=5"
+    ):
+        opened.weights("best:5")
+    assert torch.equal(weights(opened, "best"), weights(Run.open(run), "best"))
+
+
+@pytest.mark.parametrize("which", ["avg", "avg:0", "avg:-1", "last:2", "best:", "bset", "avg:1.5"])
+def test_no_other_weights_can_be_asked_for(run, which):
+    with pytest.raises(ConfigError, match=r"checkpoint must be best, last, avg:K or best:K, got"):
+        Run.open(run).weights(which)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("a", [["a"]]),
+        (["a"], [["a"]]),
+        (["a", "b"], [["a"], ["b"]]),
+        ([["a", "b"]], [["a", "b"]]),
+        (["a", ["b", "c"]], [["a"], ["b", "c"]]),
+    ],
+)
+def test_lists_of_runs_and_lists_in_them(typed, meant):
+    assert directories(typed) == [[Path(name) for name in inner] for inner in meant]
+
+
+@pytest.mark.parametrize("typed", ["", None, [], [[]], ["a", []]])
+def test_no_run_is_refused(typed):
+    with pytest.raises(ConfigError, match="names no run directory"):
+        directories(typed)
 
 
 def test_a_moved_run_translates_the_same(run, tmp_path):

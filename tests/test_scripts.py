@@ -54,6 +54,13 @@ def test_mean_and_spread_over_seeds(sweep):
     assert rows[4] == ["model.attention=local_p", "1", "-", "-", "2.0", "200"]
 
 
+def test_a_line_that_a_crash_cut_short_is_not_read(sweep):
+    before = compare(sweep).stdout
+    with (sweep / "local_m-seed_1" / "log.jsonl").open("a", encoding="utf-8") as log:
+        log.write('{"event": "train", "tok')
+    assert compare(sweep).stdout == before
+
+
 def test_runs_without_results_are_named(sweep):
     assert f"no results: {sweep / 'local_p-seed_1'}" in compare(sweep).stdout
 

@@ -56,7 +56,7 @@ class Plan:
     def batch(self, number: int) -> Batch:
         """One of the batches."""
         pairs = self.pairs(number)
-        return collate(*self.corpus.read(pairs), ids=pairs.tolist())
+        return collate(*self.corpus.read(pairs), ids=pairs.tolist(), links=self.corpus.links(pairs))
 
     def longest(self) -> int:
         """Of the batches with the most padded tokens (within a tenth), the one with the most attention weights."""

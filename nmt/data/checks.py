@@ -125,14 +125,15 @@ class Table:
 
 
 def clean(
-    pairs: Iterable[tuple[str, str]],
+    pairs: Iterable[tuple[str, ...]],
     config: ChecksConfig,
     table: Table,
     held_out: Iterable[str] = (),
     locate: Callable[[int, Side], str] = lambda number, side: f"pair {number + 1}, {side.name} side",
-) -> Iterator[tuple[str, str]]:
+) -> Iterator[tuple[str, ...]]:
     """The pairs to train on, in NFC and stripped at the edges, while ``table`` counts what was met.
 
+    What comes third and later with a pair stays with it, untouched.
     ``held_out``: the sentences, of either language, of the validation and test sets; these alone are held in memory.
     ``locate(number, side)`` says where the 0-based pair comes from.  Raises DataError for what the config refuses.
     """
@@ -151,12 +152,12 @@ def clean(
             if action is Action.drop:
                 break
         else:
-            for side, before, after in zip(Side, raw, pair, strict=True) if pair != raw else ():
+            for side, before, after in zip(Side, raw[:2], pair, strict=True) if pair != raw[:2] else ():
                 if before != after:
                     check = "stripped" if unicodedata.is_normalized("NFC", before) else "normalized"
                     table.count(check, False, lambda n=number, s=side: locate(n, s))
             table.kept += 1
-            yield SURROGATE.sub("\ufffd", pair[0]), SURROGATE.sub("\ufffd", pair[1])
+            yield SURROGATE.sub("\ufffd", pair[0]), SURROGATE.sub("\ufffd", pair[1]), *raw[2:]
 
 
 def tidy(text: str) -> str:

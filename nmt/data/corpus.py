@@ -2,12 +2,17 @@
 
 import json
 from collections.abc import Iterator
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
 
-from nmt.data.files import Files, FilesConfig, read_text, stamps
+from nmt.data.files import Files, FilesConfig, lines, paths, read_text, stamp, stamps, strict_lines
 from nmt.data.hub import Hub, HubConfig
 from nmt.data.named import HansardsEnFrConfig, Multi30kConfig, Named, NewsEnDeConfig
+from nmt.data.pharaoh import parse_line, parse_pharaoh
 from nmt.data.phrases import Phrases, PhrasesConfig
 from nmt.data.text import Corpus, DataConfig, ParallelText, TextFiles
+from nmt.errors import ConfigError, DataError
 
 __all__ = [
     "DATASETS",
@@ -49,9 +54,70 @@ def training_pairs(config: DataConfig, seed: int) -> Iterator[tuple[str, str]]:
     return open_corpus(config).pairs(seed)
 
 
+def linked_pairs(corpus: Corpus, seed: int) -> Iterator[tuple[str, str, str]]:
+    """The training text of an open corpus, each pair with a line of Pharaoh links.
+
+    The lines are those of data.alignments or, where it is null, what the corpus itself knows.  Raises ConfigError
+    where nobody knows any, DataError for lines that do not belong to the pairs.
+    """
+    given = corpus.config.alignments
+    if given is None:
+        yield from corpus.linked_pairs(seed)
+        return
+    files = paths(given, "data.alignments")
+    links = ((f"{path}:{number}", line) for path in files for number, line in enumerate(lines(path), 1))
+    for count, (pair, found) in enumerate(zip_longest(corpus.pairs(seed), links)):
+        if pair is None or found is None:
+            fewer, more = ("lines", "pairs") if found is None else ("pairs", "lines")
+            raise DataError(f"data.alignments={given}: there are only {count:,} {fewer}, and more training {more}")
+        where, line = found
+        parse_line(line, where, (len(pair[0].split()), len(pair[1].split())))
+        yield pair[0], pair[1], line
+
+
 def validation_text(config: DataConfig) -> ParallelText:
-    """The text that training is steered by; raises DataError for unequal sides and bytes that are not UTF-8."""
-    return open_corpus(config).validation()
+    """The text that training is steered by; where data.gold is a file, with its links.
+
+    Raises DataError for unequal sides, bytes that are not UTF-8, and links that do not belong to the sentences.
+    """
+    corpus = open_corpus(config)
+    text = corpus.validation()
+    if config.gold is not None and config.gold not in tests_of(corpus):
+        path = Path(config.gold).expanduser()
+        if not path.is_file():
+            raise DataError(
+                f"data.gold={config.gold} is neither a file (looked for from {Path.cwd()}) nor a test set; "
+                f"there are: {', '.join(tests_of(corpus)) or 'none'}"
+            )
+        text.gold = strict_lines(path)
+        check_gold(text, str(path))
+    return text
+
+
+def gold_text(config: DataConfig) -> ParallelText | None:
+    """The test set that data.gold names, with its gold links; None where it names none.
+
+    Raises ConfigError for one without links, DataError for links that do not belong to its sentences.
+    """
+    corpus = open_corpus(config)
+    if config.gold is None or config.gold not in tests_of(corpus):
+        return None
+    (text,) = named_tests(corpus, [config.gold])
+    if text.gold is None:
+        raise ConfigError(f"data.gold={config.gold}: this test set has no gold links, or none for its languages")
+    check_gold(text, f"gold links of {text.name}")
+    return text
+
+
+def check_gold(text: ParallelText, name: str) -> None:
+    """Raise DataError, naming ``name`` and the line, unless there are good links for each pair."""
+    lengths = [(len(s.split()), len(t.split())) for s, t in zip(text.source, text.target, strict=True)]
+    parse_pharaoh(text.gold or [], name, lengths)
+
+
+def tests_of(corpus: Corpus) -> list[str]:
+    """The names of an open corpus's test sets, data.tests included."""
+    return list(dict.fromkeys([*corpus.test_names(), *corpus.config.tests]))
 
 
 def test_texts(config: DataConfig, names: list[str] | None = None) -> list[ParallelText]:  # noqa: PT028 - no test
@@ -67,7 +133,7 @@ def named_tests(corpus: Corpus, names: list[str]) -> list[ParallelText]:
     extra = corpus.config.tests
     return [
         read_text(name, extra[name], f"data.tests.{name}") if name in extra else corpus.test(name)
-        for name in names or dict.fromkeys([*corpus.test_names(), *extra])
+        for name in names or tests_of(corpus)
     ]
 
 
@@ -84,3 +150,8 @@ def fingerprint(config: DataConfig, seed: int) -> str:
     tests = {name: stamps(files, f"data.tests.{name}") for name, files in config.tests.items()}
     parts = {"name": config.name, "corpus": open_corpus(config).fingerprint(seed), "tests": tests}
     return json.dumps(parts, sort_keys=True)
+
+
+def links_fingerprint(config: DataConfig) -> list[list[Any]]:
+    """Everything besides that the word alignment of the training text depends on, in JSON types."""
+    return [] if config.alignments is None else [stamp(path) for path in paths(config.alignments, "data.alignments")]

@@ -5,22 +5,27 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset
 from tqdm import tqdm
 
 from nmt.batch import UNK
+from nmt.data.pharaoh import piece_links
 from nmt.data.pieces import Tokenizer
 from nmt.data.tokenizer import Tokenizers
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 # Pairs in an Arrow record batch.  Larger ones are faster to read from (0.3 ms for 64 pairs of 3 million at 100,000,
 # 0.6 ms at 10,000), smaller ones take less memory to write.
 CHUNK = 20_000
 TEXT = pa.schema({"source": pa.string(), "target": pa.string()})
 IDS = pa.schema({"source": pa.list_(pa.int32()), "target": pa.list_(pa.int32())})
+# What both have besides where word alignments were asked for: Pharaoh lines, and what ``piece_links`` makes of them.
+LINES, LINKS = pa.field("links", pa.string()), pa.field("links", pa.list_(pa.int32()))
 
 
 class EncodedCorpus:
@@ -29,20 +34,26 @@ class EncodedCorpus:
     ``lengths`` (2, pairs) int32 holds how many ids the source and the target of each pair have.
     """
 
-    def __init__(self, ids: Dataset, lengths: np.ndarray) -> None:
-        self._ids, self.lengths = ids, lengths
+    def __init__(self, ids: "Dataset", lengths: np.ndarray) -> None:
+        linked = LINKS.name in ids.column_names
+        self._ids, self.lengths = ids.remove_columns(LINKS.name) if linked else ids, lengths
+        self._links = ids.select_columns(LINKS.name) if linked else None
 
     @classmethod
     def open(cls, folder: Path) -> "EncodedCorpus":
         """What ``write_ids`` wrote, memory-mapped."""
-        return EncodedCorpus(
-            Dataset.from_file(str(folder / "ids.arrow")), np.load(folder / "lengths.npy", mmap_mode="r")
-        )
+        return EncodedCorpus(mapped(folder / "ids.arrow"), np.load(folder / "lengths.npy", mmap_mode="r"))
 
     @classmethod
-    def of(cls, sources: list[list[int]], targets: list[list[int]]) -> "EncodedCorpus":
+    def of(
+        cls, sources: list[list[int]], targets: list[list[int]], links: list[list[int]] | None = None
+    ) -> "EncodedCorpus":
         """A corpus in memory."""
-        ids = Dataset(pa.table({"source": sources, "target": targets}, schema=IDS))
+        from datasets import Dataset  # here: see ``mapped``
+
+        sides = {"source": sources, "target": targets}
+        linked = {} if links is None else {LINKS.name: links}
+        ids = Dataset(pa.table(sides | linked, schema=IDS.append(LINKS) if linked else IDS))
         return EncodedCorpus(ids, np.array([[len(row) for row in rows] for rows in (sources, targets)], dtype=np.int32))
 
     def __len__(self) -> int:
@@ -52,6 +63,10 @@ class EncodedCorpus:
         """Source and target ids of some pairs: 64 of 3 million take 0.5 ms, one at a time 1.3 ms."""
         rows = self._ids[pairs.tolist()]
         return rows["source"], rows["target"]
+
+    def links(self, pairs: np.ndarray) -> list[list[int]] | None:
+        """The same pairs' links as ``piece_links`` has them; None in a corpus without."""
+        return None if self._links is None else self._links[pairs.tolist()][LINKS.name]
 
     def drawn(self, seed: int) -> "EncodedCorpus":
         """The same text as it is segmented in one epoch, a function of ``seed``: here always in the same way."""
@@ -66,7 +81,7 @@ class SampledCorpus(EncodedCorpus):
     """
 
     def __init__(
-        self, plain: EncodedCorpus, text: Dataset, tokenizers: Tokenizers, sampling: float, folder: Path
+        self, plain: EncodedCorpus, text: "Dataset", tokenizers: Tokenizers, sampling: float, folder: Path
     ) -> None:
         super().__init__(plain._ids, plain.lengths)
         self._text, self._tokenizers, self._sampling, self._folder = text, tokenizers, sampling, folder
@@ -83,50 +98,66 @@ class SampledCorpus(EncodedCorpus):
             return EncodedCorpus.open(Path(name))
 
 
-def write_text(pairs: Iterable[tuple[str, str]], folder: Path) -> None:
-    """Write text.arrow."""
-    rest = iter(pairs)
-    with pa.OSFile(str(folder / "text.arrow"), "wb") as file, pa.ipc.new_stream(file, TEXT) as stream:
+def write_text(pairs: Iterable[tuple[str, ...]], folder: Path, linked: bool = False) -> None:
+    """Write text.arrow; if ``linked``, a Pharaoh line comes with each pair."""
+    rest, schema = iter(pairs), TEXT.append(LINES) if linked else TEXT
+    with pa.OSFile(str(folder / "text.arrow"), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
         while chunk := list(islice(rest, CHUNK)):
-            stream.write_batch(pa.record_batch(list(zip(*chunk, strict=True)), schema=TEXT))
+            stream.write_batch(pa.record_batch(list(zip(*chunk, strict=True)), schema=schema))
 
 
-def read_text(folder: Path) -> Dataset:
-    """Columns source and target of text.arrow, memory-mapped."""
-    return Dataset.from_file(str(folder / "text.arrow"))
+def mapped(path: Path) -> "Dataset":
+    """A file of Arrow record batches, memory-mapped."""
+    from datasets import Dataset  # here: it brings pandas and takes a second, and most commands read no corpus
+
+    return Dataset.from_file(str(path))
 
 
-def column(text: Dataset, side: str) -> Iterator[str]:
+def read_text(folder: Path) -> "Dataset":
+    """Columns source, target and perhaps links of text.arrow, memory-mapped."""
+    return mapped(folder / "text.arrow")
+
+
+def column(text: "Dataset", side: str) -> Iterator[str]:
     """One side of a text, streamed."""
     for chunk in chunks(text.select_columns([side])):
         yield from chunk[side]
 
 
-def chunks(text: Dataset) -> Iterator[dict[str, list[str]]]:
+def chunks(text: "Dataset") -> Iterator[dict[str, list[str]]]:
     """CHUNK rows at a time."""
     return cast(Iterator[dict[str, list[str]]], text.iter(batch_size=CHUNK))
 
 
 def write_ids(
-    text: Dataset,
+    text: "Dataset",
     tokenizers: Tokenizers,
     folder: Path,
     segment: Callable[[Tokenizer, list[str]], list[list[int]]],
     progress: bool = False,
 ) -> None:
-    """Write ids.arrow, lengths.npy and unknown.json, which counts UNK on each side; ``segment`` makes the ids."""
+    """Write ids.arrow, lengths.npy and unknown.json, which counts UNK on each side; ``segment`` makes the ids.
+
+    Where the text has links, so has ids.arrow, between the pieces that the words have become.
+    """
+    linked = LINES.name in text.column_names
+    schema = IDS.append(LINKS) if linked else IDS
     sides = {"source": tokenizers.source, "target": tokenizers.target}
     unknown = dict.fromkeys(sides, 0)
     lengths = np.lib.format.open_memmap(folder / "lengths.npy", "w+", np.int32, (2, len(text)))
     with (
         pa.OSFile(str(folder / "ids.arrow"), "wb") as file,
-        pa.ipc.new_stream(file, IDS) as stream,
+        pa.ipc.new_stream(file, schema) as stream,
         tqdm(total=len(text), desc="encoding", unit="pair", leave=False, disable=None if progress else True) as bar,
     ):
         start = 0
         for chunk in chunks(text):
-            rows = {side: pa.array(segment(t, chunk[side]), IDS.field(side).type) for side, t in sides.items()}
-            stream.write_batch(pa.record_batch(rows, schema=IDS))
+            ids = {side: segment(t, chunk[side]) for side, t in sides.items()}
+            rows = {side: pa.array(ids[side], IDS.field(side).type) for side in sides}
+            if linked:
+                words = ([t.words(row) for row in ids[side]] for side, t in sides.items())
+                rows[LINKS.name] = pa.array(map(piece_links, chunk[LINES.name], *words), LINKS.type)
+            stream.write_batch(pa.record_batch(rows, schema=schema))
             stop = start + len(chunk["source"])
             for row, side in enumerate(sides):
                 lengths[row, start:stop] = np.diff(rows[side].offsets)

@@ -196,6 +196,8 @@ def read_text(name: str, files: TextFiles, key: str) -> ParallelText:
             raise DataError(f"{key}: {explain_unequal(*pair)}")
         for side, more in zip(sides, found, strict=True):
             side.extend(more)
+    if not sides[0]:
+        raise DataError(f"{key}: there is no line in {files.source} and {files.target}")
     gold = None
     if files.gold is not None:
         (path,) = paths(files.gold, f"{key}.gold")

@@ -1,22 +1,24 @@
 """Parallel text through ``datasets``: from the Hugging Face hub, or local parquet, json and csv (data=hf)."""
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
-
-import datasets
-from datasets.exceptions import DatasetsError
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
 
 from nmt.data.checks import Side
 from nmt.data.text import Corpus, DataConfig, ParallelText, no_such_test
 from nmt.errors import ConfigError, DataError
 
+if TYPE_CHECKING:
+    from datasets import Dataset, Features
+
 ROWS = 1000  # read at a time
-# What datasets raises for wrong names, absent files and no network; its own errors derive from these.
-LOADING = (OSError, ValueError, TypeError, DatasetsError)
+FORMATS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}  # what ``datasets`` calls a file
 
 
 @dataclass
@@ -38,15 +40,23 @@ class HubConfig(DataConfig):
         super().__post_init__()
         if self.path == "":
             raise ConfigError("data.path is missing: data=hf needs a hub repository, a folder, or parquet, json or csv")
+        kind = FORMATS.get(Path(self.path).suffix)
+        if kind is not None:
+            raise ConfigError(
+                f"data.path={self.path} is a file: use data.path={kind} "
+                f"'+data.files={{train: {self.path}, validation: FILE}}'"
+            )
+        if self.path in FORMATS.values() and not self.files:  # datasets would take every file of the working directory
+            raise ConfigError(f"data.path={self.path} needs files: '+data.files={{train: FILE, validation: FILE}}'")
 
 
 class Hub(Corpus):
     """The splits of a dataset, memory-mapped by ``datasets`` and read some rows at a time."""
 
-    def load(self, split: str, key: str) -> datasets.Dataset:
+    def load(self, split: str, key: str) -> "Dataset":
         """One split (or part of one) as it is; raises DataError with what ``datasets`` has to say."""
         config: HubConfig = self.config
-        try:
+        with loading(f"data.path={config.path}, {key}={split}: ") as datasets:
             data = datasets.load_dataset(
                 config.path,
                 config.subset,
@@ -54,11 +64,9 @@ class Hub(Corpus):
                 split=split,
                 cache_dir=str(Path(config.cache) / "hub"),
             )
-        except LOADING as error:
-            raise DataError(f"data.path={config.path}, {key}={split}: {reason(error)}") from None
-        return cast(datasets.Dataset, data)
+        return cast("Dataset", data)
 
-    def columns(self, features: datasets.Features, side: Side) -> list[str]:
+    def columns(self, features: "Features", side: Side) -> list[str]:
         """The names that lead to the text of a side: a column, or the column ``translation`` and a language in it."""
         given, language = getattr(self.config, f"{side.name}_column"), getattr(self.config, side.name)
         known = [[name, *part] for name, feature in features.items() for part in [[], *parts_of(feature)]]
@@ -88,10 +96,8 @@ class Hub(Corpus):
     def splits(self) -> list[str]:
         """The names of all splits."""
         config: HubConfig = self.config
-        try:
+        with loading(f"data.path={config.path}: ") as datasets:
             found = datasets.get_dataset_split_names(config.path, config.subset, data_files=config.files or None)
-        except LOADING as error:
-            raise DataError(f"data.path={config.path}: {reason(error)}") from None
         return [str(split) for split in found]
 
     def pairs(self, seed: int) -> Iterator[tuple[str, str]]:
@@ -121,7 +127,9 @@ class Hub(Corpus):
 
 def parts_of(feature: Any) -> list[list[str]]:
     """The names inside a column of dicts, such as the languages of a translation column."""
-    inner = feature.languages if isinstance(feature, datasets.Translation) else feature
+    from datasets import Translation  # here: see ``loading``
+
+    inner = feature.languages if isinstance(feature, Translation) else feature
     return [[name] for name in inner] if isinstance(inner, dict | list | tuple) else []
 
 
@@ -134,6 +142,22 @@ def text_at(value: Any, below: Sequence[str]) -> str:
     return re.sub(r"[\r\n]+", " ", value or "")
 
 
-def reason(error: Exception) -> str:
-    """The first line of what another library has to say."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+@contextmanager
+def loading(before: str, after: str = "") -> Iterator[ModuleType]:
+    """Gives ``datasets``; what it raises within for wrong names, absent files and no network becomes a DataError.
+
+    The message is the first line of its own between ``before`` and ``after``.  The import is here because it takes a
+    second, and most commands need none of it.
+    """
+    import datasets
+    from datasets.exceptions import DatasetGenerationError, DatasetsError
+
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+    try:
+        yield datasets
+    except (OSError, ValueError, TypeError, KeyError, DatasetsError) as error:
+        # That one says nothing of what was wrong.
+        cause = error.__cause__ if isinstance(error, DatasetGenerationError) else None
+        lines = str(cause or error).strip().splitlines()
+        raise DataError(f"{before}{lines[0] if lines else type(error).__name__}{after}") from None

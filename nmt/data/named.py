@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import datasets
-
 from nmt.data.files import COMPRESSED, Files, read_text
-from nmt.data.hub import LOADING, reason, text_at
+from nmt.data.hub import loading, text_at
 from nmt.data.text import DataConfig, ParallelText, TextFiles, no_such_test
 from nmt.errors import DataError
 
@@ -138,7 +136,11 @@ class Named(Files):
     def fetch(self) -> None:
         """Write the files that the folder lacks from the hub; raises DataError with advice if that fails."""
         languages = [self.config.source, self.config.target]
-        try:
+        with loading(
+            f"data={self.config.name}: {self.folder} lacks files, and {self.layout.repository} of the hub did not give "
+            "them (",
+            f"). Else, {self.layout.advice}; data/README.md says more",
+        ) as datasets:
             self.folder.mkdir(parents=True, exist_ok=True)
             for stem, split in self.layout.splits.items():
                 cache = str(Path(self.config.cache) / "hub")
@@ -147,11 +149,6 @@ class Named(Files):
                     path = self.folder / f"{stem}.{language}"
                     if not any(map(Path.is_file, variants(path))):
                         write_whole(path, "".join(text_at(cell, []) + "\n" for cell in data[language]))  # type: ignore[call-overload]
-        except (*LOADING, KeyError) as error:
-            raise DataError(
-                f"data={self.config.name}: {self.folder} lacks files, and {self.layout.repository} of the hub did not "
-                f"give them ({reason(error)}). Else, {self.layout.advice}; data/README.md says more"
-            ) from None
 
 
 def variants(path: Path) -> list[Path]:

@@ -146,10 +146,17 @@ class Phrases(Corpus):
         validation = list(islice(self.fresh("validation", used, once=True), self.config.validation_size))
         return with_gold("validation", validation), with_gold("test", test), used
 
+    def training(self, seed: int) -> Iterator[Sentence]:
+        """The sentences to train on."""
+        return islice(self.fresh(f"train {seed}", self.held_out[2], once=False), self.config.train_size)
+
     def pairs(self, seed: int) -> Iterator[tuple[str, str]]:
-        stream = self.fresh(f"train {seed}", self.held_out[2], once=False)
-        for sentence in islice(stream, self.config.train_size):
+        for sentence in self.training(seed):
             yield text_of(sentence.source), text_of(sentence.target)
+
+    def linked_pairs(self, seed: int) -> Iterator[tuple[str, str, str]]:
+        for sentence in self.training(seed):
+            yield text_of(sentence.source), text_of(sentence.target), links(sentence)
 
     def validation(self) -> ParallelText:
         return self.held_out[0]

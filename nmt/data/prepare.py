@@ -12,19 +12,21 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from datasets import Dataset
 from tqdm import tqdm
 
 from nmt.data import corpus, encode
-from nmt.data.checks import Table, clean
+from nmt.data.checks import Side, Table, clean
 from nmt.data.encode import EncodedCorpus, SampledCorpus
 from nmt.data.pieces import SUBWORDS
 from nmt.data.text import DataConfig, ParallelText
 from nmt.data.tokenizer import Tokenizers, train_tokenizers
 from nmt.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 @dataclass(frozen=True)
@@ -75,19 +77,24 @@ class Prepared:
     table: Report
 
 
-def prepare(config: DataConfig, seed: int, tokenizers: Tokenizers | None = None, progress: bool = False) -> Prepared:
+def prepare(
+    config: DataConfig, seed: int, tokenizers: Tokenizers | None = None, progress: bool = False, linked: bool = False
+) -> Prepared:
     """Read, check, learn the tokenizers (unless given) and encode; whatever was done before is taken from the cache.
 
     ``seed`` draws the corpus that is generated, and the sample that the tokenizers are learnt from if there is more
-    text than that.  ``progress`` shows a bar on a terminal.  Raises UserError for text and settings that cannot work.
+    text than that.  ``progress`` shows a bar on a terminal.  ``linked``: with the word alignment of the training text.
+    Raises UserError for text and settings that cannot work.
     """
-    cache = Path(config.cache)
+    cache, validation = Path(config.cache), corpus.validation_text(config)  # what is wrong with it is said at once
     text_key = {
         "text": corpus.fingerprint(config, seed),
         "checks": {name: getattr(value, "name", value) for name, value in asdict(config.checks).items()},
         "made by": makers(),
     }
-    folder = built(cache / f"text-{digest(text_key)}", lambda part: write_text(config, seed, part, progress))
+    if linked:
+        text_key["links"] = corpus.links_fingerprint(config)
+    folder = built(cache / f"text-{digest(text_key)}", lambda part: write_text(config, seed, part, progress, linked))
     text = encode.read_text(folder)
     own = tokenizers or learnt(config, text, text_key, seed)
     key = digest({"text": text_key, "tokenizers": own.digest()})
@@ -101,10 +108,10 @@ def prepare(config: DataConfig, seed: int, tokenizers: Tokenizers | None = None,
         train = SampledCorpus(train, text, own, config.tokenizer.sampling, cache)
     checks = Table(**json.loads((folder / "table.json").read_text(encoding="utf-8")))
     asked = config.tokenizer.vocab_size if tokenizers is None else None
-    return Prepared(own, train, corpus.validation_text(config), report(config, checks, own, train, ids, asked))
+    return Prepared(own, train, validation, report(config, checks, own, train, ids, asked))
 
 
-def learnt(config: DataConfig, text: Dataset, text_key: dict[str, Any], seed: int) -> Tokenizers:
+def learnt(config: DataConfig, text: "Dataset", text_key: dict[str, Any], seed: int) -> Tokenizers:
     """The tokenizers that ``config`` asks for.  ``seed`` counts where they are learnt from a sample of the text."""
     asked = asdict(config.tokenizer) | {"kind": config.tokenizer.kind.name}
     del asked["sampling"]  # it changes what training makes of them
@@ -123,12 +130,15 @@ def load_tests(config: DataConfig, names: list[str] | None = None) -> list[Paral
     return corpus.test_texts(config, names)
 
 
-def write_text(config: DataConfig, seed: int, folder: Path, progress: bool) -> None:
+def write_text(config: DataConfig, seed: int, folder: Path, progress: bool, linked: bool) -> None:
     """text.arrow and table.json: the pairs that pass the checks, and how many did not."""
     table, opened = Table(), corpus.open_corpus(config)
-    pairs = tqdm(opened.pairs(seed), desc="reading", unit="pair", leave=False, disable=None if progress else True)
+    raw = corpus.linked_pairs(opened, seed) if linked else opened.pairs(seed)
+    pairs = tqdm(raw, desc="reading", unit="pair", leave=False, disable=None if progress else True)
     held_out = corpus.held_out_sentences(config)
-    encode.write_text(clean(pairs, config.checks, table, held_out, opened.locate), folder)
+    encode.write_text(clean(pairs, config.checks, table, held_out, opened.locate), folder, linked)
+    if table.read == 0:
+        raise DataError(f"data={config.name} has nothing to train on: there is no {opened.locate(0, Side.source)}")
     if table.kept == 0:
         raise DataError(f"no training pairs are left of data={config.name}:\n{table}")
     (folder / "table.json").write_text(json.dumps(table.as_dict()) + "\n", encoding="utf-8")
@@ -138,23 +148,20 @@ def built(folder: Path, build: Callable[[Path], None]) -> Path:
     """``folder``, made by ``build`` unless it is there; it is there whole or not at all.
 
     Of two processes that build it at the same time the first one wins, and the other's equal work is thrown away.
+    Raises DataError where the disk refuses.
     """
     if folder.exists():
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = tempfile.TemporaryDirectory(prefix=".building-", dir=folder.parent, ignore_cleanup_errors=True)
-    except OSError as error:
-        raise DataError(f"data.cache={folder.parent} cannot be written: {error.strerror}") from None
-    with temporary as name:
-        part = Path(name) / folder.name
-        part.mkdir()
-        build(part)
-        try:
+        with tempfile.TemporaryDirectory(prefix=".building-", dir=folder.parent, ignore_cleanup_errors=True) as name:
+            part = Path(name) / folder.name
+            part.mkdir()
+            build(part)
             part.rename(folder)
-        except OSError:
-            if not folder.exists():
-                raise
+    except OSError as error:  # of writing: what cannot be read is a DataError already
+        if not folder.exists():
+            raise DataError(f"data.cache={folder.parent} cannot be written: {error.strerror or error}") from error
     return folder
 
 

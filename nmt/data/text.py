@@ -38,9 +38,9 @@ class ParallelText:
 class TextFiles:
     """Files of parallel text: the k-th file of one side goes with the k-th of the other, line by line."""
 
-    source: Any = field(default="", metadata={"help": "a file or a list of files, plain, .gz, .bz2 or .xz"})
+    source: Any = field(default="", metadata={"help": "a file or a list of files, plain, .gz, .bz2, .xz or .zst"})
     target: Any = field(default="", metadata={"help": "as many files, with as many lines"})
-    gold: str | None = field(default=None, metadata={"help": "word alignment in Pharaoh form, for a test set"})
+    gold: str | None = field(default=None, metadata={"help": "word alignment in Pharaoh form, of a held-out set"})
 
 
 @dataclass
@@ -56,6 +56,20 @@ class DataConfig:
     tests: dict[str, Any] = field(
         default_factory=dict,
         metadata={"help": "more test sets: '+data.tests.NAME={source: FILE, target: FILE, gold: FILE}', gold optional"},
+    )
+    gold: str | None = field(
+        default=None,
+        metadata={
+            "help": "judge alignment while training: a test set that has gold links, or a file of links (Pharaoh) for "
+            "the validation set; null: the validation set's own links, if any"
+        },
+    )
+    alignments: Any = field(
+        default=None,
+        metadata={
+            "help": "for guided alignment: file or files of Pharaoh links, a line for each training pair; null: what "
+            "the corpus knows itself (phrases)"
+        },
     )
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     batching: BatchingConfig = field(default_factory=BatchingConfig)
@@ -97,6 +111,13 @@ class Corpus:
     def pairs(self, seed: int) -> Iterator[tuple[str, str]]:
         """The training text, streamed (see ``corpus.training_pairs``)."""
         raise NotImplementedError
+
+    def linked_pairs(self, seed: int) -> Iterator[tuple[str, str, str]]:
+        """The same, each with a line of Pharaoh links.  Raises ConfigError unless the corpus knows its alignment."""
+        raise ConfigError(
+            f"trainer.guided_alignment needs the word alignment of the training text, and data={self.config.name} does "
+            "not bring one: data.alignments=FILE, a line of Pharaoh links (0-0 1-2) for each training pair"
+        )
 
     def validation(self) -> ParallelText:
         """The text that training is steered by."""

@@ -1,28 +1,51 @@
 """python -m nmt.eval.align run=DIR source=FILE target=FILE [gold=FILE]: word alignments from a model's attention."""
 
+import json
+import math
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
 
 from nmt import cli
+from nmt.data.files import explain_unequal, paths, strict_lines
+from nmt.data.pharaoh import Alignment, parse_pharaoh
 from nmt.device import Precision, resolve_device, set_up
-from nmt.errors import ConfigError, DataError
-from nmt.eval.alignment import AlignConfig, hard_alignment, read_pharaoh, score_alignments
+from nmt.ensemble import open_run
+from nmt.errors import DataError
+from nmt.eval.alignment import AlignConfig, hard_alignment, score_alignments
 from nmt.eval.force import align
 from nmt.help import Command
-from nmt.runs import OnRun, Run
+from nmt.runs import OnRun, as_list, guided
+from nmt.streams import writing
+
+
+@dataclass
+class AlignOptions(AlignConfig):
+    """How alignments are read, and the form in which they are written."""
+
+    soft: bool = field(
+        default=False, metadata={"help": "write JSON lines with the weights between all words, and not links alone"}
+    )
 
 
 @dataclass
 class AlignCommandConfig(OnRun):
     """What to align and how."""
 
-    # OmegaConf's sign for a value that must be given.
-    source: str = field(default="???", metadata={"help": "file of source sentences, one a line"})
+    # "???" is OmegaConf's sign for a value that must be given.
+    run: Any = field(default="???", metadata={"help": "run directory, or [A,B,...]: an ensemble"})
+    source: str = field(default="???", metadata={"help": "file of source sentences, one a line, plain or compressed"})
     target: str = field(default="???", metadata={"help": "file of their translations, which are force-decoded"})
     gold: str | None = field(default=None, metadata={"help": "file of gold alignments to judge against, Pharaoh form"})
-    align: AlignConfig = field(default_factory=AlignConfig)
+    output: str | None = field(
+        default=None, metadata={"help": "file to write, which is there whole or not at all; null: standard output"}
+    )
+    align: AlignOptions = field(default_factory=AlignOptions)
     precision: Precision = field(default=Precision.auto, metadata={"help": "fp32, bf16 or auto"})
 
 
@@ -34,51 +57,61 @@ COMMAND = Command(
     examples=(
         "run=runs/local_p source=test.en target=test.de > test.align",
         "run=runs/local_p source=gold.en target=gold.fr gold=gold.align align.shift=1 > found.align",
+        "run=runs/local_p source=test.en target=test.de align.soft=true output=test.jsonl",
     ),
     of_runs=True,
 )
 
 
 def run(configs: Sequence[AlignCommandConfig]) -> None:
-    """Alignments to standard output, the judgement to standard error."""
-    if len(configs) != 1:
-        raise ConfigError(f"nmt.eval.align takes one run, got {len(configs)}")
+    """Alignments to ``output``, the judgement to standard error."""
     config = configs[0]
     set_up(config.threads, deterministic=False)
     device = resolve_device(config.device)
-    sources, targets = read_lines(config.source, "source"), read_lines(config.target, "target")
-    if len(sources) != len(targets):
-        raise DataError(f"{config.source} has {len(sources)} lines, {config.target} has {len(targets)}")
-    lengths = [(len(s.split()), len(t.split())) for s, t in zip(sources, targets, strict=True)]
-    gold = None if config.gold is None else read_pharaoh(Path(config.gold), lengths)
-    opened = Run.open(config.run)
+    sources, targets, gold = read(config)
+    opened = open_run([d for c in configs for d in as_list(c.run)], config.decode.ensemble)
     model, _ = opened.load_model(config.checkpoint, device)
-    found = []
-    for words in align(
-        model,
-        opened.tokenizers,
-        sources,
-        targets,
-        device=device,
-        precision=config.precision,
-        shift=config.align.shift,
-        pool=config.align.pool,
-    ):
-        found.append(hard_alignment(words))
-        print(found[-1])
+    how = guided(opened.config, config.align)
+    found: list[Alignment] = []
+    # Where the lines go to a terminal, they themselves show the progress.
+    hidden = not sys.stderr.isatty() or (config.output is None and sys.stdout.isatty())
+    with ExitStack() as stack:
+        sink = stack.enter_context(writing("output", config.output))
+        matrices = align(
+            model, opened.tokenizers, sources, targets, device=device, precision=config.precision, config=how
+        )
+        for words in tqdm(matrices, total=len(sources), unit=" pairs", leave=False, disable=hidden):
+            place, links = len(found), hard_alignment(words)
+            sink.write([soft(words, sources[place], targets[place]) if config.align.soft else str(links)])
+            found.append(links)
     if gold is not None:
-        sys.stdout.flush()
         print(score_alignments(found, gold), file=sys.stderr)
 
 
-def read_lines(path: str, key: str) -> list[str]:
-    """The lines of a UTF-8 file, which end at U+000A alone."""
-    try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{key}={path}: {error}") from None
-    lines = text.split("\n")
-    return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
+def read(config: AlignCommandConfig) -> tuple[list[str], list[str], list[Alignment] | None]:
+    """Sources, targets and gold links.
+
+    Raises DataError where a file cannot be read, where they do not have equally many lines, and for bad links.
+    """
+    (source,), (target,) = paths(config.source, "source"), paths(config.target, "target")
+    sources, targets = strict_lines(source), strict_lines(target)
+    if len(sources) != len(targets):
+        raise DataError(explain_unequal(source, target))
+    if config.gold is None:
+        return sources, targets, None
+    (gold,) = paths(config.gold, "gold")
+    lengths = [(len(s.split()), len(t.split())) for s, t in zip(sources, targets, strict=True)]
+    return sources, targets, parse_pharaoh(strict_lines(gold), str(gold), lengths)
+
+
+def soft(words: np.ndarray, source: str, target: str) -> str:
+    """A pair as JSON: its words, the Pharaoh line, and ``weights[j][i]`` of target word j on source word i.
+
+    Weights have six decimals; one that is not finite is null.
+    """
+    weights = [[round(w, 6) if math.isfinite(w) else None for w in row] for row in words.tolist()]
+    fields = {"source": source.split(), "target": target.split(), "links": str(hard_alignment(words))}
+    return json.dumps(fields | {"weights": weights}, ensure_ascii=False)
 
 
 def main() -> None:

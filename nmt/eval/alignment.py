@@ -1,22 +1,16 @@
-"""Word alignments: read from attention, written as Pharaoh lines, judged against gold ones.
+"""Word alignments read from attention, and judged against gold ones (nmt/data/pharaoh.py has their form)."""
 
-A link (i, j) joins source word i and target word j, both counted from 0 over the words that white space
-separates.  A Pharaoh line holds a sentence's links: ``i-j`` a sure one, ``ipj`` a possible one.
-"""
-
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
 
 import numpy as np
 
+from nmt.data.pharaoh import Alignment
 from nmt.errors import ConfigError, DataError
+from nmt.models.seq2seq import numbered
 
-Links = frozenset[tuple[int, int]]
-
-_LINK = re.compile(r"(\d+)([-p])(\d+)", re.ASCII)
+SHIFTS = (0, 1)  # target word i is read at decoder step i + shift
 
 
 class Pool(Enum):
@@ -34,22 +28,20 @@ class AlignConfig:
         default=0, metadata={"help": "read target word i at decoder step i (0) or i + 1 (1; Luong et al. 2015)"}
     )
     pool: Pool = field(default=Pool.mean, metadata={"help": "target pieces of a word: mean or max"})
+    layer: int | None = field(
+        default=None,
+        metadata={
+            "help": "1 is the first, -1 the last; null: the one of trainer.guided_alignment, else the mean of all"
+        },
+    )
+    head: int | None = field(default=None, metadata={"help": "of that layer, or of each; likewise"})
 
     def __post_init__(self) -> None:
-        if isinstance(self.shift, int) and self.shift not in (0, 1):
+        if isinstance(self.shift, int) and self.shift not in SHIFTS:
             raise ConfigError(f"align.shift must be 0 or 1, got {self.shift}")
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """The links of one sentence pair."""
-
-    sure: Links
-    possible: Links  # holds the sure ones too
-
-    def __str__(self) -> str:
-        links = [(j, i, "-") for i, j in self.sure] + [(j, i, "p") for i, j in self.possible - self.sure]
-        return " ".join(f"{i}{mark}{j}" for j, i, mark in sorted(links))
+        for key in ("layer", "head"):
+            if getattr(self, key) == 0:
+                raise ConfigError(f"align.{key} counts from 1, or back from -1; it cannot be 0")
 
 
 @dataclass(frozen=True)
@@ -76,47 +68,11 @@ class AlignmentScore:
         )
 
 
-def parse_pharaoh(lines: Iterable[str], name: str, lengths: Sequence[tuple[int, int]] | None = None) -> list[Alignment]:
-    """Pharaoh lines to alignments; a blank line is a sentence without links.
-
-    ``lengths``, words of each source and target, makes sure that the lines belong to those sentences.  Raises
-    DataError, naming ``name`` and the line, for a malformed link or one outside its sentences, and for a wrong
-    number of lines.
-    """
-    alignments = []
-    for number, line in enumerate(lines, 1):
-        sure, possible = set(), set()
-        for word in line.split():
-            match = _LINK.fullmatch(word)
-            if match is None:
-                raise DataError(f"{name}:{number}: {word!r} is not a link; write 3-4 (sure) or 3p4 (possible)")
-            link = (int(match[1]), int(match[3]))
-            possible.add(link)
-            if match[2] == "-":
-                sure.add(link)
-            if lengths is not None and number <= len(lengths):
-                _check_inside(link, lengths[number - 1], word, f"{name}:{number}")
-        alignments.append(Alignment(frozenset(sure), frozenset(possible)))
-    if lengths is not None and len(alignments) != len(lengths):
-        raise DataError(f"{name} has {len(alignments)} lines for {len(lengths)} sentence pairs")
-    return alignments
-
-
-def _check_inside(link: tuple[int, int], lengths: tuple[int, int], word: str, where: str) -> None:
-    for index, length, side in zip(link, lengths, ("source", "target"), strict=True):
-        if index >= length:
-            raise DataError(
-                f"{where}: link {word} is outside its {side} sentence of {length} words (they count from 0)"
-            )
-
-
-def read_pharaoh(path: Path, lengths: Sequence[tuple[int, int]] | None = None) -> list[Alignment]:
-    """A file of Pharaoh lines; see ``parse_pharaoh``.  Raises DataError also for a file that cannot be read."""
-    try:
-        with path.open(encoding="utf-8", newline="\n") as lines:
-            return parse_pharaoh(lines, str(path), lengths)
-    except (OSError, UnicodeDecodeError) as e:
-        raise DataError(f"{path}: {e}") from None
+def one_map(weights: np.ndarray, layer: int | None, head: int | None) -> np.ndarray:
+    """The mean of weights (layers, heads, T, S) over the layers and heads that are not chosen: (T, S)."""
+    layers = [numbered(layer, len(weights), "align.layer")] if layer is not None else slice(None)
+    heads = [numbered(head, weights.shape[1], "align.head")] if head is not None else slice(None)
+    return weights[layers][:, heads].mean((0, 1))
 
 
 def word_weights(

@@ -8,14 +8,14 @@ from typing import Any, TypedDict
 
 import torch
 
-from nmt.batch import EOS, UNK
+from nmt.batch import BOS, EOS, UNK, collate
+from nmt.data.pharaoh import Alignment, parse_pharaoh
 from nmt.data.text import ParallelText
 from nmt.data.tokenizer import Tokenizers
-from nmt.device import Precision
+from nmt.device import Precision, autocast, resolve_precision
 from nmt.errors import DataError
-from nmt.eval.alignment import AlignConfig, AlignmentScore, hard_alignment, parse_pharaoh, score_alignments
-from nmt.eval.force import BATCH_TOKENS, NoAttentionError, align, evaluating, force_decode
-from nmt.eval.heatmap import Picture
+from nmt.eval.alignment import SHIFTS, AlignConfig, AlignmentScore, hard_alignment, score_alignments
+from nmt.eval.force import BATCH_TOKENS, NoAttentionError, evaluating, force_decode, pair_maps
 from nmt.eval.metrics import (
     LengthBucket,
     Score,
@@ -25,6 +25,7 @@ from nmt.eval.metrics import (
     score,
     text_lengths,
 )
+from nmt.eval.picture import Picture
 from nmt.models.seq2seq import Seq2Seq
 from nmt.search.config import DecodeConfig
 from nmt.search.hypothesis import Hypothesis
@@ -45,7 +46,7 @@ class Evaluation:
     hypotheses: list[str]  # detokenized, one line each
     scores: dict[str, Score]  # by the name of the metric on the command line
     by_length: list[LengthBucket]  # BLEU by words of the source; empty unless BLEU was asked for
-    alignment: AlignmentScore | None  # where the set has gold links and the model attention
+    alignment: dict[int, AlignmentScore]  # by align.shift; empty without gold links or without attention
     tokens: int  # pieces of the hypotheses, end-of-sentence included
     search_seconds: float
     seconds: float  # search, loss and metrics
@@ -67,10 +68,10 @@ class Evaluation:
         return self.tokens / max(self.search_seconds, 1e-9)
 
     def numbers(self) -> dict[str, float]:
-        """Every figure under the name it is logged by."""
+        """Every figure under the name it is logged by; aer is that of the better shift."""
         found = {"loss": self.loss, "ppl": self.perplexity}
         found |= {name: metric.value for name, metric in self.scores.items()}
-        return found if self.alignment is None else found | {"aer": self.alignment.aer}
+        return found | {"aer": min(judged.aer for judged in self.alignment.values())} if self.alignment else found
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but hypotheses and pictures, in JSON types; a number that is not finite is None."""
@@ -82,7 +83,7 @@ class Evaluation:
             "target_tokens": self.target_tokens,
             "scores": {name: asdict(metric) for name, metric in self.scores.items()},
             "by_length": [asdict(bucket) for bucket in self.by_length],
-            "alignment": None if self.alignment is None else asdict(self.alignment),
+            "alignment": {f"shift {shift}": asdict(judged) for shift, judged in self.alignment.items()},
             "tokens": self.tokens,
             "search_seconds": self.search_seconds,
             "tokens_per_second": self.tokens_per_second,
@@ -95,8 +96,9 @@ class Evaluation:
             f"search {self.search_seconds:.1f} s ({self.tokens_per_second:.0f} tokens/s)",
             *(f"  {metric}" for metric in self.scores.values()),
             *(f"  {bucket}" for bucket in self.by_length),
+            *(f"  align.shift={shift}: {judged}" for shift, judged in self.alignment.items()),
         ]
-        return "\n".join(lines if self.alignment is None else [*lines, f"  {self.alignment}"])
+        return "\n".join(lines)
 
 
 def evaluate(
@@ -110,20 +112,26 @@ def evaluate(
     metrics: Sequence[str] = ("bleu", "chrf"),
     languages: tuple[str, str] = ("", ""),
     maps_for: Sequence[int] = (),
+    self_maps: bool = False,
     limit: int | None = None,
     batch_tokens: int = BATCH_TOKENS,
     alignment: AlignConfig | None = None,
+    gold: ParallelText | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Evaluation:
     """Loss of the references and metrics of the model's own translations.
 
-    The references are force-decoded for the loss, and aligned where ``text.gold`` has links.  The raw sources are
-    translated (blank ones to blank lines), detokenized and scored against the raw references.  ``languages`` (ISO
-    639-1) are those of source and target: the target's chooses BLEU's tokenizer.  ``limit``: only so many sentences,
-    those of ``spread``.  ``maps_for``: places in the set of sentences to picture, twice each, as reference and as
-    translation.  ``progress`` is called with the number of sentences translated since its last call.  The model is on
-    ``device``; its mode is put back, and nothing is drawn from torch's random numbers unless ``decode`` samples.  No
-    figure depends on ``maps_for`` or ``progress``, nor on ``batch_tokens`` but through rounding.
+    The references are force-decoded for the loss.  The raw sources are translated (blank ones to blank lines),
+    detokenized and scored against the raw references.  ``languages`` (ISO 639-1) are those of source and target: the
+    target's chooses BLEU's tokenizer.  ``limit``: only so many sentences of a set, those of ``spread``.
+
+    ``maps_for``: places in the set of sentences to picture, twice each, as reference and as translation;
+    ``self_maps``: and the self-attention of both sides over the reference pair.  The references of ``gold`` (by default
+    ``text``) are aligned where it has gold links, with either shift, by the map that ``alignment`` chooses.
+
+    ``progress`` is called with the number of sentences translated since its last call.  The model is on ``device``; its
+    mode is put back, and nothing is drawn from torch's random numbers unless ``decode`` samples.  No figure depends on
+    ``maps_for`` or ``progress``, nor on ``batch_tokens`` but through rounding.
 
     Raises ConfigError for an unknown metric, DataError for no sentences or for bad gold links, ValueError if
     ``maps_for`` names a sentence that ``limit`` leaves out.
@@ -141,7 +149,10 @@ def evaluate(
         search_seconds = time.perf_counter() - search_began
         best = [hypotheses[0] for hypotheses in found]
         pictures = draw_maps(model, tokenizers, part, best, maps_for, how)
-        judged = judge_alignment(model, tokenizers, part, alignment or AlignConfig(), how)
+        if self_maps:
+            pictures += draw_self_maps(model, tokenizers, part, maps_for, how)
+        aligned = part if gold is None else Part(gold, spread(len(gold), limit), tokenizers)
+        judged = judge_alignment(model, tokenizers, aligned, alignment or AlignConfig(), how)
     hypotheses = part.lines(tokenizers.target.decode([h.ids for h in best]))
     lengths = text_lengths(part.sources, languages[0])
     return Evaluation(
@@ -245,17 +256,42 @@ def draw_maps(
     return [picture for _, _, picture in sorted(pictures, key=lambda p: p[:2])]
 
 
+@torch.no_grad()
+def draw_self_maps(
+    model: Seq2Seq, tokenizers: Tokenizers, part: Part, maps_for: Sequence[int], how: Forcing
+) -> list[Picture]:
+    """Self-attention over source and reference; nothing from a model without."""
+    pictures = []
+    for place in maps_for:
+        row = part.indices.index(place)
+        source, target = part.source_ids[row], part.target_ids[row]
+        with autocast(resolve_precision(how["precision"], how["device"]), how["device"]):
+            found = model.self_maps(collate([source], [target], [row]).to(how["device"]))
+        if found is None:
+            return []
+        pieces = tokenizers.source.pieces([*(source or [UNK]), EOS]), tokenizers.target.pieces([BOS, *target])
+        for kind, weights, names in zip(("encoder", "decoder"), found, pieces, strict=True):
+            seen = names[: weights.size(3)]
+            pictures.append(Picture(place, kind, seen, seen, weights[0].cpu()))
+    return pictures
+
+
 def judge_alignment(
     model: Seq2Seq, tokenizers: Tokenizers, part: Part, config: AlignConfig, how: Forcing
-) -> AlignmentScore | None:
-    """AER of the references' attention; None without gold links or without attention."""
+) -> dict[int, AlignmentScore]:
+    """The references' attention against gold links, by shift; nothing without those links or without attention."""
     text = part.text
     if text.gold is None:
-        return None
+        return {}
     lengths = [(len(s.split()), len(t.split())) for s, t in zip(text.source, text.target, strict=True)]
     gold = parse_pharaoh(text.gold, f"gold links of {text.name}", lengths)
-    words = align(model, tokenizers, part.sources, part.targets, **how, shift=config.shift, pool=config.pool)
+    found: dict[int, list[Alignment]] = {shift: [] for shift in SHIFTS}
     try:
-        return score_alignments([hard_alignment(w) for w in words], [gold[i] for i in part.indices])
+        for pair in pair_maps(
+            model, tokenizers, part.sources, part.targets, **how, layer=config.layer, head=config.head
+        ):
+            for shift, links in found.items():
+                links.append(hard_alignment(pair.between_words(shift, config.pool)))
     except NoAttentionError:
-        return None
+        return {}
+    return {shift: score_alignments(links, [gold[i] for i in part.indices]) for shift, links in found.items()}

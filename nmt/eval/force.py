@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,12 +12,12 @@ from nmt.batch import collate
 from nmt.data.tokenizer import Tokenizers
 from nmt.device import Precision, autocast, resolve_precision
 from nmt.errors import UserError
-from nmt.eval.alignment import Pool, word_weights
+from nmt.eval.alignment import AlignConfig, Pool, one_map, word_weights
 from nmt.models.seq2seq import Maps, Seq2Seq
 
 # Padded tokens of a batch, as data.batching.tokens counts them.  No result depends on it but through rounding.
 BATCH_TOKENS = 4096
-# Sentence pairs whose weights between words are held while they are put back in order.
+# Sentence pairs whose maps are held while they are put back in order.
 ALIGNED_AT_ONCE = 4096
 
 
@@ -118,41 +118,63 @@ def align(
     *,
     device: torch.device,
     precision: Precision = Precision.auto,
-    shift: int = 0,
-    pool: Pool = Pool.mean,
+    config: AlignConfig | None = None,
     batch_tokens: int = BATCH_TOKENS,
 ) -> Iterator[np.ndarray]:
     """Attention between the words of given translations: for each pair, in order, (target words, source words) float64.
 
-    Maps are averaged over layers and heads; ``alignment.word_weights`` has the formula from pieces to words.  Feed the
-    matrices to ``hard_alignment`` or ``soft_line``.  Memory does not grow with the number of pairs.  Raises
-    NoAttentionError where there is none.
+    ``config`` chooses the map (its default: the mean over layers and heads); ``alignment.word_weights`` has the formula
+    from pieces to words.  Feed the matrices to ``hard_alignment`` or ``soft_line``.  Memory does not grow with the
+    number of pairs.  Raises NoAttentionError where there is none.
     """
+    config = config or AlignConfig()
+    how: Any = {"device": device, "precision": precision, "batch_tokens": batch_tokens}
+    for found in pair_maps(model, tokenizers, sources, targets, **how, layer=config.layer, head=config.head):
+        yield found.between_words(config.shift, config.pool)
+
+
+class PairMap(NamedTuple):
+    """One map of attention between the pieces of a sentence pair, and the words that the pieces belong to."""
+
+    weights: np.ndarray  # (T + 1, S) float32, the last row end-of-sentence's
+    source_words: list[int]  # S
+    target_words: list[int]  # T
+    size: tuple[int, int]  # words of the target and of the source
+
+    def between_words(self, shift: int, pool: Pool) -> np.ndarray:
+        """(target words, source words) float64, by the formula of ``alignment.word_weights``."""
+        return word_weights(self.weights, self.source_words, self.target_words, shift, pool, self.size)
+
+
+def pair_maps(
+    model: Seq2Seq,
+    tokenizers: Tokenizers,
+    sources: Sequence[str],
+    targets: Sequence[str],
+    *,
+    device: torch.device,
+    precision: Precision = Precision.auto,
+    layer: int | None = None,
+    head: int | None = None,
+    batch_tokens: int = BATCH_TOKENS,
+) -> Iterator[PairMap]:
+    """What ``align`` takes from pieces to words, for each pair, in order."""
     for start in range(0, len(sources), ALIGNED_AT_ONCE):
         texts = sources[start : start + ALIGNED_AT_ONCE], targets[start : start + ALIGNED_AT_ONCE]
-        source_ids, target_ids = tokenizers.source.encode(texts[0]), tokenizers.target.encode(texts[1])
-        words: dict[int, np.ndarray] = {}
+        ids = tokenizers.source.encode(texts[0]), tokenizers.target.encode(texts[1])
+        found: dict[int, PairMap] = {}
         with evaluating(model):
             for i, forced in force_decode(
-                model,
-                source_ids,
-                target_ids,
-                device=device,
-                precision=precision,
-                batch_tokens=batch_tokens,
-                want_maps=True,
+                model, *ids, device=device, precision=precision, batch_tokens=batch_tokens, want_maps=True
             ):
                 if forced.maps is None:
                     raise NoAttentionError("this model has no attention to read alignments from")
-                source_words = tokenizers.source.words(source_ids[i])
-                target_words = tokenizers.target.words(target_ids[i])
-                size = word_count(texts[1][i], target_words), word_count(texts[0][i], source_words)
-                if source_words:
-                    weights = forced.maps.weights.mean((0, 1)).numpy()
-                    words[i] = word_weights(weights, source_words, target_words, shift, pool, size)
-                else:  # the model has read a lone UNK
-                    words[i] = np.zeros(size)
-        yield from (words[i] for i in range(len(words)))
+                words = tokenizers.source.words(ids[0][i]), tokenizers.target.words(ids[1][i])
+                size = word_count(texts[1][i], words[1]), word_count(texts[0][i], words[0])
+                # Without end-of-sentence, and without the lone UNK that is read for an empty source.
+                weights = one_map(forced.maps.weights.numpy(), layer, head)[:, : len(words[0])]
+                found[i] = PairMap(weights, *words, size)
+        yield from (found[i] for i in range(len(found)))
 
 
 def word_count(text: str, words: Sequence[int]) -> int:

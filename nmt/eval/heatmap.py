@@ -1,4 +1,4 @@
-"""Attention as a picture: source on top, target on the left, one panel for each layer and head.
+"""Attention as a picture: source on top, target on the left, a panel for each map where there are several.
 
 TensorBoard shows pictures about 350 pixels wide, so everything is laid out in pixels: large cells, large upright
 labels, no colour bar, and the percentage written into strong cells.
@@ -8,7 +8,6 @@ import math
 import textwrap
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
 from nmt.eval.fonts import advice, families_for
+from nmt.eval.panels import Grid, Heads, Layers, arrange
 
 # Pixels of a cell up to 12 tokens, at 40 tokens, and at the least; a grid of more than WIDEST is made of smaller cells.
 CELL, CELL_AT_40, LEAST_CELL, WIDEST = 34, 15, 4, 1600
@@ -37,25 +37,6 @@ COLOURS = LinearSegmentedColormap.from_list("attention", ["#ffffff", "#c3daef", 
 INK, FAINT, MARK = "#111111", "#dddddd", "#d0440c"
 
 
-@dataclass(frozen=True)
-class Picture:
-    """Attention of one sentence pair, ready to be drawn."""
-
-    sentence: int  # its place in the set
-    kind: str  # "reference" (forced) or "translation" (searched)
-    source: list[str]  # S pieces
-    target: list[str]  # T pieces
-    weights: Any  # (layers, heads, T, S)
-    centre: Any = None  # (layers, heads, T)
-    half_width: int | None = None
-
-    def draw(self, step: int | None = None) -> Figure:
-        """The figure; sentence number and ``step`` go into its title."""
-        at = "" if step is None else f", step {step}"
-        title = f"sentence {self.sentence}{at}: {self.kind}"
-        return draw(self.weights, self.source, self.target, title, self.centre, self.half_width)
-
-
 def draw(
     weights: Any,
     source: Sequence[str],
@@ -63,8 +44,10 @@ def draw(
     title: str = "",
     centre: Any = None,
     half_width: int | None = None,
+    layers: Layers = Layers.all,
+    heads: Heads = Heads.all,
 ) -> Figure:
-    """A heatmap of attention.
+    """A heatmap of attention, with one panel for each map that ``panels.arrange`` makes of layers and heads.
 
     weights (T, S) or (layers, heads, T, S), an array or CPU tensor of 0 to 1; ``source`` S and ``target`` T pieces;
     centre (T,) or (layers, heads, T) in real-valued source positions, each drawn as a triangle, with the window of
@@ -80,6 +63,7 @@ def draw(
             f"weights of shape {maps.shape} do not fit {len(target)} target and {len(source)} source pieces"
         )
     centres = None if centre is None else np.asarray(centre, dtype=np.float64).reshape(maps.shape[:3])
+    grid = arrange(maps, centres, layers, heads)
 
     columns, labels = (
         [visible(piece) for piece in source[:MOST_TOKENS]],
@@ -87,17 +71,18 @@ def draw(
     )
     families, missing = families_for([*columns, *labels, title])
     columns, labels = ([mend(label, i, missing) for i, label in enumerate(side)] for side in (columns, labels))
-    notes = [advice(missing)] if missing else []
-    if centres is not None:
+    notes = [grid.note] if grid.note else []
+    notes += [advice(missing)] if missing else []
+    if grid.centres is not None:
         notes.append("\u25b2 centre p_t" + ("" if half_width is None else f"   lines: window \u00b1{half_width}"))
     if max(maps.shape[2:]) > MOST_TOKENS:
         notes.append(
             f"the first {len(columns)} of {len(source)} source and {len(labels)} of {len(target)} target pieces"
         )
-    sheet = Sheet(maps[:, :, :MOST_TOKENS, :MOST_TOKENS], columns, labels, mend(title, 0, missing), notes, families)
-    if centres is not None:
-        for layer, head in np.ndindex(maps.shape[:2]):
-            sheet.window(layer, head, centres[layer, head, :MOST_TOKENS], half_width, len(source))
+    sheet = Sheet(grid, columns, labels, mend(title, 0, missing), notes, families)
+    if grid.centres is not None:
+        for row, column in sheet.places:
+            sheet.window(row, column, grid.centres[row, column, :MOST_TOKENS], half_width, len(source))
     return sheet.figure
 
 
@@ -142,7 +127,7 @@ class Sheet:
 
     def __init__(
         self,
-        maps: np.ndarray,  # (layers, heads, T, S)
+        grid: Grid,
         columns: list[str],
         labels: list[str],
         title: str,
@@ -150,13 +135,15 @@ class Sheet:
         families: list[str],
     ) -> None:
         self.families = families
-        self.layers, self.heads, self.T, self.S = maps.shape
-        self.cell = cell_size(max(self.S, self.T), self.layers * self.heads, self.heads)
+        maps = grid.maps[:, :, :MOST_TOKENS, :MOST_TOKENS]
+        self.rows, self.across, self.T, self.S = maps.shape
+        self.places = [divmod(i, self.across) for i in range(len(grid.names))]
+        self.cell = cell_size(max(self.S, self.T), self.rows * self.across, self.across)
         self.figure = Figure(dpi=DPI, facecolor="white")
         self.renderer = FigureCanvasAgg(self.figure).get_renderer()
 
         # A large figure is shrunk more, so what is written on it must be larger.
-        self.scale = min(max(self.heads * self.S * self.cell / 400, 1.0), 1.5)
+        self.scale = min(max(self.across * self.S * self.cell / 400, 1.0), 1.5)
         self.title, self.caption = round(self.scale * TITLE), round(self.scale * CAPTION)
         self.letters = max(LEAST_LABEL, min(self.scale * LABEL, 0.9 * self.cell))
 
@@ -165,10 +152,10 @@ class Sheet:
         self.left = MARGIN + max(self.extent(label, self.letters)[0] for label in labels) + GAP
         self.top = MARGIN + (self.title + 8 if title else 0) + tallest + GAP
         # Panels stand whole cells apart, so that all of them are one image.
-        alone = self.layers * self.heads == 1
+        alone = self.rows * self.across == 1
         self.apart = (0, 0) if alone else (math.ceil((self.caption + 12) / self.cell), math.ceil(10 / self.cell))
         self.pitch = (self.T + self.apart[0]) * self.cell, (self.S + self.apart[1]) * self.cell
-        below, right = self.corner(self.layers, self.heads)
+        below, right = self.corner(self.rows, self.across)
         width = max(right + MARGIN, 2 * MARGIN + self.extent(title, self.title)[0], 20 * self.caption)
         notes = [
             line for note in notes for line in textwrap.wrap(note, int((width - 2 * MARGIN) / (0.56 * self.caption)))
@@ -179,7 +166,7 @@ class Sheet:
         self.write(MARGIN, MARGIN + self.title, title, self.title)
         for i, line in enumerate(notes):
             self.write(MARGIN, below + self.caption * (1 + 1.3 * i), line, self.caption)
-        self.cells(maps)
+        self.cells(maps, grid.names)
         self.label(heads, labels)
 
     def open(self, width: int, height: int) -> Axes:
@@ -192,9 +179,9 @@ class Sheet:
         axes.set_ylim(height, 0)
         return axes
 
-    def corner(self, layer: int, head: int) -> tuple[float, float]:
+    def corner(self, row: int, column: int) -> tuple[float, float]:
         """The top left corner of a panel, as y, x."""
-        return self.top + layer * self.pitch[0], self.left + head * self.pitch[1]
+        return self.top + row * self.pitch[0], self.left + column * self.pitch[1]
 
     def extent(self, text: str, size: float) -> tuple[float, float]:
         """Width and height in pixels of a text of one or several lines."""
@@ -212,29 +199,29 @@ class Sheet:
     def label(self, heads: list[tuple[str, bool]], labels: list[str]) -> None:
         """Pieces beside each row of panels and above each column, or where that is too many, for the first panel."""
         every = math.ceil(self.letters / (1.2 * self.cell))
-        all_of_them = self.layers * self.T + self.heads * self.S <= MOST_TEXTS
+        all_of_them = self.rows * self.T + self.across * self.S <= MOST_TEXTS
         base = 0.32 * self.letters  # from the middle of small letters down to their base line
-        for layer in range(self.layers if all_of_them else 1):
+        for row in range(self.rows if all_of_them else 1):
             for t in range(0, self.T, every):
-                y = self.corner(layer, 0)[0] + (t + 0.5) * self.cell + base
+                y = self.corner(row, 0)[0] + (t + 0.5) * self.cell + base
                 self.write(self.left - GAP, y, labels[t], self.letters, ha="right")
-        for head in range(self.heads if all_of_them else 1):
+        for column in range(self.across if all_of_them else 1):
             for s in range(0, self.S, every):
-                x = self.corner(0, head)[1] + (s + 0.5) * self.cell
+                x = self.corner(0, column)[1] + (s + 0.5) * self.cell
                 text, turned = heads[s]
                 if turned:
                     self.write(x + base, self.top - GAP, text, self.letters, rotation=90, rotation_mode="anchor")
                 else:
                     self.write(x, self.top - GAP, text, self.letters, ha="center", va="bottom")
 
-    def cells(self, maps: np.ndarray) -> None:
+    def cells(self, maps: np.ndarray, names: list[str]) -> None:
         """All panels: colours, lines between cells, percentages, names."""
-        L, H, T, S, cell = *maps.shape, self.cell
-        page = np.full((L, T + self.apart[0], H, S + self.apart[1]), np.nan)
+        R, C, T, S, cell = *maps.shape, self.cell
+        page = np.full((R, T + self.apart[0], C, S + self.apart[1]), np.nan)
         page[:, :T, :, :S] = maps.transpose(0, 2, 1, 3)
-        bottom, right = self.corner(L, H)
+        bottom, right = self.corner(R, C)
         self.axes.imshow(
-            page.reshape(L * page.shape[1], H * page.shape[3]),
+            page.reshape(R * page.shape[1], C * page.shape[3]),
             cmap=COLOURS,
             vmin=0,
             vmax=1,
@@ -244,28 +231,28 @@ class Sheet:
         )
         between = 1 if cell >= LEAST_LABEL else 0
         lines = []
-        for layer, head in np.ndindex(L, H):
-            y, x = self.corner(layer, head)
+        for place, name in zip(self.places, names, strict=True):
+            y, x = self.corner(*place)
             lines += [((x, y + t * cell), (x + S * cell, y + t * cell)) for t in range(T + 1) if between or t % T == 0]
             lines += [((x + s * cell, y), (x + s * cell, y + T * cell)) for s in range(S + 1) if between or s % S == 0]
-            if L * H > 1:
-                self.write(x, y + T * cell + 2 + self.caption, f"layer {layer + 1}, head {head + 1}", self.caption)
+            if name:
+                self.write(x, y + T * cell + 2 + self.caption, name, self.caption)
         self.lines(lines, FAINT, 0.8)
 
         strong = np.argwhere(maps >= STRONG)
-        if cell >= CELL_AT_40 and (L * H == 1 or len(strong) <= MOST_TEXTS):
-            for layer, head, t, s in strong:
-                percent = f"{100 * maps[layer, head, t, s]:.0f}"
+        if cell >= CELL_AT_40 and (R * C == 1 or len(strong) <= MOST_TEXTS):
+            for row, column, t, s in strong:
+                percent = f"{100 * maps[row, column, t, s]:.0f}"
                 size = min(0.7 * cell, 14 * self.scale, 1.4 * cell / len(percent))
-                y, x = self.corner(layer, head)
+                y, x = self.corner(row, column)
                 self.write(x + (s + 0.5) * cell, y + (t + 0.5) * cell + 0.36 * size, percent, size, ha="center")
 
-    def window(self, layer: int, head: int, centre: np.ndarray, half_width: int | None, source: int) -> None:
+    def window(self, row: int, column: int, centre: np.ndarray, half_width: int | None, source: int) -> None:
         """Centres p_t (T,) of local attention and both edges of its windows, where they are inside the sentence.
 
         ``source``: how many positions the sentence has, shown or not.
         """
-        (y, x), cell, rows = self.corner(layer, head), self.cell, np.arange(self.T)
+        (y, x), cell, rows = self.corner(row, column), self.cell, np.arange(self.T)
         points = x + (centre.clip(-0.5, self.S) + 0.5) * cell, y + (rows + 0.85) * cell
         self.axes.scatter(*points, s=max(0.36 * cell, 6) ** 2, marker="^", color=MARK, linewidths=0, zorder=4)
         if half_width is None:

@@ -1,22 +1,24 @@
 """Models behind one protocol, and the table of them."""
 
 from nmt.errors import ConfigError
-from nmt.models.attention import AttentionConfig
 from nmt.models.lstm import LSTM
 from nmt.models.lstm_config import LSTMConfig
 from nmt.models.seq2seq import ModelConfig, Seq2Seq
+from nmt.models.transformer import Transformer
+from nmt.models.transformer_config import TransformerConfig
 
-__all__ = ["MODELS", "LSTMConfig", "build_model"]
+__all__ = ["MODELS", "LSTMConfig", "TransformerConfig", "build_model"]
 
 # The one table: the command line, --help and build_model all read it.
-MODELS: dict[type[ModelConfig], type[Seq2Seq]] = {LSTMConfig: LSTM}
+MODELS: dict[type[ModelConfig], type[Seq2Seq]] = {LSTMConfig: LSTM, TransformerConfig: Transformer}
 
 
 def build_model(
     config: ModelConfig, source_size: int, target_size: int, joint: bool, label_smoothing: float = 0.0
 ) -> Seq2Seq:
     """The model a config asks for; sizes of the vocabularies, and whether they are one."""
-    if not isinstance(getattr(config, "attention", None), AttentionConfig | None):
-        raise ConfigError("model.attention is missing: choose one, as in model.attention=global")
+    for key in ("attention", "self_attention"):
+        if isinstance(getattr(config, key, None), str):  # OmegaConf's MISSING
+            raise ConfigError(f"model.{key} is missing: choose one, as in model.{key}=global")
     model = MODELS[type(config)]
     return model(config, source_size, target_size, joint, label_smoothing)  # pyright: ignore[reportCallIssue]

@@ -62,6 +62,8 @@ class Attended(NamedTuple):
 class Attention(nn.Module):
     """Base of the mechanisms: ``prepare`` once per batch, then ``forward`` once per step."""
 
+    longest_source: int | None = None  # most positions that ``prepare`` takes; None: any
+
     def prepare(self, values: Tensor, lengths: Tensor, queries: int | None = None) -> Memory:
         """Do the work that does not depend on the query.  values (B, S, M), lengths (B,) at least 1.
 

@@ -18,6 +18,8 @@ class GlobalAttention(Attention):
     def __init__(self, config: GlobalConfig, query_size: int, memory_size: int) -> None:
         super().__init__()
         self.score = build_score(config, query_size, memory_size, config.max_source or LOCATION_ROWS)
+        if isinstance(self.score, LocationScore):
+            self.longest_source = self.score.rows.out_features
 
     def prepare(self, values: Tensor, lengths: Tensor, queries: int | None = None) -> Memory:
         if isinstance(self.score, LocationScore):

@@ -5,7 +5,8 @@
 (Szegedy et al. 2016, section 7, with the uniform distribution over all V words: the same as
 ``F.cross_entropy(label_smoothing=eps)``.)  N tokens times V words of logits are the largest tensor of
 a translation model; a chunk of them lives only until its loss and its gradients are taken, in the
-forward pass, so that nothing of size (N, V) is stored for the backward pass.
+forward pass, so that nothing of size (N, V) is stored for the backward pass.  What else is asked of the
+predictions (nmt/models/consistency.py) is taken from the same chunk.
 """
 
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nmt.batch import PAD
+from nmt.models.consistency import divergence
 from nmt.models.precision import compute_dtype
 from nmt.models.products import linear
 
@@ -33,10 +35,17 @@ class Loss(NamedTuple):
 
 
 def projected_cross_entropy(
-    hidden: Tensor, target: Tensor, weight: Tensor, bias: Tensor | None, label_smoothing: float = 0.0
+    hidden: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    label_smoothing: float = 0.0,
+    consistency: float = 0.0,
 ) -> Loss:
     """hidden (N, H), target (N,) int64 with PAD where nothing is asked, weight (V, H), bias (V,).
 
+    ``consistency`` alpha: rows 2n and 2n + 1 are the same token in two passes of dropout, and loss_sum holds
+    alpha / 2 [KL(p || q) + KL(q || p)] of each such pair besides.
     Products run in autocast's dtype; log-softmax and all sums in float32 or wider.
     """
     rows: Tensor | None = None
@@ -45,8 +54,8 @@ def projected_cross_entropy(
         hidden, kept = F.embedding(rows, hidden), target.index_select(0, rows)
     else:
         kept = target
-    wants_grad = torch.is_grad_enabled()
-    loss_sum, nll = _ProjectedCrossEntropy.apply(hidden, kept, weight, bias, label_smoothing, wants_grad)
+    how = label_smoothing, consistency, torch.is_grad_enabled()
+    loss_sum, nll = _ProjectedCrossEntropy.apply(hidden, kept, weight, bias, *how)
     if rows is not None:
         nll = nll.new_zeros(target.shape).index_copy_(0, rows, nll)
     return Loss(loss_sum, nll)
@@ -57,7 +66,14 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, target: Tensor, weight: Tensor, bias: Tensor | None, eps: float, wants_grad: bool
+        ctx: Any,
+        hidden: Tensor,
+        target: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        eps: float,
+        alpha: float,
+        wants_grad: bool,
     ) -> tuple[Tensor, Tensor]:
         need_x, _, need_w, need_b, *_ = (n and wants_grad for n in ctx.needs_input_grad)
         dtype = compute_dtype(hidden)
@@ -68,11 +84,11 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         dx = torch.zeros_like(x) if need_x else None
         dw: Tensor | None = None
         db = torch.zeros_like(b) if b is not None and need_b else None
-        size = max(1, CHUNK_LOGITS // V)
+        size = rows_of(CHUNK_LOGITS, V, alpha)
         for start in range(0, max(len(target), 1), size):
             part = slice(start, start + size)
             logits = linear(x[part], w)
-            loss_sum += _losses(logits, target[part], b, eps, nll[part], db)
+            loss_sum += _losses(logits, target[part], b, eps, alpha, nll[part], db)
             if dx is not None:
                 dx[part] = linear(logits, w.t())  # no longer logits but their gradient
             if need_w:
@@ -90,17 +106,27 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         dx, dw, db = (
             None if d is None else (d * scale).to(dtype) for d, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         )
-        return dx, None, dw, db, None, None
+        return dx, None, dw, db, None, None, None
 
 
-def _losses(logits: Tensor, target: Tensor, bias: Tensor | None, eps: float, nll: Tensor, db: Tensor | None) -> Tensor:
+def rows_of(logits: int, V: int, alpha: float) -> int:
+    """How many rows make so many logits: at least one, or where they come in pairs, one pair."""
+    pair = 2 if alpha else 1
+    return pair * max(1, logits // (pair * V))
+
+
+def _losses(
+    logits: Tensor, target: Tensor, bias: Tensor | None, eps: float, alpha: float, nll: Tensor, db: Tensor | None
+) -> Tensor:
     """Loss of a chunk; overwrites logits (N, V) with dL/dlogits, fills nll (N,), adds to db (V,).
 
     L_n = Z_n - (1 - eps) l_y - eps mean_v l_v,   Z_n = log sum_v exp l_v = max_v l_v - log max_v p_v
     dL_n / dl_v = p_v - (1 - eps) [v = y_n] - eps / V
+
+    and what ``divergence`` adds to both, times alpha.
     """
     V = logits.size(1)
-    rows = max(1, CACHED_LOGITS // V) if logits.device.type == "cpu" else len(logits)
+    rows = rows_of(CACHED_LOGITS, V, alpha) if logits.device.type == "cpu" else len(logits)
     loss_sum = nll.new_zeros(())
     for start in range(0, len(logits), rows):
         part = slice(start, start + rows)
@@ -113,6 +139,10 @@ def _losses(logits: Tensor, target: Tensor, bias: Tensor | None, eps: float, nll
         of_word = score.gather(1, y)
         nll[part] = ((z - of_word) * real).squeeze(1)
         loss = z - (1 - eps) * of_word
+        if alpha:
+            apart, gradient = divergence(p, score - z)
+            loss += alpha * apart
+            p += alpha * gradient
         if eps:
             loss -= eps * score.mean(1, keepdim=True)
             p -= eps / V

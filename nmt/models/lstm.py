@@ -71,6 +71,8 @@ class LSTM(Seq2Seq):
         self.target_embedding = nn.Embedding(target_size, E, padding_idx=PAD)
         self.encoder = LSTMEncoder(config)
         self.decoder = LSTMDecoder(config)
+        if self.decoder.attention is not None:
+            self.longest_source = self.decoder.attention.longest_source
         self.projection = nn.Linear(H, target_size, bias=config.bias)
         if config.init_range is not None:
             self.initialize(config.init_range)
@@ -86,6 +88,8 @@ class LSTM(Seq2Seq):
                 nn.init.uniform_(parameter, -bound, bound)
             elif "bias" in name:
                 nn.init.zeros_(parameter)
+        if self.encoder.block is not None:
+            self.encoder.block.start_as_identity()
 
     def encode(self, source: Tensor, lengths: Tensor, queries: int | None = None) -> Encoded:
         """source (B, S), lengths (B,); ``queries``: how many a sentence will come, where known."""
@@ -110,7 +114,7 @@ class LSTM(Seq2Seq):
             values = F.embedding(rows, values.flatten(0, 1))
         return Encoded(self.decoder.attention.prepare(values, lengths, queries), start)
 
-    def forward(self, batch: Batch, want_maps: bool = False) -> Output:
+    def forward(self, batch: Batch, want_maps: bool = False, consistency: float = 0.0) -> Output:
         B, T = batch.target_in.shape
         encoded = self.encode(batch.source, batch.source_lengths, T)
         words = self.embed(self.target_embedding, batch.target_in.t())
@@ -121,6 +125,7 @@ class LSTM(Seq2Seq):
             self.projection.weight,
             self.projection.bias,
             self.label_smoothing,
+            consistency,  # sentence follows sentence in the rows, position follows position
         )
         tokens = (batch.target_out != PAD).sum()
         return Output(loss_sum, tokens, nll.view(T, B).t(), self.maps(attended, encoded.memory))

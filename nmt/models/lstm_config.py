@@ -5,7 +5,7 @@ from enum import Enum
 from typing import cast
 
 from nmt.errors import ConfigError
-from nmt.models.attention import AttentionConfig
+from nmt.models.attention import AttentionConfig, NoneConfig
 from nmt.models.seq2seq import ModelConfig
 
 
@@ -29,16 +29,23 @@ class DropoutPlacement(Enum):
     standard = "standard"
 
 
+class EncoderBlock(Enum):
+    """What stands between the encoder's layers and attention."""
+
+    none = "none"
+    non_local = "non_local"  # Wang et al. 2018: nmt/models/non_local.py
+
+
 @dataclass
 class LSTMConfig(ModelConfig):
     """Stacked LSTM encoder-decoder with attention."""
 
     name: str = "lstm"
     hidden_size: int = field(
-        default=512, metadata={"help": "LSTM units of a layer (a bidirectional encoder has half in each direction)"}
+        default=512, metadata={"help": "width of the layers (half in each direction of a bidirectional LSTM)"}
     )
     embedding_size: int | None = field(default=None, metadata={"help": "width of word vectors (null: hidden_size)"})
-    num_layers: int = field(default=1, metadata={"help": "LSTM layers on each side"})
+    num_layers: int = field(default=1, metadata={"help": "layers on each side"})
     encoder_layers: int | None = field(default=None, metadata={"help": "layers of the encoder (null: num_layers)"})
     decoder_layers: int | None = field(default=None, metadata={"help": "layers of the decoder (null: num_layers)"})
     bidirectional: bool = field(default=True, metadata={"help": "read the source in both directions"})
@@ -48,7 +55,7 @@ class LSTMConfig(ModelConfig):
     )
     reverse_source: bool = field(default=False, metadata={"help": "read the source words last to first"})
     source_eos: bool | None = field(
-        default=None, metadata={"help": "end the source with end-of-sentence (null: only for bahdanau)"}
+        default=None, metadata={"help": "end the source with end-of-sentence (null: for bahdanau and the Transformer)"}
     )
     residual: bool = field(
         default=False, metadata={"help": "add the input of each layer above the first to its output"}
@@ -62,6 +69,9 @@ class LSTMConfig(ModelConfig):
     bias: bool = field(default=True, metadata={"help": "biases in the LSTM layers and the vocabulary projection"})
     init_range: float | None = field(
         default=0.1, metadata={"help": "matrices start uniform in [-x, x], biases at 0 (null: torch's defaults)"}
+    )
+    encoder_block: EncoderBlock = field(
+        default=EncoderBlock.none, metadata={"help": "on top of the encoder: none or non_local"}
     )
     # OmegaConf's MISSING: the group model.attention fills it.
     attention: AttentionConfig = field(default=cast(AttentionConfig, "???"), metadata={"help": "attention mechanism"})
@@ -84,6 +94,11 @@ class LSTMConfig(ModelConfig):
             raise ConfigError(
                 f"model.tied={self.tied.name} needs model.embedding_size equal to model.hidden_size, "
                 f"got {self.embedding_size} and {self.hidden_size}"
+            )
+        if self.encoder_block is not EncoderBlock.none and isinstance(self.attention, NoneConfig):
+            raise ConfigError(
+                f"model.encoder_block={self.encoder_block.name} changes what attention reads: "
+                "it does not apply to model.attention=none"
             )
         if isinstance(self.attention, AttentionConfig) and self.attention.previous_state and self.input_feeding:
             raise ConfigError(

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from nmt.models.attention import Memory
 from nmt.models.dropout import dropout
-from nmt.models.lstm_config import LSTMConfig
+from nmt.models.lstm_config import EncoderBlock, LSTMConfig
 from nmt.models.lstm_layer import LSTMLayer, LSTMState
+from nmt.models.non_local import NonLocalBlock
 
 
 class Encoded(NamedTuple):
@@ -25,7 +26,7 @@ class LSTMEncoder(nn.Module):
 
     Bidirectional: a layer's output is [forward; backward], each of half the width, so that memory and
     decoder are equally wide.  Residual: x^l = LSTM(x^{l-1}) + x^{l-1} above the first layer
-    (Wu et al. 2016, eq. 6).
+    (Wu et al. 2016, eq. 6).  A non-local block may stand above the last layer; final states do not see it.
     """
 
     def __init__(self, config: LSTMConfig) -> None:
@@ -39,6 +40,7 @@ class LSTMEncoder(nn.Module):
             for _ in range(self.directions)
         )
         self.layers = cast(Sequence[LSTMLayer], layers)
+        self.block = NonLocalBlock(config.hidden_size) if config.encoder_block is EncoderBlock.non_local else None
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, list[LSTMState]]:
         """x (S, B, E), lengths (B,) -> top outputs (S, B, H) and each layer's final state (B, H).
@@ -62,6 +64,8 @@ class LSTMEncoder(nn.Module):
                 h_last, c_last = torch.cat([h_last, back_h[0]], 1), torch.cat([c_last, back_c[0]], 1)
             final.append(LSTMState(h_last, c_last))
             x = h + x if self.residual and depth else h
+        if self.block is not None:
+            x = self.block(x.transpose(0, 1), lengths).transpose(0, 1)
         return x, final
 
 

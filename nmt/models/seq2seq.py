@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol, Self
 from torch import Tensor, nn
 
 from nmt.batch import Batch
+from nmt.errors import ConfigError
 
 
 @dataclass
@@ -31,6 +32,16 @@ class Maps(NamedTuple):
     weights: Tensor  # (B, layers, heads, N, S) float32
     centre: Tensor | None = None  # (B, layers, heads, N) where a local window stands (real-valued for local_p)
     half_width: int | None = None  # D: the window is floor(centre) plus and minus D
+
+
+def numbered(number: int, count: int, key: str) -> int:
+    """The index of a layer or head: 1 is the first, -1 the last, -2 the one before it or the only one there is.
+
+    Raises ConfigError, naming ``key``, where there are fewer.
+    """
+    if number > count:
+        raise ConfigError(f"{key}={number}: this model has only {count}")
+    return number - 1 if number > 0 else max(count + number, 0)
 
 
 class Output(NamedTuple):
@@ -60,14 +71,27 @@ class Seq2Seq(nn.Module):
 
     source_eos: bool  # whether ``encode`` appends EOS to each source
     target_size: int  # V
+    longest_source: int | None = None  # most positions that ``encode`` takes, end-of-sentence included; None: any
 
     def encode(self, source: Tensor, lengths: Tensor) -> Any:
         """source (B, S), lengths (B,) -> an encoding that only ``start`` of the same model understands."""
         raise NotImplementedError
 
-    def forward(self, batch: Batch, want_maps: bool = False) -> Output:
-        """Teacher forcing; projection and loss run inside, so that DDP wraps the whole."""
+    def forward(self, batch: Batch, want_maps: bool = False, consistency: float = 0.0) -> Output:
+        """Teacher forcing; projection and loss run inside, so that DDP wraps the whole.
+
+        Maps are part of the graph: a loss may be made of them.  With ``consistency`` alpha, sentences 2b and 2b + 1
+        are the same (``Batch.doubled``), and loss_sum holds the divergence of their predictions, too
+        (nmt/models/consistency.py).
+        """
         raise NotImplementedError
+
+    def self_maps(self, batch: Batch) -> tuple[Tensor, Tensor] | None:
+        """Self-attention of the encoder (B, layers, heads, S, S) and the decoder (B, layers, heads, T, T), float32.
+
+        None where there is none.  Rows of padding mean nothing.
+        """
+        return None
 
     def start(self, encoded: Any) -> State:
         """The state before the first target token, with K = 1."""

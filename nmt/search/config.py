@@ -41,6 +41,13 @@ class Utility(Enum):
     ter = "ter"
 
 
+class Average(Enum):
+    """How an ensemble of M models combines p_1 ... p_M over the next token."""
+
+    probabilities = "probabilities"  # p = 1/M sum_m p_m
+    log_probabilities = "log_probabilities"  # log p = 1/M sum_m log p_m - log Z
+
+
 @dataclass
 class DecodeConfig:
     """Lengths count target tokens without end-of-sentence; S is the number of source tokens."""
@@ -82,6 +89,10 @@ class DecodeConfig:
     mbr: Utility = field(
         default=Utility.none,
         metadata={"help": "minimum Bayes risk over the draws or the beam: bleu, chrf, chrfpp or ter"},
+    )
+    ensemble: Average = field(
+        default=Average.probabilities,
+        metadata={"help": "several runs at once: the mean of probabilities or log_probabilities"},
     )
     batch_size: int = field(default=64, metadata={"help": "sentences searched at once"})
     precision: Precision = field(default=Precision.auto, metadata={"help": "fp32, bf16 or auto"})

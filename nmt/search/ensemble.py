@@ -2,24 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nmt.batch import Batch
+from nmt.batch import PAD, Batch
 from nmt.errors import ConfigError, RunError
 from nmt.models.seq2seq import Maps, Output, Seq2Seq, State
+from nmt.search.config import Average
 from nmt.search.problem import log_probabilities
-
-
-class Average(Enum):
-    """How an ensemble of M models combines p_1 ... p_M over the next token."""
-
-    probabilities = "probabilities"  # p = 1/M sum_m p_m
-    log_probabilities = "log_probabilities"  # log p = 1/M sum_m log p_m - log Z
 
 
 @dataclass(frozen=True)
@@ -42,9 +35,9 @@ class Ensemble(Seq2Seq):
     log_probabilities    log p = 1/M sum_m log p_m - log Z         (the geometric mean, Z over the vocabulary)
 
     Members may be of any architecture over the same source and target vocabulary.  Maps are the mean over the
-    members of their means over layers and heads, at the source positions that members share (the end-of-sentence
-    that only some of them add gets its weight from those alone): layers = heads = 1.  There are no centres.
-    Raises ConfigError where the target vocabularies differ in size.
+    members with attention of their means over layers and heads, at the source positions that members share (the
+    end-of-sentence that only some of them add gets its weight from those alone): layers = heads = 1.  There are no
+    centres.  Raises ConfigError where the target vocabularies differ in size.
     """
 
     def __init__(
@@ -62,14 +55,25 @@ class Ensemble(Seq2Seq):
         self.average = average
         self.source_eos = any(member.source_eos for member in members)
         self.target_size = members[0].target_size
+        words = [m.longest_source - m.source_eos for m in members if m.longest_source is not None]
+        self.longest_source = min(words) + self.source_eos if words else None
 
     def encode(self, source: Tensor, lengths: Tensor) -> Any:
         """The members' encodings."""
         return [member.encode(source, lengths) for member in self._members()]
 
-    def forward(self, batch: Batch, want_maps: bool = False) -> Output:
-        """An ensemble is not trained."""
-        raise TypeError("an ensemble is searched, not trained; score targets with nmt.search.scoring")
+    def forward(self, batch: Batch, want_maps: bool = False, consistency: float = 0.0) -> Output:
+        """Teacher forcing, step by step as search goes; ``loss_sum`` is the sum of ``nll``.  Not for training."""
+        state = self.start(self.encode(batch.source, batch.source_lengths))
+        nll, seen = [], []
+        for read, expected in zip(batch.target_in.split(1, 1), batch.target_out.split(1, 1), strict=True):
+            logits, state, maps = self.step(read, state, want_maps)
+            nll.append(-log_probabilities(logits).gather(2, expected[..., None]).squeeze(2))
+            seen.append(maps)
+        real = batch.target_out != PAD
+        losses = torch.cat(nll, 1).masked_fill(~real, 0.0)
+        weights = [maps.weights for maps in seen if maps is not None]
+        return Output(losses.sum(), real.sum(), losses.detach(), Maps(torch.cat(weights, 3)) if weights else None)
 
     def start(self, encoded: Any) -> EnsembleState:
         """The members' first states."""
@@ -91,9 +95,11 @@ class Ensemble(Seq2Seq):
         return list(self.members)  # pyright: ignore[reportReturnType]  # only Seq2Seq go in
 
 
-def mean_map(maps: Sequence[Maps | None]) -> Maps:
-    """One layer and one head: weights (B, 1, 1, N, S), S the longest of the members'."""
+def mean_map(maps: Sequence[Maps | None]) -> Maps | None:
+    """One layer and one head: weights (B, 1, 1, N, S), S the longest of the members'; None if none has attention."""
     means = [m.weights.mean((1, 2), keepdim=True) for m in maps if m is not None]
+    if not means:
+        return None
     S = max(mean.size(-1) for mean in means)
     return Maps(torch.stack([F.pad(mean, (0, S - mean.size(-1))) for mean in means]).mean(0))
 

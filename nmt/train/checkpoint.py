@@ -49,7 +49,9 @@ def load(path: Path, *, mmap: bool = False) -> dict[str, Any]:
         raise RunError(f"{path}: there is no such checkpoint")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, KeyError, ValueError) as error:
+    except pickle.UnpicklingError as error:  # whose message advises to execute what the file holds
+        raise RunError(f"{path} holds more than tensors and plain values, or is no checkpoint of nmt") from error
+    except (RuntimeError, OSError, EOFError, KeyError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise RunError(f"{path} is damaged or no checkpoint of nmt: {reason}") from error
     if not isinstance(state, dict) or "model" not in state or "format" not in state:

@@ -1,7 +1,9 @@
 """What a run says of itself: console, log.jsonl and TensorBoard, with the same facts."""
 
+import contextlib
 import json
 import math
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -14,6 +16,8 @@ import psutil
 import torch
 from tqdm import tqdm
 
+from nmt.errors import RunError
+from nmt.eval.panels import Heads, Layers
 from nmt.train.optim import at_least
 
 if TYPE_CHECKING:
@@ -28,6 +32,15 @@ class LoggerConfig:
     tensorboard: bool = field(default=True, metadata={"help": "write TensorBoard events beside log.jsonl"})
     samples: int = field(default=4, metadata={"help": "validation sentences logged as text"})
     heatmaps: int = field(default=4, metadata={"help": "validation sentences whose attention is drawn"})
+    heatmap_layers: Layers = field(
+        default=Layers.all, metadata={"help": "all, last or mean: a panel for each layer, for the last, or their mean"}
+    )
+    heatmap_heads: Heads = field(
+        default=Heads.mean, metadata={"help": "mean or all: of each layer the mean of its heads, or a panel for each"}
+    )
+    self_attention: bool = field(
+        default=False, metadata={"help": "draw the self-attention of encoder and decoder, too, where there is any"}
+    )
 
     def __post_init__(self) -> None:
         at_least("logger", self, every=1, samples=0, heatmaps=0)
@@ -58,18 +71,20 @@ FORMATS = {
     "ppl": "ppl {:.2f}",
     "bleu": "bleu {:.2f}",
     "chrf": "chrf {:.2f}",
+    "aer": "AER {:.1%}",
     "lr": "lr {:.3g}",
     "tokens_per_second": "{:,.0f} tokens/s",
 }
 QUIET_SECONDS = 60.0  # off a terminal, training figures are printed no more often
+LINE_ENDS = re.compile("[\x85\u2028\u2029]")  # in a sample JSON leaves them as they are, and str.splitlines cuts there
 
 
 class RunLog:
     """The one writer of a run's records.  Every method does nothing on ranks other than the first.
 
     log.jsonl has one object a line: ``event`` (train, validation, or any name given to ``event``), ``time`` (seconds
-    since 1970), ``step`` where there is one, and the facts.  After an event ``resume`` the steps begin again behind
-    the step it names; earlier lines beyond that step belong to work that was lost.
+    since 1970), ``step`` where there is one, and the facts.  A resumed run has an event ``resume`` with the step of its
+    checkpoint; what was logged of later steps is gone from log.jsonl and TensorBoard alike, because it happens again.
     """
 
     def __init__(self, directory: Path, config: LoggerConfig, *, main: bool = True, step: int = 0) -> None:
@@ -82,18 +97,22 @@ class RunLog:
         self.file = self.writer = None
         if not main:
             return
+        self.path = directory / "log.jsonl"
         directory.mkdir(parents=True, exist_ok=True)
-        self.file = (directory / "log.jsonl").open("a", encoding="utf-8")
+        resumed = self.path.exists()
+        if resumed:
+            forget(self.path, step)
+        self.file = self.path.open("a", encoding="utf-8")
         if config.tensorboard:
             # Here, because config.py imports this file in every command and this import takes a second.
             from torch.utils.tensorboard.writer import SummaryWriter
 
-            self.writer = SummaryWriter(str(directory), purge_step=step + 1 if step else None)
+            self.writer = SummaryWriter(str(directory), purge_step=step + 1 if resumed else None)
         if sys.stderr.isatty():
             self.bar = tqdm(
                 total=1.0, bar_format="{percentage:3.0f}%|{bar:16}| {desc}", miniters=0, leave=False, dynamic_ncols=True
             )
-        if step:
+        if resumed:
             self.event("resume", step=step)
 
     def __enter__(self) -> Self:
@@ -109,12 +128,19 @@ class RunLog:
             sys.stdout.flush()
 
     def event(self, name: str, text: str | None = None, /, **facts: Any) -> None:
-        """A line of log.jsonl and, if given, a text for the console and TensorBoard's text tab."""
+        """A line of log.jsonl and, if given, a text for the console and TensorBoard's text tab.
+
+        Raises RunError where the disk refuses.
+        """
         if self.file is None:
             return
         line = {"event": name, "time": round(time.time(), 3), **{k: plain(v) for k, v in facts.items()}}
-        self.file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
-        self.file.flush()
+        text_line = json.dumps(line, ensure_ascii=False, allow_nan=False)
+        try:
+            self.file.write(LINE_ENDS.sub(lambda end: f"\\u{ord(end[0]):04x}", text_line) + "\n")
+            self.file.flush()
+        except OSError as error:
+            raise RunError(f"{self.path} could not be written: {error.strerror}") from error
         if text is not None:
             self.say(text)
             if self.writer is not None:
@@ -161,6 +187,14 @@ class RunLog:
             self.writer.add_figure(tag, figure, step, close=False)  # closing is pyplot's business, and it is not used
         self.writer.flush()
 
+    def scored(self, step: int, name: str, text: str, numbers: Mapping[str, float]) -> None:
+        """Figures of a whole set with the checkpoint of a step, and a text that shows them."""
+        self.event("scored", set=name, step=step, **numbers)
+        self.say(text)
+        self.scalars(f"scored {name}", step, numbers)
+        if self.writer is not None:
+            self.writer.add_text(f"scored {name}", preformatted(text), step)
+
     def scalars(self, group: str, step: int, facts: Mapping[str, float]) -> None:
         """To TensorBoard alone."""
         if self.writer is not None:
@@ -183,7 +217,20 @@ class RunLog:
         if self.writer is not None:
             self.writer.close()
         if self.file is not None:
-            self.file.close()
+            with contextlib.suppress(OSError):  # each line was flushed, and what could not be was said
+                self.file.close()
+
+
+def forget(path: Path, step: int) -> None:
+    """Take out of a log.jsonl what was logged after a step, and a line that a crash cut short."""
+    kept = []
+    for line in path.read_bytes().split(b"\n"):
+        with contextlib.suppress(ValueError):
+            if (json.loads(line).get("step") or 0) <= step:
+                kept.append(line + b"\n")
+    draft = path.with_name(f".{path.name}.tmp")
+    draft.write_bytes(b"".join(kept))
+    draft.replace(path)
 
 
 def memory(device: torch.device) -> dict[str, float]:

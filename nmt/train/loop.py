@@ -14,7 +14,7 @@ from nmt.batch import Batch
 from nmt.device import resolve_precision
 from nmt.errors import RunError, UserError
 from nmt.models.seq2seq import Seq2Seq
-from nmt.train import checkpoint
+from nmt.train import checkpoint, kept
 from nmt.train.distributed import Ranks
 from nmt.train.interrupt import Interrupts
 from nmt.train.log import RunLog, Validation, memory
@@ -86,7 +86,8 @@ def train(
     """Train ``model`` in place until one of the limits in ``config`` is reached.
 
     ``validate(model, step)`` is called on rank 0, in eval mode, without gradients; whatever it draws from the random
-    number generators is put back.  Each validation is followed by checkpoints/last.pt, and best.pt if it was the best.
+    number generators is put back.  Each validation is followed by checkpoints/last.pt, best.pt if it was the best, and
+    what ``config.keep_last`` and ``config.keep_best`` ask for (nmt/train/kept.py).
     The first Ctrl-C or SIGTERM saves last.pt after the update at hand and returns; with ``resume`` training goes on
     from last.pt as if nothing had happened.
 
@@ -225,7 +226,7 @@ class Loop:
         if self.ranks.main:
             self.model.eval()
             try:
-                with self.interrupts.raising(), torch.no_grad():
+                with self.updater.average.in_place(), self.interrupts.raising(), torch.no_grad():
                     found = self.evaluate(self.model, self.standing.step)
             except KeyboardInterrupt:
                 pass  # ``interrupts`` has taken note of it; ``resume`` makes up for this validation
@@ -240,25 +241,27 @@ class Loop:
                 facts = {"epoch": self.batches.progress, "minutes": self.standing.seconds / 60}
                 facts["seconds"] = time.perf_counter() - began
                 self.log.validation(self.standing.step, found, improved=improved, **facts)
-            self.save(improved)
+            self.save(metrics, improved)
         self.clock = time.perf_counter()
 
-    def save(self, best: bool = False) -> None:
-        """Write last.pt and before it, if it is that, best.pt: a crash between the two then costs nothing.
+    def save(self, metrics: dict[str, float] | None = None, best: bool = False) -> None:
+        """Write last.pt and before it, after a validation, best.pt and those to keep: a crash in between costs nothing.
 
-        best.pt has no optimizer: nobody resumes from it.
+        Those have no optimizer: nobody resumes from them.
         """
         rng = self.ranks.gather(checkpoint.capture_rng(self.device))
         if not self.ranks.main:
             return
         state = {
-            "model": self.model.state_dict(),
+            "model": self.updater.average.model_state(self.model),
             "step": self.standing.step,
             "precision": self.precision.name,
-            "metrics": self.standing.best_metrics if best else {},
+            "metrics": metrics or {},
         }
         if best:
             checkpoint.save(self.directory / checkpoint.BEST, state)
+        if metrics is not None:
+            kept.keep(self.directory, state, self.config.keep_last, self.config.keep_best, self.config.metric)
         state |= {
             "optimizer": self.updater.optimizer.state_dict(),
             "optimizer_name": self.optim.name.name,
@@ -266,6 +269,7 @@ class Loop:
             "batches": self.batches.state_dict(),
             "standing": asdict(self.standing),
             "rng": rng,  # one for each rank
+            **self.updater.average.state_dict(self.model),
         }
         checkpoint.save(self.directory / checkpoint.LAST, state)
 
@@ -274,7 +278,7 @@ class Loop:
         path = self.directory / checkpoint.LAST
         state = checkpoint.load(path)
         try:
-            self.model.load_state_dict(state["model"])
+            self.updater.average.restore(self.model, state)
             if state["optimizer_name"] != self.optim.name.name:
                 raise RunError(f"optim.name was {state['optimizer_name']} and is {self.optim.name.name}")
             groups = self.updater.optimizer.state_dict()["param_groups"]  # settings are those of now

@@ -13,6 +13,7 @@ import torch
 from nmt import cli
 from nmt.config import Config, flat, to_tree
 from nmt.data.batching import TrainBatches
+from nmt.data.corpus import ParallelText, gold_text
 from nmt.data.prepare import Prepared, load_tests, prepare
 from nmt.data.tokenizer import Tokenizers
 from nmt.device import resolve_device, resolve_precision, seed_everything, set_up
@@ -22,7 +23,7 @@ from nmt.eval.run import Scorer, languages
 from nmt.help import Command
 from nmt.models import build_model
 from nmt.models.seq2seq import Seq2Seq
-from nmt.runs import ORIGIN, TOKENIZER, Run, create, newest, place, read_config, save_config, write_json
+from nmt.runs import ORIGIN, TOKENIZER, Run, create, guided, newest, place, read_config, save_config, write_json
 from nmt.train import checkpoint, loop
 from nmt.train.distributed import Ranks, join
 from nmt.train.log import RunLog, Sample, Validation
@@ -42,12 +43,22 @@ COMMAND = Command(
         "-m 'model.attention=glob(local*)' 'seed=range(1,4)' hydra/launcher=joblib hydra.launcher.n_jobs=2 threads=1",
         "model.attention=local_p resume=true trainer.max_steps=40000",
     ),
-    groups=("experiment", "model", "model.attention", "data", "optim", "trainer", "decode", "logger"),
+    groups=(
+        "experiment",
+        "model",
+        "model.attention",
+        "model.self_attention",
+        "data",
+        "optim",
+        "trainer",
+        "decode",
+        "logger",
+    ),
 )
 
-# What a resumed run may not change: its weights, its data and the order of its batches.
-FIXED = ("model.", "data.", "seed")
-MOVABLE = ("data.root", "data.cache", "data.test", "data.tests")
+# What a resumed run may not change: its weights, its data, the order of its batches, what the optimizer has kept.
+FIXED = ("model.", "data.", "seed", "optim.name")
+MOVABLE = ("data.root", "data.cache", "data.test", "data.tests", "data.gold")
 
 
 def train(config: Config) -> None:
@@ -62,6 +73,9 @@ def train(config: Config) -> None:
 
 def fit(config: Config, device: torch.device, ranks: Ranks) -> Ending:
     """Prepare, build, train and score; returns why training ended."""
+    if ranks.main:
+        load_tests(config.data)  # what is wrong with them is said now, and not when training is over
+    gold = gold_text(config.data) if ranks.main else None
     found = ranks.share(find(config) if ranks.main else None)
     resume = found is not None and (found / checkpoint.LAST).exists()
     start = found if resume else Path(config.init_from) if config.init_from else None
@@ -86,7 +100,7 @@ def fit(config: Config, device: torch.device, ranks: Ranks) -> Ending:
         result = loop.train(
             model,
             batches,
-            Validator(config, data, device),
+            Validator(config, data, gold, device),
             config=config.trainer,
             optim=config.optim,
             log=log,
@@ -107,21 +121,26 @@ def find(config: Config) -> Path | None:
         return found
     old, new = flat(to_tree(read_config(found))), flat(to_tree(config))
     changed = [
-        f"{key}={old.get(key)}, not {new.get(key)}"
+        key
         for key in sorted(old.keys() | new.keys())
         if key.startswith(FIXED) and not key.startswith(MOVABLE) and old.get(key) != new.get(key)
     ]
-    if changed:
-        raise RunError(f"resume=true: {found} was trained with {'; '.join(changed)}")
+    # The name of another choice says it all: its keys are others, too.
+    choices = [key.removesuffix("name") for key in changed if key.endswith(".name")]
+    telling = [key for key in changed if not any(key.startswith(c) and key != f"{c}name" for c in choices)]
+    if telling:
+        said = "; ".join(f"{key.removesuffix('.name')}={old.get(key)}, not {new.get(key)}" for key in telling)
+        raise RunError(f"resume=true: {found} was trained with {said}")
     return found
 
 
 def prepared(config: Config, tokenizers: Tokenizers | None, ranks: Ranks) -> Prepared:
     """The data, read by the first process and then, from its cache, by the others."""
     progress = ranks.main and sys.stderr.isatty()
-    data = prepare(config.data, config.seed, tokenizers, progress) if ranks.main else None
+    linked = config.trainer.guided_alignment > 0
+    data = prepare(config.data, config.seed, tokenizers, progress, linked) if ranks.main else None
     ranks.share(None)
-    return data or prepare(config.data, config.seed, tokenizers)
+    return data or prepare(config.data, config.seed, tokenizers, linked=linked)
 
 
 def copy_weights(directory: Path, model: Seq2Seq) -> None:
@@ -169,10 +188,11 @@ def announce(
     parameters = sum(p.numel() for p in model.parameters())
     parts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
     shown = ", ".join(f"{name} {count:,}" for name, count in parts.items() if count)
-    choices = [config.model.name, getattr(getattr(config.model, "attention", None), "name", "")]
+    plugs = (getattr(config.model, key, None) for key in ("attention", "self_attention"))
+    choices = [config.model.name, *(plug.name for plug in plugs if plug is not None)]
     facts = {
         "run": str(directory),
-        "model": f"{' '.join(filter(None, choices))}: {parameters:,} parameters ({shown})",
+        "model": f"{' '.join(choices)}: {parameters:,} parameters ({shown})",
         "device": f"{device_name(device)}, {ranks.size} process{'es' * (ranks.size > 1)}",
         "precision": config.trainer.precision.name,
     }
@@ -182,10 +202,13 @@ def announce(
 
 
 class Validator:
-    """What training reports of its validation set: the same evaluation that nmt.eval makes, of a fixed part of it."""
+    """What training reports of its validation set: the same evaluation that nmt.eval makes, of a fixed part of it.
 
-    def __init__(self, config: Config, data: Prepared, device: torch.device) -> None:
-        self.config, self.data, self.device = config, data, device
+    Alignment is judged on ``gold`` where data.gold names a test set.
+    """
+
+    def __init__(self, config: Config, data: Prepared, gold: ParallelText | None, device: torch.device) -> None:
+        self.config, self.data, self.gold, self.device = config, data, gold, device
         self.limit = config.trainer.validation_sentences
         logger = config.logger
         heatmaps = logger.heatmaps if logger.tensorboard else 0
@@ -203,13 +226,16 @@ class Validator:
             precision=self.config.decode.precision,
             languages=languages(self.config.data),
             maps_for=self.pictured,
+            self_maps=self.config.logger.self_attention,
             limit=self.limit,
+            alignment=guided(self.config),
+            gold=self.gold,
         )
         by_place = dict(zip(found.indices, found.hypotheses, strict=True))
         samples = [Sample(text.source[i], text.target[i], by_place[i]) for i in self.sampled]
-        figures = {f"attention {p.kind}/sentence {p.sentence}": p.draw(step) for p in found.pictures}
-        numbers = {"ppl" if name == "perplexity" else name: value for name, value in found.numbers().items()}
-        return Validation(numbers, samples, figures)
+        drawn = self.config.logger.heatmap_layers, self.config.logger.heatmap_heads
+        figures = {f"attention {p.kind}/sentence {p.sentence}": p.draw(step, *drawn) for p in found.pictures}
+        return Validation(found.numbers(), samples, figures)
 
 
 def score(run: Run, device: torch.device, log: RunLog) -> None:
@@ -217,7 +243,7 @@ def score(run: Run, device: torch.device, log: RunLog) -> None:
     scorer = Scorer(run, run.config.data, run.config.decode, device)
     for text in (scorer.validation(), *load_tests(run.config.data)):
         found = scorer.score(text)
-        log.event("scored", str(found), set=found.name, step=scorer.step, **found.numbers())
+        log.scored(scorer.step, found.name, str(found), found.numbers())
     log.say(f"{run.directory} holds it all; python -m nmt.translate run={run.directory} < in.txt > out.txt")
 
 

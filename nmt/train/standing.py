@@ -20,7 +20,7 @@ class Standing:
 
     def validate(self, metrics: Mapping[str, float], metric: Metric) -> bool:
         """Take note of a validation at the present step; returns whether it is the best so far, by ``metric``."""
-        sign = -1 if metric in (Metric.loss, Metric.ppl) else 1
+        sign = metric.sign
         value, best = sign * metrics[metric.name], sign * self.best_metrics.get(metric.name, -sign * math.inf)
         improved = value > best  # never for NaN
         self.validated = self.step

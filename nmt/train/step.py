@@ -12,6 +12,8 @@ from nmt.device import Precision, autocast
 from nmt.errors import ConfigError
 from nmt.train.checkpoint import capture_rng, restore_rng
 from nmt.train.distributed import Ranks, quiet
+from nmt.train.ema import WeightAverage
+from nmt.train.guided import guided_head, guided_loss
 from nmt.train.optim import OptimConfig, Schedule, build_optimizer, state_tensors, update
 from nmt.train.trainer_config import Normalization, TrainerConfig
 
@@ -35,6 +37,7 @@ class Updater:
         self.schedule = Schedule(self.optimizer, optim, config.max_steps)
         self.state_tensors = state_tensors(optim)
         self.parallel = ranks.wrap(model, device)
+        self.average = WeightAverage(self.parameters, config.ema)
         self.window = Window(device)
 
     def step(self, group: list[Batch], number: int, epoch: float) -> float:
@@ -46,6 +49,7 @@ class Updater:
         with self.memory_explained(group):
             nll, objective = self.backward(group, total)
             norm = update(self.optimizer, self.parameters, self.config.clip)
+        self.average.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.window.add(nll, objective, norm, tokens)
         return lr
@@ -53,23 +57,38 @@ class Updater:
     def backward(self, group: list[Batch], total: float) -> tuple[Tensor, Tensor]:
         """Add to the gradients those of (losses summed over ``group`` and the ranks) / total + mean of extra losses.
 
-        Returns this rank's summed -log p, and its share of that objective times the number of ranks: ().
+        Returns this rank's summed -log p, of R-Drop's two passes the mean, and its share of that objective times the
+        number of ranks: ().
         """
         nll = objective = torch.zeros((), device=self.device)
         for number, batch in enumerate(group, 1):
             if self.device.type == "cuda":
                 batch = batch.pin_memory()  # from pageable memory the copy would wait for the device
             with quiet(self.parallel) if number < len(group) else contextlib.nullcontext():
-                with autocast(self.precision, self.device):
-                    output = self.parallel(batch.to(self.device))
+                loss_sum, of_batch, extra = self.losses(batch.to(self.device))
                 # DistributedDataParallel takes the mean over the ranks; this makes it the sum.
-                loss = output.loss_sum * (self.ranks.size / total)
-                if output.extra_loss is not None:
-                    loss = loss + output.extra_loss / len(group)
+                loss = loss_sum * (self.ranks.size / total)
+                if extra is not None:
+                    loss = loss + extra / len(group)
                 loss.backward()
-            nll = nll + output.nll.sum()
+            nll = nll + of_batch
             objective = objective + loss.detach()
         return nll, objective
+
+    def losses(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What a batch adds to the sum to be normalized, its -log p, and what is not normalized: ()."""
+        config = self.config
+        passes = 2 if config.r_drop else 1
+        if config.r_drop:
+            batch = batch.doubled()
+        with autocast(self.precision, self.device):
+            output = self.parallel(batch, config.guided_alignment > 0, config.r_drop)
+        loss = output.loss_sum
+        if config.guided_alignment:
+            assert batch.links is not None, "guided alignment needs batches with links"
+            weights = guided_head(output.maps, config.guided_layer, config.guided_head)
+            loss = loss + config.guided_alignment * guided_loss(weights, batch.links)
+        return loss, output.nll.sum() / passes, output.extra_loss
 
     def try_longest(self, batch: Batch) -> None:
         """Run ``batch`` forward and backward, and leave no trace: memory runs out here or not at all.

@@ -8,7 +8,6 @@ import datasets
 import pytest
 
 import nmt.data.corpus as corpora
-from nmt.data import named
 from nmt.data.checks import Table, clean
 from nmt.data.corpus import FilesConfig, HansardsEnFrConfig, HubConfig, Multi30kConfig, PhrasesConfig, TextFiles
 from nmt.errors import ConfigError, DataError
@@ -69,6 +68,46 @@ def test_gold_of_the_wrong_length_is_refused(tmp_path):
         corpora.test_texts(PhrasesConfig(tests={"mine": mine}), ["mine"])
 
 
+def test_alignment_is_watched_on_a_test_set_or_with_a_file_for_the_validation_set(tmp_path):
+    links = ["0-0", "0-0 1p1", ""]
+    gold = write(tmp_path / "gold", links)
+    mine = vars(sides(tmp_path, "mine")) | {"gold": gold}
+    bare = vars(sides(tmp_path, "bare"))
+    config = FilesConfig(
+        train=sides(tmp_path, "train"), validation=sides(tmp_path, "dev"), tests={"mine": mine, "bare": bare}
+    )
+    assert corpora.gold_text(config) is None
+    assert corpora.validation_text(config).gold is None
+    config.gold = "mine"
+    watched = corpora.gold_text(config)
+    assert watched is not None
+    assert (watched.name, watched.gold) == ("mine", links)
+    assert corpora.validation_text(config).gold is None
+    config.gold = gold
+    assert corpora.gold_text(config) is None
+    assert corpora.validation_text(config).gold == links
+    config.gold = "bare"
+    with pytest.raises(ConfigError, match=r"data\.gold=bare: this test set has no gold links"):
+        corpora.gold_text(config)
+    config.gold = "mien"
+    with pytest.raises(DataError, match=r"data\.gold=mien is neither a file .* nor a test set; there are: mine, bare"):
+        corpora.validation_text(config)
+
+
+@pytest.mark.parametrize(
+    ("links", "message"),
+    [
+        (["0-0"] * 2, "gold has 2 lines for 3 sentence pairs"),
+        (["0-0", "0-5", ""], "gold:2: link 0-5 is outside its target sentence of 3 words"),
+    ],
+)
+def test_watched_links_must_belong_to_the_sentences(tmp_path, links, message):
+    config = FilesConfig(train=sides(tmp_path, "train"), validation=sides(tmp_path, "dev"))
+    config.gold = write(tmp_path / "gold", links)
+    with pytest.raises(DataError, match=message):
+        corpora.validation_text(config)
+
+
 def test_sentences_of_a_test_set_are_found_in_training_text(tmp_path):
     config = FilesConfig(
         train=sides(tmp_path, "train", [*PAIRS, ("Four.", "Vier.")]),
@@ -123,7 +162,7 @@ def test_a_corpus_is_fetched_once_and_stored(tmp_path, monkeypatch):
         rows = {"en": ["A\nman.", "A dog."], "de": ["Ein Mann.", None]}
         return datasets.Dataset.from_dict(rows if split != "test" else {"en": ["x"], "de": ["y"]})
 
-    monkeypatch.setattr(named.datasets, "load_dataset", load)
+    monkeypatch.setattr(datasets, "load_dataset", load)
     config = Multi30kConfig(root=str(tmp_path / "new"), cache=str(tmp_path))
     assert trained(config) == [("A man.", "Ein Mann."), ("A dog.", "")]
     assert [t.name for t in corpora.test_texts(config)] == ["test_2016_flickr"]
@@ -137,7 +176,7 @@ def test_without_a_network_the_message_says_how_to_get_it(tmp_path, monkeypatch)
     def load(*_, **__):
         raise ConnectionError("Couldn't reach the Hub\nand more")
 
-    monkeypatch.setattr(named.datasets, "load_dataset", load)
+    monkeypatch.setattr(datasets, "load_dataset", load)
     with pytest.raises(DataError, match=r"multi30k lacks .*Couldn't reach the Hub\)\. Else, copy .*data/README\.md"):
         trained(Multi30kConfig(root=str(tmp_path)))
     with pytest.raises(DataError, match=r"no train\.en and train\.fr .*data\.root names .*NAACL 2003"):
@@ -195,9 +234,38 @@ def test_a_translation_column_and_parts_of_a_split(tmp_path):
         trained(config)
 
 
-def test_a_dataset_needs_a_path():
-    with pytest.raises(ConfigError, match=r"data\.path is missing"):
-        HubConfig()
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("", r"data\.path is missing"),
+        ("my/train.jsonl", r"data\.path=my/train\.jsonl is a file: use data\.path=json .*\{train: my/train\.jsonl"),
+        ("csv", r"data\.path=csv needs files: '\+data\.files="),  # or it would take all that lies around
+    ],
+)
+def test_a_dataset_needs_a_path(path, message):
+    with pytest.raises(ConfigError, match=message):
+        HubConfig(path=path)
+
+
+def test_what_is_wrong_inside_a_file_is_said(tmp_path, capsys):
+    """Not that an error occurred, and with no progress bar off a terminal."""
+    path = write(tmp_path / "a.csv", ["en,de", "a,b", "a,b,c,d"])
+    with pytest.raises(DataError, match=r"data\.path=csv, data\.train_split=train: .*Expected 2 fields"):
+        trained(HubConfig(path="csv", files={"train": path}, cache=str(tmp_path / "cache")))
+    assert "Generating" not in capsys.readouterr().err
+
+
+def test_a_held_out_set_needs_sentences(tmp_path):
+    """Said before training, with the file, and not when it comes to be scored."""
+    empty = sides(tmp_path, "empty", [])
+    config = FilesConfig(train=sides(tmp_path, "train"), validation=empty, tests={"mine": vars(empty)})
+    for read in (corpora.validation_text, corpora.test_texts):
+        with pytest.raises(DataError, match=r"data\.(validation|tests\.mine): there is no line in .*empty\.en"):
+            read(config)
+    path = write(tmp_path / "a.csv", ["en,de", "a,b"])
+    hub = HubConfig(path="csv", files={"train": path}, validation_split="train[:10%]", cache=str(tmp_path / "cache"))
+    with pytest.raises(DataError, match=r"data\.validation_split=train\[:10%\]: .*corresponds to no data"):
+        corpora.validation_text(hub)
 
 
 # ---------------------------------------------------------------- fingerprints

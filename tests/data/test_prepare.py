@@ -1,7 +1,9 @@
 """Preparing: what is read again from the cache is what was put there, and the cache knows everything it depends on."""
 
 import dataclasses
+import errno
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -212,6 +214,24 @@ def test_unwritable_cache_is_explained(config, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"data\.cache="):
         prepare(replaced(config, cache=str(tmp_path / "file")), seed=1)
+
+
+def test_a_full_disk_is_explained(tmp_path):
+    def build(part):
+        (part / "a").write_text("half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(DataError, match=r"data\.cache=.* cannot be written: No space left on device"):
+        built(tmp_path / "made", build)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_training_text_is_explained(config):
+    """By the file that has none."""
+    for path in (config.train.source, config.train.target):
+        Path(path).write_text("", encoding="utf-8")
+    with pytest.raises(DataError, match=r"nothing to train on: there is no .*train\.en line 1"):
+        prepare(config, seed=1)
 
 
 def test_notes(config):

@@ -1,4 +1,4 @@
-"""Alignments: Pharaoh lines, weights between words, AER."""
+"""Alignments: weights between words, AER."""
 
 from pathlib import Path
 
@@ -7,14 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nmt.data.pharaoh import Alignment, parse_pharaoh, read_pharaoh
 from nmt.errors import ConfigError, DataError
 from nmt.eval.alignment import (
     AlignConfig,
-    Alignment,
     Pool,
     hard_alignment,
-    parse_pharaoh,
-    read_pharaoh,
+    one_map,
     score_alignments,
     soft_line,
     word_weights,
@@ -24,51 +23,6 @@ HANSARDS = Path("../shared/data/hansards_enfr")
 
 links = st.frozensets(st.tuples(st.integers(0, 6), st.integers(0, 12)), max_size=8)
 alignments = st.builds(lambda sure, more: Alignment(sure, sure | more), links, links)
-
-
-def test_a_line_is_read_as_written():
-    (found,) = parse_pharaoh(["0-1 2p3  10-4 0p1"], "x")
-    assert found.sure == {(0, 1), (10, 4)}
-    assert found.possible == {(0, 1), (10, 4), (2, 3)}
-    assert str(found) == "0-1 2p3 10-4"
-
-
-@given(st.lists(alignments, max_size=5))
-def test_writing_and_reading_changes_nothing(found):
-    assert parse_pharaoh([str(a) for a in found], "x") == found
-
-
-def test_files_are_read_as_written(tmp_path):
-    """Also a file without an end to its last line, or with a carriage return."""
-    found = parse_pharaoh(["1-0 2p0", "", "0-0"], "x")
-    for text in ("1-0 2p0\n\n0-0\n", "1-0 2p0\n\n0-0", "1-0 2p0\r\n\r\n0-0\r\n"):
-        (tmp_path / "links").write_bytes(text.encode())
-        assert read_pharaoh(tmp_path / "links") == found
-
-
-@pytest.mark.parametrize("word", ["1", "1-", "1-2-3", "a-b", "1:2", "-1-2", "1P2", "１-2"])
-def test_malformed_links_name_file_and_line(tmp_path, word):
-    path = tmp_path / "gold.align"
-    path.write_text(f"0-0\n0-0 {word}\n", encoding="utf-8")
-    with pytest.raises(DataError, match=rf"gold\.align:2: '{word}' is not a link"):
-        read_pharaoh(path)
-
-
-def test_links_that_do_not_belong_to_the_sentences_are_refused():
-    with pytest.raises(DataError, match=r"gold:2: link 3-0 is outside its source sentence of 3 words"):
-        parse_pharaoh(["0-0", "3-0"], "gold", [(1, 1), (3, 3)])
-    with pytest.raises(DataError, match=r"gold:1: link 0p1 is outside its target sentence of 1 words"):
-        parse_pharaoh(["0p1", "1-0"], "gold", [(1, 1), (3, 3)])
-    for lines in (["0-0"], ["0-0"] * 3):
-        with pytest.raises(DataError, match=f"gold has {len(lines)} lines for 2 sentence pairs"):
-            parse_pharaoh(lines, "gold", [(1, 1), (3, 3)])
-
-
-def test_unreadable_files_are_named(tmp_path):
-    (tmp_path / "bytes").write_bytes(b"\xff")
-    for name in ("bytes", "absent"):
-        with pytest.raises(DataError, match=name):
-            read_pharaoh(tmp_path / name)
 
 
 def test_aer_by_hand():
@@ -157,9 +111,29 @@ def test_soft_alignments_are_weights_between_commas():
     assert soft_line(np.array([[0.25, 0.75], [1, 0]])) == "0.25,0.75 1,0"
 
 
-def test_a_shift_of_two_is_refused():
-    with pytest.raises(ConfigError, match=r"align\.shift must be 0 or 1, got 2"):
-        AlignConfig(shift=2)
+def test_one_map_is_the_mean_of_what_is_not_chosen():
+    """Layers and heads count from 1, and back from -1."""
+    weights = np.random.default_rng(0).random((3, 2, 4, 5))
+    np.testing.assert_allclose(one_map(weights, None, None), sum(weights[i, k] for i in range(3) for k in (0, 1)) / 6)
+    np.testing.assert_allclose(one_map(weights, 2, None), (weights[1, 0] + weights[1, 1]) / 2)
+    np.testing.assert_allclose(one_map(weights, None, 2), (weights[0, 1] + weights[1, 1] + weights[2, 1]) / 3)
+    np.testing.assert_array_equal(one_map(weights, -2, 1), weights[1, 0])
+    np.testing.assert_array_equal(one_map(weights[:1], -2, -1), weights[0, 1])  # of one layer that one
+    with pytest.raises(ConfigError, match=r"align\.layer=4: this model has only 3"):
+        one_map(weights, 4, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shift": 2}, r"align\.shift must be 0 or 1, got 2"),
+        ({"layer": 0}, r"align\.layer .* 0"),
+        ({"head": 0}, "head"),
+    ],
+)
+def test_impossible_settings_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        AlignConfig(**changes)
 
 
 def test_gold_of_the_hansards_belongs_to_its_sentences():

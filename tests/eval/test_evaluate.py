@@ -11,10 +11,11 @@ import torch
 from eval_fakes import HEADS, LAYERS, FakeModel, thirds
 
 from nmt.batch import BOS, EOS
+from nmt.data.pharaoh import parse_pharaoh
 from nmt.data.text import ParallelText
 from nmt.device import Precision
 from nmt.errors import ConfigError, DataError
-from nmt.eval.alignment import AlignConfig, Pool, hard_alignment, parse_pharaoh, score_alignments, word_weights
+from nmt.eval.alignment import AlignConfig, Pool, hard_alignment, score_alignments, word_weights
 from nmt.eval.evaluate import evaluate, sentences_to_draw, spread
 from nmt.eval.force import align, batches, force_decode
 from nmt.eval.metrics import score
@@ -154,6 +155,30 @@ def test_pictures_show_the_references_and_the_translations_of_the_sentences_aske
         picture.draw(step=3)
 
 
+class SelfAttentive(FakeModel):
+    """The encoder sees everything alike, the decoder the word before alone."""
+
+    def self_maps(self, batch):
+        S, T = batch.source.size(1) + self.source_eos, batch.target_in.size(1)
+        return torch.full((1, LAYERS, HEADS, S, S), 1 / S), torch.eye(T).roll(-1, 1).expand(1, LAYERS, HEADS, T, T)
+
+
+@pytest.mark.parametrize("source_eos", [False, True])
+def test_self_attention_is_pictured_on_request(source_eos):
+    """Both sides of the reference pair; the decoder reads the beginning of a sentence and not its end."""
+    model = SelfAttentive(TOKENIZERS.source.size, source_eos).eval()
+    found = evaluate(model, TOKENIZERS, TEXT, DECODE, **HOW, maps_for=[5], self_maps=True)
+    encoder, decoder = found.pictures[2:]
+    assert [(p.sentence, p.kind) for p in (encoder, decoder)] == [(5, "encoder"), (5, "decoder")]
+    assert encoder.source == encoder.target == found.pictures[0].source
+    assert decoder.source == decoder.target == ["<s>", *found.pictures[0].target[:-1]]
+    assert encoder.weights.shape[2:] == (len(encoder.source),) * 2
+    assert torch.equal(decoder.weights[0, 0], torch.eye(len(decoder.source)).roll(-1, 1))
+    encoder.draw(step=3)
+    assert not evaluate(model, TOKENIZERS, TEXT, DECODE, **HOW, self_maps=True).pictures
+    assert len(evaluate(fake(), TOKENIZERS, TEXT, DECODE, **HOW, maps_for=[5], self_maps=True).pictures) == 2
+
+
 def test_no_figure_depends_on_which_sentences_are_pictured():
     plain, drawn = (evaluate(fake(), TOKENIZERS, TEXT, DECODE, **HOW, maps_for=m) for m in ([], [0, 3]))
     assert (plain.loss, plain.hypotheses, plain.scores) == (drawn.loss, drawn.hypotheses, drawn.scores)
@@ -164,33 +189,38 @@ def test_a_model_without_attention_has_no_pictures_and_no_alignment():
     text = ParallelText("gold", SOURCE, TARGET, gold=[""] * len(SOURCE))
     found = evaluate(fake(attention=False), TOKENIZERS, text, DECODE, **HOW, maps_for=[0])
     assert found.pictures == []
-    assert found.alignment is None
+    assert found.alignment == {}
     assert "aer" not in found.numbers()
 
 
-@pytest.mark.parametrize("shift", [0, 1])
+@pytest.mark.parametrize("elsewhere", [False, True])
 @pytest.mark.parametrize("source_eos", [False, True])
-def test_attention_is_judged_against_gold_links(shift, source_eos):
-    """Word by word from the maps of one pair at a time, for the part that is evaluated."""
+def test_attention_is_judged_against_gold_links(source_eos, elsewhere):
+    """Word by word from the maps of one pair at a time, for the part that is evaluated or for the same part of another
+    set; with both shifts, of which the better is logged."""
     model = fake(source_eos=source_eos)
     gold = [
         " ".join(f"{i % 3}-{i}" for i in range(len(t.split())) if i % 3 < len(s.split()))
         for s, t in zip(SOURCE, TARGET, strict=True)
     ]
     text = ParallelText("gold", SOURCE, TARGET, gold)
-    config = AlignConfig(shift=shift, pool=Pool.max)
-    found = evaluate(model, TOKENIZERS, text, DECODE, **HOW, limit=4, alignment=config)
-    expected = []
+    evaluated, watched = (TEXT, text) if elsewhere else (text, None)
+    config = AlignConfig(pool=Pool.max)
+    found = evaluate(model, TOKENIZERS, evaluated, DECODE, **HOW, limit=4, alignment=config, gold=watched)
+    expected: dict[int, list] = {0: [], 1: []}
     for i in found.indices:
         source, target = TOKENIZERS.source.encode([SOURCE[i]]), TOKENIZERS.target.encode([TARGET[i]])
         ((_, forced),) = force_decode(model, source, target, **HOW, want_maps=True)
         assert forced.maps is not None
         words = TOKENIZERS.source.words(source[0]), TOKENIZERS.target.words(target[0])
-        expected.append(hard_alignment(word_weights(forced.maps.weights.mean((0, 1)).numpy(), *words, shift, Pool.max)))
+        mean = forced.maps.weights.mean((0, 1)).numpy()
+        for shift, links in expected.items():
+            links.append(hard_alignment(word_weights(mean, *words, shift, Pool.max)))
     true = parse_pharaoh([gold[i] for i in found.indices], "gold")
-    assert found.alignment == score_alignments(expected, true)
-    assert found.alignment is not None
-    assert found.numbers()["aer"] == found.alignment.aer
+    assert found.alignment == {shift: score_alignments(links, true) for shift, links in expected.items()}
+    assert found.numbers()["aer"] == min(judged.aer for judged in found.alignment.values())
+    assert found.to_dict()["alignment"]["shift 1"]["aer"] == found.alignment[1].aer
+    assert str(found.alignment[0]) in str(found)
 
 
 def test_alignments_come_in_the_order_of_the_pairs(monkeypatch):

@@ -10,7 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, PathCollection
 
 from nmt.eval import fonts, heatmap
-from nmt.eval.heatmap import CELL, COLOURS, STRONG, Picture, cell_size, draw, figure_to_array, visible
+from nmt.eval.heatmap import CELL, COLOURS, STRONG, cell_size, draw, figure_to_array, visible
+from nmt.eval.picture import Picture
 
 RNG = np.random.default_rng(0)
 JAPANESE = ["▁二人", "の", "若い", "男性", "</s>"]
@@ -130,7 +131,7 @@ def test_a_centre_beyond_the_sentence_is_drawn_at_its_last_word():
 def test_layers_and_heads_are_panels_of_their_own():
     weights = attention(2, 3, 5, 4)
     figure = draw(weights, pieces(4), pieces(5), "", np.zeros((2, 3, 5)), 1)
-    names = {f"layer {i}, head {k}" for i in (1, 2) for k in (1, 2, 3)}
+    names = {f"layer {i} head {k}" for i in (1, 2) for k in (1, 2, 3)}
     assert names <= set(texts(figure))
     pixels, cell = figure_to_array(figure), cell_size(5, 6, 3)
     left, top = panels(figure)

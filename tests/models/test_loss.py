@@ -52,7 +52,7 @@ def test_padding_inside_a_chunk_counts_nothing(tensors):
     """The path for devices where padding cannot be left out without waiting for its count."""
     hidden, target, weight, bias = tensors
     expected, nll = oracle(hidden, target, weight, bias, 0.1)
-    got, each = loss._ProjectedCrossEntropy.apply(hidden, target, weight, bias, 0.1, True)
+    got, each = loss._ProjectedCrossEntropy.apply(hidden, target, weight, bias, 0.1, 0.0, True)
     torch.testing.assert_close(got, expected, rtol=1e-12, atol=0)
     torch.testing.assert_close(each, nll.detach(), rtol=0, atol=1e-12)
     for mine, theirs in zip(

@@ -7,6 +7,7 @@ import torch
 from table_model import TableModel, all_sentences
 from test_beam import SOURCES, run
 
+from nmt.batch import collate
 from nmt.errors import ConfigError, RunError
 from nmt.search import Average, DecodeConfig, Ensemble, LengthPenalty, Stopping, average_states, score_ids
 
@@ -66,6 +67,42 @@ def test_maps_of_an_ensemble_are_the_mean():
             assert torch.allclose(h.weights[0, 0, t], expected.float())
     (scored,) = score_ids(model, SOURCES[:1], [[[4, 5]]], config, torch.device("cpu"))
     assert scored[0].log_prob == pytest.approx(mean_log_prob(SOURCES[0], [4, 5], Average.probabilities))
+
+
+@pytest.mark.parametrize("average", list(Average), ids=lambda a: a.name)
+def test_teacher_forcing_is_the_sum_of_the_steps(average):
+    """Each token's loss by the formula, padding 0; the maps are those of search."""
+    model, targets = Ensemble(MEMBERS, average), [[4, 5], [6], []]
+    output = model(collate(SOURCES[:3], targets, [0, 1, 2]), want_maps=True)
+    expected = [-mean_log_prob(s, t, average) for s, t in zip(SOURCES, targets, strict=False)]
+    assert output.nll.sum(1).tolist() == pytest.approx(expected, abs=1e-10)
+    assert output.loss_sum.item() == pytest.approx(sum(expected), abs=1e-10)
+    assert (output.tokens, output.nll.shape) == (6, (3, 3))
+    scored = score_ids(model, SOURCES[:1], [[targets[0]]], DecodeConfig(), torch.device("cpu"), want_maps=True)[0][0]
+    assert scored.weights is not None
+    assert torch.allclose(output.maps.weights[0, :, :, :3, : len(SOURCES[0]) + 1].float(), scored.weights)
+
+
+def test_members_without_attention():
+    """Maps are those of the members that have any; None if none has."""
+    blind = TableModel(seed=5)
+    step = blind.step
+    blind.step = lambda tokens, state, want_maps=False: step(tokens, state)
+    batch = collate(SOURCES[:2], [[4], [5, 6]], [0, 1])
+    one, alone = Ensemble([MEMBERS[0], blind])(batch, True).maps, Ensemble([MEMBERS[0]])(batch, True).maps
+    assert torch.equal(one.weights, alone.weights)
+    assert Ensemble([blind, blind])(batch, True).maps is None
+
+
+def test_the_longest_source_is_what_every_member_can_read():
+    """In positions of the ensemble, end-of-sentence included where a member adds it."""
+    short, long = TableModel(), TableModel(source_eos=True)
+    assert Ensemble([short, long]).longest_source is None
+    short.longest_source, long.longest_source = 5, 5
+    assert Ensemble([short, TableModel()]).longest_source == 5
+    assert Ensemble([short, long]).longest_source == 5
+    long.longest_source = 9
+    assert Ensemble([short, long]).longest_source == 6
 
 
 def test_different_vocabularies_are_refused():

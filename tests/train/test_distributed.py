@@ -56,6 +56,7 @@ def settings(max_steps: int, normalization: Normalization) -> TrainerConfig:
         accumulate=2,
         clip=0.1,
         normalization=normalization,
+        ema=0.9,
         metric=Metric.loss,
         precision=Precision.fp32,
     )
@@ -89,7 +90,10 @@ def test_two_processes_are_one(tmp_path):
         first, second = (torch.load(tmp_path / normalization.name / f"weights{rank}.pt") for rank in (0, 1))
         assert torch.equal(first, second)
         torch.testing.assert_close(first, alone, rtol=1e-10, atol=1e-12)
-        assert len(checkpoint.load(tmp_path / normalization.name / checkpoint.LAST)["rng"]) == 2
+        last = checkpoint.load(tmp_path / normalization.name / checkpoint.LAST)
+        assert len(last["rng"]) == 2
+        average = checkpoint.load(tmp_path / f"alone_{normalization.name}" / checkpoint.LAST)["model"]
+        torch.testing.assert_close(last["model"], average, rtol=1e-10, atol=1e-12)
         records = (tmp_path / normalization.name / "log.jsonl").read_text()
         assert records.count('"validation"') == 3  # steps 3 (the end of the first part), 4 and 6, once each
 

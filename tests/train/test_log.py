@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
-from nmt.errors import ConfigError
+from nmt.errors import ConfigError, RunError
 from nmt.train.log import LoggerConfig, RunLog, Sample, Validation
 
 
@@ -88,20 +88,63 @@ def test_settings_are_in_the_runs_own_events(tmp_path):
 
 
 def test_a_resumed_run_appends_and_takes_back_what_was_lost(tmp_path):
-    """Steps behind the checkpoint vanish from TensorBoard, and log.jsonl says where they begin again."""
+    """Steps behind the checkpoint vanish from both records, and so does a line that a crash cut short."""
     with RunLog(tmp_path, LoggerConfig()) as log:
+        log.event("built", parameters=3)
         for step in (50, 100, 150):
             log.training(step, {"loss": 9.0})
+    with (tmp_path / "log.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"event": "train", "st')
     with RunLog(tmp_path, LoggerConfig(), step=100) as log:
         log.training(150, {"loss": 1.0})
     assert scalars(tmp_path, "train/loss") == [(50, 9.0), (100, 9.0), (150, 1.0)]
-    assert [(line["event"], line["step"]) for line in lines(tmp_path)] == [
-        ("train", 50),
-        ("train", 100),
-        ("train", 150),
-        ("resume", 100),
-        ("train", 150),
+    assert [(line["event"], line.get("step"), line.get("loss")) for line in lines(tmp_path)] == [
+        ("built", None, None),
+        ("train", 50, 9.0),
+        ("train", 100, 9.0),
+        ("resume", 100, None),
+        ("train", 150, 1.0),
     ]
+
+
+def test_a_run_that_had_no_checkpoint_begins_again(tmp_path):
+    """In the same folder: nothing of the lost attempt stays."""
+    for loss in (9.0, 1.0):
+        with RunLog(tmp_path, LoggerConfig()) as log:
+            log.training(50, {"loss": loss})
+    assert scalars(tmp_path, "train/loss") == [(50, 1.0)]
+    assert [(line["event"], line["step"]) for line in lines(tmp_path)] == [("resume", 0), ("train", 50)]
+
+
+def test_each_set_that_was_scored_has_figures_and_text_of_its_own(tmp_path, capsys):
+    with RunLog(tmp_path, LoggerConfig()) as log:
+        log.scored(100, "validation", "BLEU 20", {"bleu": 20.0})
+        log.scored(100, "test", "BLEU 30", {"bleu": 30.0})
+    assert [(line["set"], line["bleu"]) for line in lines(tmp_path)] == [("validation", 20.0), ("test", 30.0)]
+    assert scalars(tmp_path, "scored test/bleu") == [(100, 30.0)]
+    [text] = events(tmp_path).Tensors("scored validation/text_summary")
+    assert text.tensor_proto.string_val[0].decode() == "    BLEU 20"
+    assert capsys.readouterr().out == "BLEU 20\nBLEU 30\n"
+
+
+def test_a_line_is_a_line_to_every_reader(tmp_path):
+    """Whatever a sample holds."""
+    odd = "a\u2028b\x85c\nd é"
+    with RunLog(tmp_path, LoggerConfig(tensorboard=False)) as log:
+        log.event("odd", text=odd)
+    [line] = lines(tmp_path)
+    assert line["text"] == odd
+    assert "é" in (tmp_path / "log.jsonl").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_is_explained(tmp_path):
+    """One error that names the file, and no other on the way out."""
+    with RunLog(tmp_path, LoggerConfig(tensorboard=False)) as log:
+        (tmp_path / "log.jsonl").unlink()
+        log.file = Path("/dev/full").open("a", encoding="utf-8")  # noqa: SIM115 - the log closes it
+        with pytest.raises(RunError, match=r"log\.jsonl could not be written: No space left on device"):
+            log.event("built")
 
 
 def test_other_ranks_write_nothing(tmp_path, capsys):

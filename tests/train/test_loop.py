@@ -11,7 +11,7 @@ import torch
 
 from nmt.device import Precision, seed_everything
 from nmt.errors import ConfigError, RunError, UserError
-from nmt.train import checkpoint
+from nmt.train import checkpoint, kept
 from nmt.train.log import LoggerConfig, RunLog, Validation
 from nmt.train.loop import Batches, Ending, Result, train
 from nmt.train.optim import OptimConfig, OptimizerName, ScheduleName
@@ -119,6 +119,51 @@ def test_a_resumed_run_is_the_uninterrupted_one_to_the_last_bit(tmp_path, optim)
     records = [[(r["step"], r["lr"], r["loss"]) for r in lines(tmp_path / d, "train")] for d in ("whole", "parts")]
     assert records[0] == records[1]
     assert len(records[0]) == 4
+
+
+def test_weights_of_validations_are_kept_over_resumptions(tmp_path):
+    """Each as it was validated, with its metrics; ``resume`` goes on choosing among those that are there."""
+    seen = {}
+
+    def validate(model, step):
+        seen[step] = weights(model)
+        return found(abs(step - 10.0))
+
+    for steps in (14, 20):
+        run(tmp_path, validate, resume=steps > 14, max_steps=steps, validate_every=2, keep_last=2, keep_best=3)
+    states = {state["step"]: state for state in map(checkpoint.load, kept.kept(tmp_path))}
+    assert list(states) == [8, 10, 12, 18, 20]
+    fresh = FakeModel()
+    for step, state in states.items():
+        fresh.load_state_dict(state["model"])
+        assert torch.equal(weights(fresh), seen[step])
+        assert state["metrics"]["loss"] == abs(step - 10.0)
+        assert "optimizer" not in state
+
+
+def test_an_average_of_the_weights_is_validated_kept_and_resumed(tmp_path):
+    """best.pt is what was validated; last.pt has that to use, and both to go on from to the last bit."""
+    seen = {}
+
+    def validate(model, step):
+        seen[step] = weights(model)
+        return found(float(-step))
+
+    whole, model = run(tmp_path / "whole", validate, ema=0.9)
+    kept = checkpoint.load(tmp_path / "whole" / checkpoint.BEST)["model"]
+    last = checkpoint.load(tmp_path / "whole" / checkpoint.LAST)
+    fresh = FakeModel()
+    for state in (kept, last["model"]):
+        fresh.load_state_dict(state)
+        assert torch.equal(weights(fresh), seen[whole.step])
+    fresh.load_state_dict(last["ema"]["model"])
+    assert torch.equal(weights(fresh), weights(model))
+    assert not torch.equal(weights(model), seen[whole.step])
+    before = dict(seen)
+    run(tmp_path / "parts", validate, max_steps=10, ema=0.9)
+    _, resumed = run(tmp_path / "parts", validate, resume=True, ema=0.9)
+    assert torch.equal(weights(model), weights(resumed))
+    assert all(torch.equal(before[step], seen[step]) for step in (5, 10, 15, 20))
 
 
 class Interrupting(FakeBatches):
@@ -277,7 +322,7 @@ def test_validation_sees_the_model_in_eval_mode_without_gradients(tmp_path):
 
 def test_memory_runs_out_before_the_first_batch_is_drawn(tmp_path):
     class Greedy(FakeModel):
-        def forward(self, batch, want_maps=False):
+        def forward(self, batch, want_maps=False, consistency=0.0):
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     batches = FakeBatches()

@@ -103,7 +103,7 @@ def test_trying_the_longest_batch_leaves_no_trace(accumulate):
 )
 def test_memory_that_runs_out_names_the_key(error):
     class Greedy(FakeModel):
-        def forward(self, batch, want_maps=False):
+        def forward(self, batch, want_maps=False, consistency=0.0):
             raise error
 
     batch = collate([[4, 5, 6]] * 2, [[4] * 7] * 2, [0, 1])
@@ -113,7 +113,7 @@ def test_memory_that_runs_out_names_the_key(error):
 
 def test_other_errors_of_the_model_pass_unchanged():
     class Broken(FakeModel):
-        def forward(self, batch, want_maps=False):
+        def forward(self, batch, want_maps=False, consistency=0.0):
             raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes do not match"):

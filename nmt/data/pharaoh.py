@@ -1,0 +1,95 @@
+"""Word alignments as Pharaoh lines, and as links between the pieces that words are made of.
+
+A link (i, j) joins source word i and target word j, both counted from 0 over the words that white space
+separates.  A line holds a sentence's links: ``i-j`` a sure one, ``ipj`` a possible one.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nmt.errors import DataError
+
+Links = frozenset[tuple[int, int]]
+
+_LINK = re.compile(r"(\d+)([-p])(\d+)", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The links of one sentence pair."""
+
+    sure: Links
+    possible: Links  # holds the sure ones too
+
+    def __str__(self) -> str:
+        links = [(j, i, "-") for i, j in self.sure] + [(j, i, "p") for i, j in self.possible - self.sure]
+        return " ".join(f"{i}{mark}{j}" for j, i, mark in sorted(links))
+
+
+def parse_line(line: str, where: str, lengths: tuple[int, int] | None = None) -> Alignment:
+    """The links of one line; ``lengths``, words of source and target, makes sure that they are inside.
+
+    Raises DataError, beginning with ``where``, for a malformed link or one outside its sentences.
+    """
+    sure, possible = set(), set()
+    for word in line.split():
+        match = _LINK.fullmatch(word)
+        if match is None:
+            raise DataError(f"{where}: {word!r} is not a link; write 3-4 (sure) or 3p4 (possible)")
+        link = (int(match[1]), int(match[3]))
+        possible.add(link)
+        if match[2] == "-":
+            sure.add(link)
+        for index, length, side in zip(link, lengths, ("source", "target"), strict=True) if lengths else ():
+            if index >= length:
+                raise DataError(
+                    f"{where}: link {word} is outside its {side} sentence of {length} words (they count from 0)"
+                )
+    return Alignment(frozenset(sure), frozenset(possible))
+
+
+def parse_pharaoh(lines: Iterable[str], name: str, lengths: Sequence[tuple[int, int]] | None = None) -> list[Alignment]:
+    """Pharaoh lines to alignments; a blank line is a sentence without links.
+
+    ``lengths``, words of each source and target, makes sure that the lines belong to those sentences.  Raises
+    DataError, naming ``name`` and the line, for what ``parse_line`` refuses and for a wrong number of lines.
+    """
+    sizes = {} if lengths is None else dict(enumerate(lengths, 1))
+    alignments = [parse_line(line, f"{name}:{n}", sizes.get(n)) for n, line in enumerate(lines, 1)]
+    if lengths is not None and len(alignments) != len(lengths):
+        raise DataError(f"{name} has {len(alignments)} lines for {len(lengths)} sentence pairs")
+    return alignments
+
+
+def read_pharaoh(path: Path, lengths: Sequence[tuple[int, int]] | None = None) -> list[Alignment]:
+    """A file of Pharaoh lines; see ``parse_pharaoh``.  Raises DataError also for a file that cannot be read."""
+    try:
+        with path.open(encoding="utf-8", newline="\n") as lines:
+            return parse_pharaoh(lines, str(path), lengths)
+    except (OSError, UnicodeDecodeError) as e:
+        raise DataError(f"{path}: {e}") from None
+
+
+def piece_links(line: str, source_words: Sequence[int], target_words: Sequence[int]) -> list[int]:
+    """Links between words to links between pieces: every piece of the one word with every piece of the other.
+
+    ``source_words`` (S,) and ``target_words`` (T,) give each piece's word.  Possible links count as sure ones do.
+    Returns target position, source position, target position, ...
+    """
+    pieces = places(source_words), places(target_words)
+    flat: list[int] = []
+    for i, j in sorted(parse_line(line, "links").possible):
+        for t in pieces[1].get(j, ()):
+            for s in pieces[0].get(i, ()):
+                flat += (t, s)
+    return flat
+
+
+def places(words: Sequence[int]) -> dict[int, list[int]]:
+    """The positions at which each word has a piece."""
+    found: dict[int, list[int]] = {}
+    for position, word in enumerate(words):
+        found.setdefault(word, []).append(position)
+    return found

@@ -1,0 +1,164 @@
+"""Lines in and lines out, as a command has them: pipes, files, a terminal."""
+
+import contextlib
+import os
+import select
+import stat
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from tqdm import tqdm
+
+from nmt.errors import DataError, UserError
+
+BLOCK = 1 << 16  # bytes read at once
+
+
+class Lines:
+    """The lines of a file descriptor, which end at U+000A alone, as they come."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.whole: deque[bytes] = deque()
+        self.begun = bytearray()
+        self.ended = False
+
+    def windows(self, first: int, most: int) -> Iterator[list[bytes]]:
+        """Wait for a line, then take those that have come: at most ``first``, then twice as many, up to ``most``."""
+        size = first
+        while window := self.take(size):
+            yield window
+            size = min(2 * size, most)
+
+    def take(self, most: int) -> list[bytes]:
+        """The next lines, at least one of them unless there are none."""
+        while not self.ended and (not self.whole or (len(self.whole) < most and self.ready())):
+            self.read()
+        return [self.whole.popleft() for _ in range(min(most, len(self.whole)))]
+
+    def ready(self) -> bool:
+        """Whether reading would not wait; files are always ready."""
+        return bool(select.select([self.descriptor], [], [], 0)[0])
+
+    def read(self) -> None:
+        """Read a block, or note the end."""
+        block = os.read(self.descriptor, BLOCK)
+        self.ended = not block
+        *whole, rest = block.split(b"\n")
+        for line in whole:
+            self.whole.append(bytes(self.begun + line))
+            self.begun.clear()
+        self.begun += rest
+        if self.ended and self.begun:
+            self.whole.append(bytes(self.begun))
+
+
+def decode(line: bytes, number: int) -> str:
+    """A UTF-8 line as text without its end; bytes that are not UTF-8 become U+FFFD, with a warning."""
+    line = line.removesuffix(b"\r")
+    try:
+        text = line.decode()
+    except UnicodeDecodeError as error:
+        byte = f"byte {error.start + 1} is 0x{line[error.start]:02x}"
+        warn(number, f"not UTF-8 ({byte}); read with replacement characters")
+        text = line.decode(errors="replace")
+    return text.removeprefix("\ufeff") if number == 1 else text
+
+
+def warn(number: int, message: str) -> None:
+    """A warning about a line, counted from 1, on standard error; a progress bar makes way for it."""
+    tqdm.write(f"warning: line {number}: {message}", file=sys.stderr)
+
+
+def typed() -> Iterator[str]:
+    """Lines typed at a terminal after a prompt, with the line editing of readline, until Ctrl-D."""
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401  # input() uses it from then on
+    while True:
+        try:
+            line = input("> ")
+        except UnicodeDecodeError as error:
+            print(f"not {error.encoding}: {error.reason}", file=sys.stderr)
+        except EOFError:
+            print()
+            return
+        else:
+            yield line.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def count_lines(descriptor: int) -> int | None:
+    """How many lines are still to be read, where it is a file; its position stays."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return None
+    at, lines, last = os.lseek(descriptor, 0, os.SEEK_CUR), 0, b"\n"
+    while block := os.pread(descriptor, BLOCK, at):
+        at, lines, last = at + len(block), lines + block.count(b"\n"), block
+    return lines + (not last.endswith(b"\n"))
+
+
+@contextlib.contextmanager
+def reading(path: str | None) -> Iterator[int]:
+    """A descriptor to read from: of a file, or standard input."""
+    if path is None:
+        yield sys.stdin.fileno()
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(Path(path).open("rb", buffering=0))
+        except OSError as error:
+            raise DataError(f"input={path}: {error.strerror}") from None
+        yield file.fileno()
+
+
+class Sink:
+    """Where lines are written to; ``name`` is what messages call it."""
+
+    def __init__(self, name: str, file: BinaryIO) -> None:
+        self.name, self.file = name, file
+
+    def write(self, lines: Iterable[str]) -> None:
+        """Write and flush.  Raises BrokenPipeError where nobody reads any more, UserError for a disk that refuses."""
+        with refusals(self.name):
+            self.file.write("".join(f"{line}\n" for line in lines).encode())
+            self.file.flush()
+
+
+@contextlib.contextmanager
+def refusals(name: str) -> Iterator[None]:
+    """Turn what the system refuses into a UserError, but for a broken pipe, which is no mistake."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UserError(f"{name}: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def writing(key: str, path: str | None) -> Iterator[Sink]:
+    """A file to write to, or standard output; ``key`` is what messages name.
+
+    A file is written beside its place and put there at the end, so that it is there whole or not at all; what is no
+    ordinary file (a named pipe, /dev/null) is written to directly.
+    """
+    if path is None:
+        yield Sink("standard output", sys.stdout.buffer)
+        return
+    name, target = f"{key}={path}", Path(path)
+    direct = target.exists() and not target.is_file()
+    target = target if direct else target.resolve()  # what a link leads to
+    draft = target if direct else target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    with refusals(name):
+        file = draft.open("wb")
+    try:
+        with file:
+            yield Sink(name, file)
+        if not direct:
+            with refusals(name):
+                draft.replace(target)
+    finally:
+        if not direct:
+            draft.unlink(missing_ok=True)

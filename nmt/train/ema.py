@@ -1,0 +1,75 @@
+"""An average of the weights over training: what is validated, kept as best.pt and translated with."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+
+class WeightAverage:
+    """a_t = d_t a_{t-1} + (1 - d_t) w_t,   d_t = min(decay, (1 + t) / (10 + t)),   a_0 = w_0
+
+    with w_t the weights after update t, of which a skipped one leaves those before.  Polyak and Juditsky 1992 give
+    all w_t the same share; here the last 1 / (1 - decay) of them count most.  d_t rises to ``decay``, so that
+    the first weights are soon forgotten.  With ``decay`` 0 there is no average, and every method makes do with the
+    weights themselves.
+
+    torch's AveragedModel has one decay for all t, and brings a count to the device at each update, for which the
+    host would wait.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
+        self.parameters: list[Tensor] = list(parameters) if decay else []
+        self.decay = decay
+        self.updates = 0  # t
+        self.averages = [p.detach().clone() for p in self.parameters]
+
+    def update(self) -> None:
+        """Take note of the weights after an update."""
+        if not self.parameters:
+            return
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        get_ema_multi_avg_fn(decay)(self.averages, self.parameters, self.updates)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Within, the model has the average for its weights."""
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    @torch.no_grad()
+    def _exchange(self) -> None:
+        for p, average in zip(self.parameters, self.averages, strict=True):
+            kept = p.clone()
+            p.copy_(average)
+            average.copy_(kept)
+
+    def model_state(self, model: nn.Module) -> dict[str, Tensor]:
+        """``model.state_dict()`` with the average for the weights; nothing is copied."""
+        averages = {id(p): average for p, average in zip(self.parameters, self.averages, strict=True)}
+        names = model.named_parameters(remove_duplicate=False)  # tied weights have several
+        return model.state_dict() | {name: averages[id(p)] for name, p in names if id(p) in averages}
+
+    def state_dict(self, model: nn.Module) -> dict[str, Any]:
+        """What a checkpoint must hold besides ``model_state`` to go on from: empty without an average."""
+        return {"ema": {"updates": self.updates, "model": model.state_dict()}} if self.parameters else {}
+
+    @torch.no_grad()
+    def restore(self, model: nn.Module, state: dict[str, Any]) -> None:
+        """Model and average as a checkpoint has them: its key "model" is ``model_state``, "ema" of ``state_dict``.
+
+        A checkpoint without an average is where one begins.
+        """
+        model.load_state_dict(state["model"])
+        for p, average in zip(self.parameters, self.averages, strict=True):
+            average.copy_(p)
+        if "ema" in state:
+            model.load_state_dict(state["ema"]["model"])
+            self.updates = state["ema"]["updates"]

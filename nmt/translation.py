@@ -1,0 +1,57 @@
+"""One translation of one text, and one made of those of its parts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Translation:
+    """One hypothesis for one text."""
+
+    text: str
+    score: float  # what hypotheses are ranked by; of a text in parts the parts' mean
+    log_prob: float
+    finished: bool  # False where the length limit ended it
+    tokens: list[str]  # pieces, </s> last
+    token_log_probs: list[float] | None = None  # one for each of ``tokens``
+    alignment: np.ndarray | None = None  # (target words, source words) weights
+
+
+def joined(between: str, source: str, starts: Sequence[int], parts: Sequence[Translation]) -> Translation:
+    """One translation of the parts', which begin at the characters ``starts`` of ``source``."""
+    text, begins = "", []
+    for part in parts:
+        text += between if text and part.text else ""
+        begins.append(len(text))
+        text += part.text
+    alignment = None
+    if all(part.alignment is not None for part in parts):
+        rows, columns = [first_word(text, at) for at in begins], [first_word(source, at) for at in starts]
+        alignment = block_sum(rows, columns, [part.alignment for part in parts if part.alignment is not None])
+    scores = [part.token_log_probs for part in parts if part.token_log_probs is not None]
+    return Translation(
+        text,
+        sum(part.score for part in parts) / len(parts),
+        sum(part.log_prob for part in parts),
+        all(part.finished for part in parts),
+        [token for part in parts for token in part.tokens],
+        [score for row in scores for score in row] if scores else None,
+        alignment,
+    )
+
+
+def first_word(text: str, start: int) -> int:
+    """Which word of a text, counted from 0, holds or follows the character at ``start``."""
+    inside = 0 < start < len(text) and not text[start - 1].isspace() and not text[start].isspace()
+    return len(text[:start].split()) - inside
+
+
+def block_sum(rows: Sequence[int], columns: Sequence[int], blocks: Sequence[np.ndarray]) -> np.ndarray:
+    """The matrix of blocks that begin at the given rows and columns; where they overlap they add up."""
+    corners = [(i + len(b), j + b.shape[1]) for i, j, b in zip(rows, columns, blocks, strict=True)]
+    whole = np.zeros([max(ends) for ends in zip(*corners, strict=True)])
+    for i, j, block in zip(rows, columns, blocks, strict=True):
+        whole[i : i + len(block), j : j + block.shape[1]] += block
+    return whole

@@ -12,7 +12,6 @@ benchmarks/attention_report.py says what is made of the samples, and draws them.
 """
 
 import argparse
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from typing import Any
 
 import torch
 from attention_report import Case, write_report
+from common import RESULTS, commit, numbers, peak, processor
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -36,7 +36,6 @@ from nmt.models.lstm_config import LSTMConfig
 from nmt.models.lstm_decoder import LSTMDecoder
 from nmt.models.lstm_layer import LSTMState
 
-RESULTS = Path(__file__).parent / "results"
 NAMES = "bahdanau,global,hard,local_m,local_p,local_p/dense,local_p/windows"
 DECODERS = ("none", "bahdanau", "global", "local_m", "local_p")
 QUICK = ["--sources=5,40", "--threads=1", "--batch=2", "--width=16", "--steps=4", "--rounds=2"]
@@ -97,7 +96,8 @@ class Bench:
         return self.most if windows else max(4, min(self.most, 5000 // case.source))
 
     def prepare(self, module: Attention, case: Case) -> Memory:
-        return module.prepare(self.values[case.source], self.lengths[case.source], self.most * case.queries)
+        values, lengths = self.values[case.source], self.lengths[case.source]
+        return module.prepare(values, lengths, self.most * case.queries, case.queries)
 
     def contexts(self, module: Attention, memory: Memory, case: Case, steps: int) -> list[Tensor]:
         """Step by step; local_m walks from word to word."""
@@ -165,23 +165,10 @@ class Bench:
             contexts = self.contexts(module, self.prepare(module, case), case, steps)
             torch.autograd.backward(contexts, [torch.ones_like(c) for c in contexts])
 
-        one, three = peak(lambda: train(1)), peak(lambda: train(3))
-        return {"search_mb": search, "batch_mb": one - (three - one) / 2, "step_mb": (three - one) / 2}
-
-
-def peak(run: Callable[[], object]) -> float:
-    """Most MB that tensors made by ``run`` held at once."""
-    activity = torch.profiler.ProfilerActivity.CPU
-    with torch.profiler.profile(activities=[activity], profile_memory=True) as profile:
-        run()
-    assert profile.profiler is not None
-    assert profile.profiler.kineto_results is not None
-    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
-    held = most = 0
-    for event in sorted(events, key=lambda e: e.start_ns()):
-        held += event.nbytes()  # pyright: ignore[reportAttributeAccessIssue]
-        most = max(most, held)
-    return most / 1e6
+        # From 4 steps on: the products of fewer may need other temporaries.
+        four, eight = peak(lambda: train(4)), peak(lambda: train(8))
+        step = (eight - four) / 4
+        return {"search_mb": search, "batch_mb": four - 4 * step, "step_mb": step}
 
 
 def attention_cases(options: argparse.Namespace) -> list[Case]:
@@ -247,25 +234,6 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
         "machine": f"{processor()}, torch {torch.__version__}, {options.clock} clock",
         "sizes": ", ".join(f"{key} {getattr(options, key)}" for key in ("batch", "width", "steps", "rounds")),
     }
-
-
-def processor() -> str:
-    """The processor's name where Linux tells it, and the widest instructions that torch uses."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "CPU")
-    return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
-
-
-def commit() -> str:
-    """Of the source tree, with a plus if it has changes; empty outside one."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    done = subprocess.run([*git, "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=False)
-    return done.stdout.strip()
-
-
-def numbers(text: str) -> list[int]:
-    return [int(x) for x in text.split(",")]
 
 
 def main(words: list[str] | None = None) -> None:

@@ -64,20 +64,21 @@ class Attention(nn.Module):
 
     longest_source: int | None = None  # most positions that ``prepare`` takes; None: any
 
-    def prepare(self, values: Tensor, lengths: Tensor, queries: int | None = None) -> Memory:
+    def prepare(self, values: Tensor, lengths: Tensor, queries: int | None = None, at_once: int = 1) -> Memory:
         """Do the work that does not depend on the query.  values (B, S, M), lengths (B,) at least 1.
 
         Padding is zeroed here, so that whatever it held (NaN too) never meets a weight of zero.  Under
         autocast the values are cast here, once, and not at every step.
         ``queries`` is how many queries a sentence will come, where the caller knows (T in teacher
-        forcing); it decides what is worth doing once and never changes the result.
+        forcing), ``at_once`` how many at a time (N); they decide what is worth doing once and never
+        change the result.
         """
         padding = torch.arange(values.size(1), device=lengths.device) >= lengths[:, None]  # (B, S)
         table = Table(values.to(compute_dtype(values)).masked_fill(padding[..., None], 0.0))
-        keys = self.keys(table.rows, queries)
+        keys = self.keys(table.rows, queries, at_once)
         return Memory(table, table if keys is None else Table(keys), lengths, padding[:, None])
 
-    def keys(self, values: Tensor, queries: int | None) -> Tensor | None:
+    def keys(self, values: Tensor, queries: int | None, at_once: int) -> Tensor | None:
         """What queries are scored against, (B, S, K); None for the values themselves."""
         return None
 

@@ -21,12 +21,12 @@ class GlobalAttention(Attention):
         if isinstance(self.score, LocationScore):
             self.longest_source = self.score.rows.out_features
 
-    def prepare(self, values: Tensor, lengths: Tensor, queries: int | None = None) -> Memory:
+    def prepare(self, values: Tensor, lengths: Tensor, queries: int | None = None, at_once: int = 1) -> Memory:
         if isinstance(self.score, LocationScore):
             self.score.check(lengths, values.size(1))
-        return super().prepare(values, lengths, queries)
+        return super().prepare(values, lengths, queries, at_once)
 
-    def keys(self, values: Tensor, queries: int | None) -> Tensor | None:
+    def keys(self, values: Tensor, queries: int | None, at_once: int) -> Tensor | None:
         return None if isinstance(self.score, LocationScore) else self.score.keys(values)
 
     def forward(self, query: Tensor, memory: Memory, position: Tensor) -> Attended:

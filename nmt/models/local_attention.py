@@ -49,10 +49,12 @@ class LocalAttention(Attention):
         offsets = torch.arange(-config.half_width, config.half_width + 1)
         self.register_buffer("offsets", offsets, persistent=False)
 
-    def keys(self, values: Tensor, queries: int | None) -> Tensor | None:
-        """Keys of general where all are read anyway; those of concat unless projecting windows is fewer rows."""
-        if isinstance(self.score, ProductScore) and not self.gathers(values, queries=1):
-            return self.score.keys(values)
+    def keys(self, values: Tensor, queries: int | None, at_once: int) -> Tensor | None:
+        """Keys of general where all are read anyway, unless projecting the one set of queries is fewer rows; those of
+        concat unless projecting windows is."""
+        if isinstance(self.score, ProductScore):
+            few = queries is not None and queries <= at_once and queries < values.size(1)
+            return None if few or self.gathers(values, at_once) else self.score.keys(values)
         if isinstance(self.score, ConcatScore) and (queries is None or queries * len(self.offsets) >= values.size(1)):
             return self.score.keys(values)
         return None

@@ -91,7 +91,7 @@ class LSTM(Seq2Seq):
         if self.encoder.block is not None:
             self.encoder.block.start_as_identity()
 
-    def encode(self, source: Tensor, lengths: Tensor, queries: int | None = None) -> Encoded:
+    def encode(self, source: Tensor, lengths: Tensor, hypotheses: int = 1, queries: int | None = None) -> Encoded:
         """source (B, S), lengths (B,); ``queries``: how many a sentence will come, where known."""
         words = lengths
         if self.source_eos:
@@ -112,11 +112,12 @@ class LSTM(Seq2Seq):
         else:
             rows = places * len(lengths) + torch.arange(len(lengths), device=lengths.device)[:, None]
             values = F.embedding(rows, values.flatten(0, 1))
-        return Encoded(self.decoder.attention.prepare(values, lengths, queries), start)
+        return Encoded(self.decoder.attention.prepare(values, lengths, queries, hypotheses), start)
 
     def forward(self, batch: Batch, want_maps: bool = False, consistency: float = 0.0) -> Output:
         B, T = batch.target_in.shape
-        encoded = self.encode(batch.source, batch.source_lengths, T)
+        at_once = 1 if self.decoder.loops else T
+        encoded = self.encode(batch.source, batch.source_lengths, at_once, T)
         words = self.embed(self.target_embedding, batch.target_in.t())
         vectors, attended = self.decoder(words, encoded.start, encoded.memory, want_maps)
         loss_sum, nll = projected_cross_entropy(

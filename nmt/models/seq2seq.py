@@ -73,8 +73,12 @@ class Seq2Seq(nn.Module):
     target_size: int  # V
     longest_source: int | None = None  # most positions that ``encode`` takes, end-of-sentence included; None: any
 
-    def encode(self, source: Tensor, lengths: Tensor) -> Any:
-        """source (B, S), lengths (B,) -> an encoding that only ``start`` of the same model understands."""
+    def encode(self, source: Tensor, lengths: Tensor, hypotheses: int = 1) -> Any:
+        """source (B, S), lengths (B,) -> an encoding that only ``start`` of the same model understands.
+
+        ``hypotheses``: how many a sentence will be read at a time (K).  It decides what is worth doing once and
+        changes no result.
+        """
         raise NotImplementedError
 
     def forward(self, batch: Batch, want_maps: bool = False, consistency: float = 0.0) -> Output:

@@ -68,7 +68,9 @@ class Transformer(Seq2Seq):
         if config.tied is Tied.all:
             self.source_embedding.words.weight = self.target_embedding.words.weight
 
-    def encode(self, source: Tensor, lengths: Tensor, record: list[Tensor] | None = None) -> Memory:
+    def encode(
+        self, source: Tensor, lengths: Tensor, hypotheses: int = 1, record: list[Tensor] | None = None
+    ) -> Memory:
         """source (B, S), lengths (B,); ``record`` receives each layer's self-attention (B, H, S, S)."""
         if self.source_eos:
             source = F.pad(source, (0, 1), value=PAD).scatter(1, lengths[:, None], EOS)
@@ -125,7 +127,7 @@ class Transformer(Seq2Seq):
         """
         source: list[Tensor] = []
         target: list[Tensor] = []
-        self.decode(batch.target_in, self.encode(batch.source, batch.source_lengths, source), None, target)
+        self.decode(batch.target_in, self.encode(batch.source, batch.source_lengths, record=source), None, target)
         return torch.stack(source, 1).float(), torch.stack(target, 1).float()
 
     def sight(self, x: Tensor, lengths: Tensor | None, record: list[Tensor] | None) -> Attend:

@@ -95,7 +95,7 @@ def beam_search(model: Seq2Seq, problem: Problem, config: DecodeConfig, want_map
 def begin(model: Seq2Seq, problem: Problem, config: DecodeConfig) -> Live:
     """One live hypothesis a group: the empty one."""
     B, G, device = problem.source.size(0), config.groups, problem.source.device
-    state = model.start(model.encode(problem.source, problem.lengths))
+    state = model.start(model.encode(problem.source, problem.lengths, config.beam_size))
     if G > 1:
         state = state.reorder(torch.zeros(B, G, dtype=torch.int64, device=device))
     N = config.candidates if config.mbr is not Utility.none else config.n_best

@@ -58,9 +58,9 @@ class Ensemble(Seq2Seq):
         words = [m.longest_source - m.source_eos for m in members if m.longest_source is not None]
         self.longest_source = min(words) + self.source_eos if words else None
 
-    def encode(self, source: Tensor, lengths: Tensor) -> Any:
+    def encode(self, source: Tensor, lengths: Tensor, hypotheses: int = 1) -> Any:
         """The members' encodings."""
-        return [member.encode(source, lengths) for member in self._members()]
+        return [member.encode(source, lengths, hypotheses) for member in self._members()]
 
     def forward(self, batch: Batch, want_maps: bool = False, consistency: float = 0.0) -> Output:
         """Teacher forcing, step by step as search goes; ``loss_sum`` is the sum of ``nll``.  Not for training."""

@@ -59,7 +59,7 @@ def draw(model: Seq2Seq, problem: Problem, config: DecodeConfig, want_maps: bool
     K, device = config.samples if config.method is Method.sample else 1, problem.source.device
     choose = sampler(problem, config) if config.method is Method.sample else most_probable
     B, S, steps = *problem.source.shape, problem.longest + 1
-    state = model.start(model.encode(problem.source, problem.lengths))
+    state = model.start(model.encode(problem.source, problem.lengths, K))
     chains = Chains(
         torch.arange(B, device=device),
         state.reorder(torch.zeros(B, K, dtype=torch.int64, device=device)) if K > 1 else state,

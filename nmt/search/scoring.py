@@ -62,7 +62,7 @@ def score(
     flat = [list(row[k]) if k < len(row) else [] for row in targets for k in range(K)]
     before = pad([[BOS, *ids] for ids in flat]).to(source.device).unflatten(0, (B, K))
     after = pad([[*ids, EOS] for ids in flat]).to(source.device).unflatten(0, (B, K))
-    state = model.start(model.encode(source, lengths))
+    state = model.start(model.encode(source, lengths, K))
     if K > 1:
         state = state.reorder(torch.zeros(B, K, dtype=torch.int64, device=source.device))
     log_probs, recorded = [], []

@@ -43,7 +43,7 @@ class FakeModel(Seq2Seq):
             self.project.bias[[PAD, UNK, BOS]] = -1e4
             self.project.bias[EOS] = 0.5
 
-    def encode(self, source, lengths):
+    def encode(self, source, lengths, hypotheses=1):
         if self.source_eos:
             source = F.pad(source, (0, 1)).scatter(1, lengths[:, None], EOS)
             lengths = lengths + 1

@@ -120,7 +120,7 @@ def test_any_shape_follows_the_formulas(data: st.DataObject):
     module = force(build(config, std=data.draw(st.sampled_from([0.1, 1.0, 5.0]))), data.draw(st.sampled_from(PATHS)))
     with torch.no_grad():
         hint = data.draw(st.one_of(st.none(), st.integers(1, 30)))
-        out = module(query, module.prepare(values, lengths, hint), position)
+        out = module(query, module.prepare(values, lengths, hint, data.draw(st.integers(1, 30))), position)
         weights, context = attend_all(module, config, query, values, lengths, position)
     assert_same(out.dense_weights(values.size(1)), weights)
     assert_same(out.context, context)

@@ -206,6 +206,20 @@ def test_keys_of_windows_are_made_once_or_where_a_window_is(inputs: tuple[Tensor
     assert memory.key_table is memory.value_table
 
 
+def test_keys_of_all_rows_are_made_where_all_rows_are_read():
+    """general: for one query of 100 rows a window is gathered; for five or ten all are read, and fewer than 100
+    projections are made."""
+    module = build(LocalPConfig(half_width=10, score=Score.general))
+    assert isinstance(module, LocalAttention)
+    values, lengths = torch.randn(2, 100, 4, dtype=torch.float64), torch.tensor([100, 90])
+    for queries, at_once, expected in (
+        *((None, 1, False), (None, 5, True), (250, 1, False), (250, 5, True)),
+        *((10, 10, False), (99, 99, False), (100, 100, True), (None, 100, True)),
+    ):
+        memory = module.prepare(values, lengths, queries, at_once)
+        assert (memory.key_table is not memory.value_table) == expected, (queries, at_once)
+
+
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_gradient_sums_are_float32_under_autocast(device: str, deterministic: bool):

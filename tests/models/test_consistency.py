@@ -108,7 +108,7 @@ def test_with_dropout_the_passes_of_a_sentence_are_compared_with_each_other():
 def model_log_p(model, batch):
     """(T, B, V), by the decoder's states and a projection of its own, with the dropout of the test above."""
     torch.manual_seed(5)
-    encoded = model.encode(batch.source, batch.source_lengths, batch.target_in.size(1))
+    encoded = model.encode(batch.source, batch.source_lengths)
     words = model.embed(model.target_embedding, batch.target_in.t())
     vectors, _ = model.decoder(words, encoded.start, encoded.memory, False)
     return model.projection(vectors).log_softmax(-1)

@@ -59,7 +59,7 @@ class TableModel(Seq2Seq):
         self.target_size = V
         self.steps = []  # shapes of the tokens it was called with
 
-    def encode(self, source, lengths):
+    def encode(self, source, lengths, hypotheses=1):
         return source, lengths
 
     def start(self, encoded):

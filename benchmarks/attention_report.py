@@ -22,10 +22,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from common import draw, log_log, markdown, name_lines
 
 ALLOWED = 1.15  # what a promise leaves to chance
 BATCH_STEPS = 50  # over which all/step spreads what a batch does once
@@ -151,12 +150,6 @@ def key(case: Case) -> tuple[str, int, int, int]:
     return case.name, case.source, case.queries, case.threads
 
 
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose first column is text and whose others are numbers."""
-    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def attention_table(cases: Sequence[Case]) -> str:
     head = ["mechanism", "S", "N", "threads", *(t.replace("_", "-") for t in TIMES), "all/step"]
     rows = []
@@ -204,38 +197,18 @@ def plot(cases: Sequence[Case], files: Sequence[Path]) -> None:
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     titles = {"search": "search: a step forward", "training": "training: a step forward and backward"}
+    sources = sorted({c.source for c in shown})
     for axes, (kind, title) in zip(panels, titles.items(), strict=True):
-        draw(axes, shown, cost(kind))
+        for name in dict.fromkeys(c.name for c in shown):
+            points = sorted((c.source, cost(kind)(c, None)) for c in shown if c.name == name)
+            draw(axes, name, points, COLOURS[name])
+        log_log(axes, "source positions", sources)
         axes.set_title(title, fontsize=11, loc="left")
     for axes in panels:  # now that their common scale is known
         name_lines(axes)
     panels[0].set_ylabel("milliseconds")
     for file in files:
         figure.savefig(file, dpi=160)
-
-
-def draw(axes: "Axes", cases: Sequence[Case], of: Cost) -> None:
-    """A line for each mechanism."""
-    sources = sorted({c.source for c in cases})
-    for name in dict.fromkeys(c.name for c in cases):
-        points = sorted((c.source, of(c, None)) for c in cases if c.name == name)
-        axes.plot(*zip(*points, strict=True), color=COLOURS[name], marker="o", markersize=4, linewidth=2, label=name)
-    axes.set(xscale="log", yscale="log", xlabel="source positions", xlim=(sources[0] * 0.8, sources[-1] * 5))
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.set_xticks(sources, [str(s) for s in sources])
-    axes.minorticks_off()
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def name_lines(axes: "Axes") -> None:
-    """Each line's name at its end, as far from the next as the letters are high."""
-    bottom, top = axes.get_ylim()
-    apart, least = (top / bottom) ** 0.06, 0.0
-    for line in sorted(axes.get_lines(), key=lambda line: line.get_ydata()[-1]):  # type: ignore[index]
-        x, y = line.get_xdata()[-1], max(line.get_ydata()[-1], least)  # type: ignore[index]
-        axes.annotate(str(line.get_label()), (x * 1.25, y), color=line.get_color(), va="center")
-        least = y * apart
 
 
 def write_report(settings: dict[str, Any], cases: Sequence[Case], decoder: Sequence[Case], folder: Path | None) -> str:

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from attention import RESULTS, commit, config_of, numbers, peak, processor
-from attention_report import markdown
+from attention import config_of
+from common import RESULTS, commit, markdown, numbers, peak, processor
 from torch import Tensor, nn
 from tqdm import tqdm
 

@@ -7,11 +7,18 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
+from werkzeug.test import Client
 
+from nmt.errors import RunError
 from nmt.eval import align
 from nmt.eval import run as scoring
 from nmt.runs import Run, read_config
@@ -161,23 +168,29 @@ def test_soft_alignments(run, typed, capsys):
 
 
 def test_alignment_is_judged_while_training(run, typed, capsys):
-    """With data.gold=NAME, log, console and TensorBoard have the AER that nmt.eval.align finds by the better shift."""
+    """With data.gold=NAME, log, console and TensorBoard have the AER that nmt.eval.align finds by the better shift.
+
+    trainer.metric=aer makes the lowest the best.
+    """
     folder, scored = run.parents[1], run / "scores" / "test"
     (folder / "mine.align").write_text("0-0 1p1\n" * 9, encoding="utf-8")
     files = {"source": scored / "source.txt", "target": scored / "reference.txt", "gold": folder / "mine.align"}
     mine = ", ".join(f"{key}: {path}" for key, path in files.items())
-    typed(training.main, *TINY, "name=watched", f"+data.tests.mine={{{mine}}}", "data.gold=mine", "data.test=[mine]")
+    words = (f"+data.tests.mine={{{mine}}}", "data.gold=mine", "data.test=[mine]", "trainer.metric=aer")
+    typed(training.main, *TINY, "name=watched", *words)
     watched = folder / "runs" / "watched"
     events = [json.loads(line) for line in (watched / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     logged = [e["aer"] for e in events if e["event"] == "validation"]
+    best = checkpoint.load(watched / checkpoint.BEST)
+    assert (best["step"], best["metrics"]["aer"]) == (2 * (1 + logged.index(min(logged))), min(logged))
     assert f"AER {logged[-1]:.1%}" in capsys.readouterr().out
     read = EventAccumulator(str(watched))
     read.Reload()
     assert [e.value for e in read.Scalars("validation/aer")] == pytest.approx(logged)
-    words = [f"{key}={path}" for key, path in files.items()]
+    named = [f"{key}={path}" for key, path in files.items()]
     found = []
     for shift in (0, 1):
-        typed(align.main, "run=runs/watched", "checkpoint=last", *words, f"align.shift={shift}", "output=found.align")
+        typed(align.main, "run=runs/watched", "checkpoint=last", *named, f"align.shift={shift}", "output=found.align")
         found.append(float(re.findall(r"AER ([\d.]+)%", capsys.readouterr().err)[0]))
     assert 100 * logged[-1] == pytest.approx(min(found), abs=0.006)
     by_shift = results(watched, "mine")["alignment"]
@@ -185,6 +198,55 @@ def test_alignment_is_judged_while_training(run, typed, capsys):
     shutil.rmtree(watched)
     for name in ("mine.align", "found.align"):
         (folder / name).unlink()
+
+
+def test_alignment_error_cannot_choose_the_best_without_gold_or_attention(run, typed):
+    """Said before training, by the keys that help."""
+    words = [word for word in TINY if not word.startswith(("data.", "model.attention"))]
+    blind = (*words, "data.train_size=100", "data.tokenizer.vocab_size=400", "model.attention=none")
+    with pytest.raises(SystemExit, match=r"trainer\.metric=aer: .* no attention .* model\.attention$"):
+        typed(training.main, *blind, "name=failed", "trainer.metric=aer")
+    files = [
+        f"data.{split}.{side}={run / 'scores' / name / file}.txt"
+        for split, name in (("train", "test"), ("validation", "validation"))
+        for side, file in (("source", "source"), ("target", "reference"))
+    ]
+    bare = (*words, "data=files", *files, "data.tokenizer.kind=word", "name=failed")
+    with pytest.raises(SystemExit, match=r"trainer\.metric=aer needs gold word alignments: data\.gold=NAME"):
+        typed(training.main, *bare, "trainer.metric=aer")
+    assert not run.with_name("failed").exists()
+
+
+def test_two_seeds_in_the_hparams_tab(run, typed):
+    """What TensorBoard's server tells it: all settings, those that differ first, and the best weights' figures."""
+    typed(training.main, *TINY, "name=other", "seed=2")
+    runs = EventMultiplexer().AddRunsFromDirectory(str(run.parent))
+    runs.Reload()
+    provider = MultiplexerDataProvider(runs, str(run.parent))
+    pages: dict[str, Any] = HParamsPlugin(TBContext(data_provider=provider, logdir=str(run.parent))).get_plugin_apps()
+    columns = Client(pages["/experiment"]).post(json={"includeMetrics": True}).json
+    assert columns is not None
+    keys = [column["name"] for column in columns["hparamInfos"]]
+    assert keys[0] == "seed"
+    assert {"model.attention.name", "model.hidden_size", "optim.lr", "data.name"} <= set(keys)
+    metrics = [column["name"] for column in columns["metricInfos"]]
+    shown = [metric["tag"] for metric in metrics[:5]]  # unless more are asked for
+    assert shown == ["best/aer", "best/bleu", "best/chrf", "best/loss", "best/ppl"]
+    asked = [{"hparam": key, "includeInResult": True} for key in keys] + [{"metric": name} for name in metrics]
+    every = ["STATUS_UNKNOWN", "STATUS_RUNNING", "STATUS_SUCCESS", "STATUS_FAILURE"]
+    body = {"colParams": asked, "allowedStatuses": every, "startIndex": 0, "sliceSize": 9, "includeMetrics": True}
+    rows = Client(pages["/session_groups"]).post(json=body).json
+    assert rows is not None
+    found = {row["sessions"][0]["name"]: row for row in rows["sessionGroups"]}
+    assert sorted(found) == ["other", "tiny"]
+    for name, seed in (("tiny", 1), ("other", 2)):
+        assert (found[name]["hparams"]["seed"], found[name]["hparams"]["model.hidden_size"]) == (seed, 16)
+        values = {value["name"]["tag"]: value["value"] for value in found[name]["metricValues"]}
+        scores = results(run.with_name(name))["scores"]
+        assert values["scored test/bleu"] == pytest.approx(scores["bleu"]["value"], rel=1e-6)
+        best = checkpoint.load(run.with_name(name) / checkpoint.BEST)["metrics"]
+        assert values["best/loss"] == pytest.approx(best["loss"], rel=1e-6)
+    shutil.rmtree(run.with_name("other"))
 
 
 def test_comparing_two_runs(run, typed, capsys):
@@ -264,6 +326,7 @@ def test_starting_from_another_run(run, typed):
         "optim.lr=1e-30",
         "optim.warmup=0",
         "logger.tensorboard=false",
+        "data.tokenizer.sampling=0.1",  # of the same pieces
     )
     typed(training.main, *TINY, *words, "data.train_size=150")
     started, source = Run.open(run.with_name("tiny-2")), Run.open(run)
@@ -278,8 +341,14 @@ def test_starting_from_another_run(run, typed):
 
 def test_a_failed_start_leaves_no_directory(run, typed):
     """What cannot be trained makes no folder that the next try would have to step around."""
-    with pytest.raises(SystemExit, match="nowhere"):
+    with pytest.raises(SystemExit, match=r"^error: init_from: nowhere: there is no such run directory$"):
         typed(training.main, *TINY, "name=failed", "init_from=nowhere")
+    with pytest.raises(RunError, match=r"^init_from: .*best\.pt: there is no such checkpoint$"):
+        training.copy_weights(run.with_name("failed"), Run.open(run).build())
+    other = ("data.tokenizer.vocab_size=500", "data.tokenizer.lowercase=true")
+    said = r"vocab_size=400, not 500; data\.tokenizer\.lowercase=False, not True$"
+    with pytest.raises(SystemExit, match=rf"^error: init_from=runs/tiny brings .* data\.tokenizer\.{said}"):
+        typed(training.main, *TINY, *other, "name=failed", "init_from=runs/tiny")
     with pytest.raises(SystemExit, match=r"data\.source"):
         typed(training.main, *TINY, "name=failed", "data.source=xx")
     with pytest.raises(SystemExit, match="no_such"):

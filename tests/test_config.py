@@ -11,6 +11,7 @@ from nmt.config import CONFIG_DIR, PLUGS, Config, flat, from_yaml, options, rest
 from nmt.data.__main__ import COMMAND as DATA
 from nmt.errors import ConfigError
 from nmt.help import groups, help_text
+from nmt.models import MODELS
 from nmt.models.attention import ATTENTIONS, LocalPConfig
 from nmt.models.seq2seq import ModelConfig
 from nmt.train.run import COMMAND
@@ -43,10 +44,18 @@ def test_the_command_line_of_the_card():
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_every_experiment_takes_every_attention(experiment):
-    for name in NAMES:
-        model = composed(f"+experiment={experiment}", f"model.attention={name}").model
-        assert model.attention.name == name  # type: ignore[attr-defined]
+def test_every_experiment_takes_every_attention_of_its_model_and_no_other_model(experiment):
+    """What was set for an LSTM, such as its width, is not silently a Transformer's, nor the other way round."""
+    own = composed(f"+experiment={experiment}").model
+    (group,) = config.plugs_of("model", type(own))
+    for choice in PLUGS[group].choices:
+        model = composed(f"+experiment={experiment}", f"{group}={choice.name}").model
+        assert getattr(model, group.partition(".")[2]).name == choice.name
+    for other in {choice.name for choice in MODELS} - {own.name}:
+        with pytest.raises(Exception, match=group) as caught:
+            composed(f"+experiment={experiment}", f"model={other}")
+        said = cli.explain(caught.value, COMMAND)
+        assert said == f"In 'experiment/{experiment}': {group} belongs to model={own.name}"
 
 
 @pytest.mark.parametrize(("group", "name"), PRESETS)

@@ -47,6 +47,11 @@ class FilesConfig(DataConfig):
             for side in Side:
                 if isinstance(files, TextFiles) and not getattr(files, side.name):
                     raise ConfigError(f"data.{split}.{side.name} is missing: data=files needs it, a file or a list")
+        if isinstance(self.train, TextFiles) and self.train.gold is not None:
+            raise ConfigError(
+                "data.train.gold does nothing: alignment is judged on held-out text (data.validation.gold, data.gold); "
+                "links to learn from are data.alignments"
+            )
 
 
 class Files(Corpus):

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, Features
 
 ROWS = 1000  # read at a time
+PATIENCE = 5.0  # seconds for the hub to answer at all; then ``datasets`` is not left to try again and again
 FORMATS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}  # what ``datasets`` calls a file
 
 
@@ -53,10 +54,15 @@ class HubConfig(DataConfig):
 class Hub(Corpus):
     """The splits of a dataset, memory-mapped by ``datasets`` and read some rows at a time."""
 
+    @property
+    def remote(self) -> bool:
+        """Whether data.path is a repository of the hub."""
+        return self.config.path not in FORMATS.values() and not Path(self.config.path).exists()
+
     def load(self, split: str, key: str) -> "Dataset":
         """One split (or part of one) as it is; raises DataError with what ``datasets`` has to say."""
         config: HubConfig = self.config
-        with loading(f"data.path={config.path}, {key}={split}: ") as datasets:
+        with loading(f"data.path={config.path}, {key}={split}: ", remote=self.remote) as datasets:
             data = datasets.load_dataset(
                 config.path,
                 config.subset,
@@ -96,7 +102,7 @@ class Hub(Corpus):
     def splits(self) -> list[str]:
         """The names of all splits."""
         config: HubConfig = self.config
-        with loading(f"data.path={config.path}: ") as datasets:
+        with loading(f"data.path={config.path}: ", remote=self.remote) as datasets:
             found = datasets.get_dataset_split_names(config.path, config.subset, data_files=config.files or None)
         return [str(split) for split in found]
 
@@ -143,21 +149,42 @@ def text_at(value: Any, below: Sequence[str]) -> str:
 
 
 @contextmanager
-def loading(before: str, after: str = "") -> Iterator[ModuleType]:
+def loading(before: str, after: str = "", remote: bool = False) -> Iterator[ModuleType]:
     """Gives ``datasets``; what it raises within for wrong names, absent files and no network becomes a DataError.
 
-    The message is the first line of its own between ``before`` and ``after``.  The import is here because it takes a
-    second, and most commands need none of it.
+    The message is the first line of its own between ``before`` and ``after``.  With ``remote``, where the hub does not
+    answer, ``datasets`` takes what it has in its cache, and what it has not is refused at once.  The import is here
+    because it takes a second, and most commands need none of it.
     """
     import datasets
+    from datasets import config as settings
     from datasets.exceptions import DatasetGenerationError, DatasetsError
 
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
+    silence = silent() if remote else None
+    offline = settings.HF_HUB_OFFLINE
+    settings.HF_HUB_OFFLINE = offline or silence is not None
     try:
         yield datasets
     except (OSError, ValueError, TypeError, KeyError, DatasetsError) as error:
         # That one says nothing of what was wrong.
         cause = error.__cause__ if isinstance(error, DatasetGenerationError) else None
-        lines = str(cause or error).strip().splitlines()
+        said = silence if isinstance(error, ConnectionError) else None
+        lines = (said or str(cause or error)).strip().splitlines()
         raise DataError(f"{before}{lines[0] if lines else type(error).__name__}{after}") from None
+    finally:
+        settings.HF_HUB_OFFLINE = offline
+
+
+@cache
+def silent() -> str | None:
+    """Why the hub cannot be reached; None if it answers, whatever it says.  Asked once, by its own client."""
+    from huggingface_hub import constants  # ``datasets`` needs it, too
+    from huggingface_hub.utils import get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=PATIENCE)
+    except Exception as error:  # of requests or httpx, as the version has it
+        return f"{constants.ENDPOINT} does not answer: {str(error) or type(error).__name__}"
+    return None

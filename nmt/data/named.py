@@ -54,21 +54,24 @@ class Layout:
 
 LAYOUTS: dict[type[DataConfig], Layout] = {
     Multi30kConfig: Layout(
-        advice="copy the files of data/task1/raw from github.com/multi30k/dataset into it",
+        advice="copy train.*, val.* and test_2016_flickr.* of data/task1/raw in github.com/multi30k/dataset into that "
+        "folder, .gz as they are",
         validation="val",
         tests=("test_2016_flickr", "test_2017_flickr", "test_2017_mscoco"),
         repository="bentrevett/multi30k",
         splits={"train": "train", "val": "validation", "test_2016_flickr": "test"},
     ),
     NewsEnDeConfig: Layout(
-        advice="put train.en, train.de, newstest2013.* and newstest2014.* into it: the test sets are those of "
-        "`sacrebleu -t wmt13 -l en-de`, the training text is of your choice, such as older WMT test sets and Europarl",
+        advice="put into that folder the test sets, `sacrebleu -t wmt13 -l en-de --echo src > newstest2013.en` and "
+        "`--echo ref > newstest2013.de`, likewise with -t wmt14/full for newstest2014, and training text of "
+        "your choice as train.en and train.de, such as Europarl (statmt.org/europarl)",
         validation="newstest2013",
         tests=("newstest2014",),
     ),
     HansardsEnFrConfig: Layout(
         advice="take the English-French data of the NAACL 2003 shared task (web.eecs.umich.edu/~mihalcea/wpt) and put "
-        "train.*, dev.*, gold.en, gold.fr and gold.align into it",
+        "it into that folder as train.en, train.fr, dev.en, dev.fr, gold.en, gold.fr, and gold.align: the test set's "
+        "links, a line a pair, 0-based source-target, 0-1 sure and 0p1 possible",
         validation="dev",
         tests=("gold",),
         gold={"gold": "gold.align"},
@@ -98,7 +101,7 @@ class Named(Files):
             wanted = " and ".join(f"{stem}.{language}" for language in (self.config.source, self.config.target))
             raise DataError(
                 f"data={self.config.name}: no {wanted} (or .gz, .bz2, .xz, .zst) in {self.folder}; data.root names the "
-                f"folder above it. To get the corpus, {self.layout.advice}; data/README.md says more"
+                f"folder above it. To get the corpus, {self.layout.advice}"
             )
         if files is None:
             raise no_such_test(name, self.config, self.stems())
@@ -139,7 +142,8 @@ class Named(Files):
         with loading(
             f"data={self.config.name}: {self.folder} lacks files, and {self.layout.repository} of the hub did not give "
             "them (",
-            f"). Else, {self.layout.advice}; data/README.md says more",
+            f"). Else, {self.layout.advice}",
+            remote=True,
         ) as datasets:
             self.folder.mkdir(parents=True, exist_ok=True)
             for stem, split in self.layout.splits.items():

@@ -17,8 +17,9 @@ from nmt.data.corpus import ParallelText, gold_text
 from nmt.data.prepare import Prepared, load_tests, prepare
 from nmt.data.tokenizer import Tokenizers
 from nmt.device import resolve_device, resolve_precision, seed_everything, set_up
-from nmt.errors import RunError
+from nmt.errors import ConfigError, RunError
 from nmt.eval.evaluate import evaluate, sentences_to_draw
+from nmt.eval.force import NoAttentionError, align
 from nmt.eval.run import Scorer, languages
 from nmt.help import Command
 from nmt.models import build_model
@@ -28,6 +29,7 @@ from nmt.train import checkpoint, loop
 from nmt.train.distributed import Ranks, join
 from nmt.train.log import RunLog, Sample, Validation
 from nmt.train.loop import Ending
+from nmt.train.trainer_config import Metric
 
 COMMAND = Command(
     module="nmt.train",
@@ -78,8 +80,7 @@ def fit(config: Config, device: torch.device, ranks: Ranks) -> Ending:
     gold = gold_text(config.data) if ranks.main else None
     found = ranks.share(find(config) if ranks.main else None)
     resume = found is not None and (found / checkpoint.LAST).exists()
-    start = found if resume else Path(config.init_from) if config.init_from else None
-    tokenizers = None if start is None else Run.open(start).tokenizers
+    tokenizers = Run.open(found).tokenizers if found and resume else initial_tokenizers(config)
     data = prepared(config, tokenizers, ranks)
     tokenizers = data.tokenizers
     sizes = tokenizers.source.size, tokenizers.target.size
@@ -87,6 +88,8 @@ def fit(config: Config, device: torch.device, ranks: Ranks) -> Ending:
     model = build_model(config.model, *sizes, tokenizers.joint, config.trainer.label_smoothing)
     if config.init_from and not resume:
         copy_weights(Path(config.init_from), model)
+    if config.trainer.metric is Metric.aer and ranks.main:
+        check_aer(model, tokenizers, gold or data.validation)
     batches = TrainBatches(data.train, config.data.batching, config.seed, ranks.rank, ranks.size)
     config.trainer.precision = resolve_precision(config.trainer.precision, device)
     directory = ranks.share((found or create(place(config))) if ranks.main else None)
@@ -143,11 +146,45 @@ def prepared(config: Config, tokenizers: Tokenizers | None, ranks: Ranks) -> Pre
     return data or prepare(config.data, config.seed, tokenizers, linked=linked)
 
 
+def initial_tokenizers(config: Config) -> Tokenizers | None:
+    """Those of the run that init_from names, if any.
+
+    Raises RunError if it is no run, ConfigError if data.tokenizer asks for others.  data.tokenizer.sampling may differ:
+    it changes what training makes of them.
+    """
+    if not config.init_from:
+        return None
+    try:
+        run = Run.open(config.init_from)
+    except RunError as error:
+        raise RunError(f"init_from: {error}") from None
+    theirs, asked = (to_tree(c.data.tokenizer) for c in (run.config, config))
+    other = [key for key in asked if key != "sampling" and theirs[key] != asked[key]]
+    if other:
+        said = "; ".join(f"data.tokenizer.{key}={theirs[key]}, not {asked[key]}" for key in other)
+        raise ConfigError(f"init_from={config.init_from} brings its tokenizer, so type what that has: {said}")
+    return run.tokenizers
+
+
+def check_aer(model: Seq2Seq, tokenizers: Tokenizers, text: ParallelText) -> None:
+    """Raise ConfigError unless trainer.metric=aer can be computed: on the gold links of ``text``, from attention."""
+    if text.gold is None:
+        raise ConfigError(
+            "trainer.metric=aer needs gold word alignments: data.gold=NAME (a test set that has them) or "
+            "data.gold=FILE (links for the validation set)"
+        )
+    try:
+        next(align(model, tokenizers, text.source[:1], text.target[:1], device=torch.device("cpu")))
+    except NoAttentionError as error:
+        raise ConfigError(f"trainer.metric=aer: {error}; choose another model.attention") from None
+
+
 def copy_weights(directory: Path, model: Seq2Seq) -> None:
     """Take the best weights of another run."""
-    path = directory / checkpoint.BEST
     try:
-        model.load_state_dict(checkpoint.load(path)["model"])
+        model.load_state_dict(checkpoint.load(directory / checkpoint.BEST)["model"])
+    except RunError as error:
+        raise RunError(f"init_from: {error}") from None
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise RunError(f"init_from={directory}: its weights do not fit this model: {reason}") from None

@@ -9,17 +9,18 @@ from nmt.train.optim import at_least
 
 
 class Metric(Enum):
-    """What chooses the best checkpoint; loss and ppl are better when lower, the others when higher."""
+    """What chooses the best checkpoint; loss, ppl and aer are better when lower, the others when higher."""
 
     loss = "loss"
     ppl = "ppl"
     bleu = "bleu"
     chrf = "chrf"
+    aer = "aer"  # of the gold word alignments that data.gold names, or of those of the validation set
 
     @property
     def sign(self) -> int:
         """1 where higher is better, else -1."""
-        return -1 if self in (Metric.loss, Metric.ppl) else 1
+        return -1 if self in (Metric.loss, Metric.ppl, Metric.aer) else 1
 
 
 class Normalization(Enum):
@@ -43,7 +44,11 @@ class TrainerConfig:
         default=200, metadata={"help": "size of the fixed validation subset used while training; null: all"}
     )
     metric: Metric = field(
-        default=Metric.bleu, metadata={"help": "loss, ppl, bleu or chrf: chooses the best checkpoint and stops early"}
+        default=Metric.bleu,
+        metadata={
+            "help": "loss, ppl, bleu, chrf or aer (needs gold links: data.gold): chooses the best checkpoint and stops "
+            "early"
+        },
     )
     patience: int | None = field(
         default=None, metadata={"help": "stop after so many validations in a row without a better metric; null: never"}

@@ -6,10 +6,21 @@ from pathlib import Path
 
 import datasets
 import pytest
+from datasets import config as settings
 
 import nmt.data.corpus as corpora
+from nmt.data import hub as hub_room
 from nmt.data.checks import Table, clean
-from nmt.data.corpus import FilesConfig, HansardsEnFrConfig, HubConfig, Multi30kConfig, PhrasesConfig, TextFiles
+from nmt.data.corpus import (
+    FilesConfig,
+    HansardsEnFrConfig,
+    HubConfig,
+    Multi30kConfig,
+    NewsEnDeConfig,
+    PhrasesConfig,
+    TextFiles,
+)
+from nmt.data.named import LAYOUTS
 from nmt.errors import ConfigError, DataError
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
@@ -36,6 +47,25 @@ def trained(config):
 
 def paired(text):
     return list(zip(text.source, text.target, strict=True))
+
+
+@pytest.fixture(autouse=True)
+def hub(monkeypatch):
+    """No network: the hub answers, or there is ``error``; ``asked`` counts."""
+
+    class Hub:
+        error: Exception | None = None
+        asked = 0
+
+        def head(self, url, timeout):
+            Hub.asked += 1
+            if Hub.error is not None:
+                raise Hub.error
+
+    monkeypatch.setattr("huggingface_hub.utils.get_session", Hub)
+    hub_room.silent.cache_clear()
+    yield Hub
+    hub_room.silent.cache_clear()
 
 
 # ---------------------------------------------------------------- test sets
@@ -153,12 +183,17 @@ def test_gold_links_turn_with_the_direction(tmp_path):
     assert corpora.test_texts(back)[0].gold == ["0-0", "1-0 10p2", ""]
 
 
-def test_a_corpus_is_fetched_once_and_stored(tmp_path, monkeypatch):
-    """What the hub gives lands below data.root as files, a line break inside a text made a space; no second asking."""
-    asked = []
+@pytest.mark.parametrize("error", [None, OSError("no route")])
+def test_a_corpus_is_fetched_once_and_stored(tmp_path, monkeypatch, hub, error):
+    """What the hub gives lands below data.root as files, a line break inside a text made a space; no second asking.
+
+    Where the hub does not answer, ``datasets`` is told to look in its cache alone.
+    """
+    asked, hub.error = [], error
 
     def load(path, split, cache_dir):
         asked.append((path, split))
+        assert settings.HF_HUB_OFFLINE is (error is not None)
         rows = {"en": ["A\nman.", "A dog."], "de": ["Ein Mann.", None]}
         return datasets.Dataset.from_dict(rows if split != "test" else {"en": ["x"], "de": ["y"]})
 
@@ -172,15 +207,44 @@ def test_a_corpus_is_fetched_once_and_stored(tmp_path, monkeypatch):
     )
 
 
-def test_without_a_network_the_message_says_how_to_get_it(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("config", "origin"),
+    [
+        (Multi30kConfig, "github.com/multi30k/dataset"),
+        (NewsEnDeConfig, "sacrebleu -t wmt13"),
+        (HansardsEnFrConfig, "NAACL 2003"),
+    ],
+)
+def test_what_is_not_there_is_said_with_how_to_get_it(tmp_path, monkeypatch, config, origin):
+    """Which files, where from and where to, in one line: an installed package has no data/README.md to point to."""
+
     def load(*_, **__):
         raise ConnectionError("Couldn't reach the Hub\nand more")
 
     monkeypatch.setattr(datasets, "load_dataset", load)
-    with pytest.raises(DataError, match=r"multi30k lacks .*Couldn't reach the Hub\)\. Else, copy .*data/README\.md"):
-        trained(Multi30kConfig(root=str(tmp_path)))
-    with pytest.raises(DataError, match=r"no train\.en and train\.fr .*data\.root names .*NAACL 2003"):
-        trained(HansardsEnFrConfig(root=str(tmp_path)))
+    corpus = config(root=str(tmp_path), cache=str(tmp_path))
+    with pytest.raises(DataError) as caught:
+        trained(corpus)
+    said, layout = str(caught.value), LAYOUTS[config]
+    files = ("train.", layout.validation, layout.tests[0], *layout.gold.values())
+    for part in (f"data={corpus.name}: ", str(tmp_path / corpus.name), origin, *files):
+        assert part in said
+    assert "README" not in said
+    assert "\n" not in said
+    assert ("Couldn't reach the Hub)" in said) == bool(layout.repository)
+
+
+@pytest.mark.parametrize(("error", "said"), [(OSError("no route"), "no route"), (TimeoutError(), "TimeoutError")])
+def test_a_hub_that_does_not_answer_is_asked_once(tmp_path, monkeypatch, hub, capfd, error, said):
+    """And ``datasets`` itself not at all: it tries again and again, and says so each time."""
+    hub.error = error
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("another try"))
+    for config in (Multi30kConfig(root=str(tmp_path), cache=str(tmp_path)), HubConfig(path="a/b", cache=str(tmp_path))):
+        with pytest.raises(DataError, match=f"does not answer: {said}"):
+            trained(config)
+    assert hub.asked == 1
+    assert capfd.readouterr() == ("", "")
+    assert not settings.HF_HUB_OFFLINE
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared corpora are not here")

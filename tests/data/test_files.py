@@ -122,6 +122,13 @@ def test_files_that_are_missing(tmp_path):
         trained(FilesConfig(train=TextFiles(3, 4), validation=text))
 
 
+def test_gold_links_of_the_training_text_are_refused(tmp_path):
+    """Nothing would read them; the message names the keys that are read."""
+    text = sides(tmp_path, "x")
+    with pytest.raises(ConfigError, match=r"data\.train\.gold does nothing: .*data\.gold.* data\.alignments"):
+        FilesConfig(train=TextFiles(text.source, text.target, "x.align"), validation=text)
+
+
 # ---------------------------------------------------------------- sides of unequal length
 
 

@@ -29,7 +29,7 @@ def test_a_sweep_with_a_failing_job(tmp_path, launcher):
     out = run(tmp_path, "-m", "nmt.train", "-m", *TINY, *words)
     assert out.returncode == 1
     assert "2 of 4 jobs failed" in out.stderr
-    assert "init_from_runs_bad-seed_1: runs/bad" in out.stderr
+    assert "init_from_runs_bad-seed_1: init_from: runs/bad" in out.stderr
     assert "Traceback" not in out.stderr
     made = sorted(p.name for p in (tmp_path / "runs" / "s").iterdir())
     assert made == ["init_from_runs_good-seed_1", "init_from_runs_good-seed_2"]

@@ -232,13 +232,27 @@ def test_early_stopping_works_with_any_schedule(tmp_path, schedule):
 
 
 @pytest.mark.parametrize(
-    ("metric", "best"), [(Metric.loss, 1.0), (Metric.ppl, 1.0), (Metric.bleu, 3.0), (Metric.chrf, 3.0)]
+    ("metric", "best"),
+    [(Metric.loss, 1.0), (Metric.ppl, 1.0), (Metric.aer, 1.0), (Metric.bleu, 3.0), (Metric.chrf, 3.0)],
 )
 def test_the_direction_of_each_metric_is_known(metric, best):
     standing = Standing()
     for standing.step, value in enumerate([2.0, 3.0, 1.0, 2.0], 1):
         standing.validate({metric.name: value}, metric)
     assert standing.best_metrics == {metric.name: best}
+
+
+def test_the_lowest_alignment_error_is_the_best_checkpoint(tmp_path):
+    """Whatever loss and BLEU say; and of those that are kept."""
+    errors = {5: 0.5, 10: 0.2, 15: 0.4, 20: 0.3}
+
+    def scripted(model, step):
+        return Validation({"loss": 1 - errors[step], "bleu": 100 * errors[step], "aer": errors[step]})
+
+    result, _ = run(tmp_path, scripted, metric=Metric.aer, keep_best=2)
+    assert (result.best_step, result.best_metrics["aer"]) == (10, 0.2)
+    assert checkpoint.load(tmp_path / checkpoint.BEST)["step"] == 10
+    assert [checkpoint.load(path)["step"] for path in kept.kept(tmp_path)] == [10, 20]
 
 
 def test_training_ends_after_epochs_and_validates_there(tmp_path):

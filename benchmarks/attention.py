@@ -17,14 +17,12 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
-from datetime import date
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import torch
 from attention_report import Case, write_report
-from common import RESULTS, commit, numbers, peak, processor
+from common import RESULTS, numbers, peak, settings
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -225,17 +223,6 @@ def decode(decoder: LSTMDecoder, words: Tensor, values: Tensor, backward: bool) 
         vectors.sum().backward()
 
 
-def settings(options: argparse.Namespace) -> dict[str, Any]:
-    """What a reader needs to judge the figures."""
-    return {
-        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
-        "date": date.today().isoformat(),
-        "commit": commit(),
-        "machine": f"{processor()}, torch {torch.__version__}, {options.clock} clock",
-        "sizes": ", ".join(f"{key} {getattr(options, key)}" for key in ("batch", "width", "steps", "rounds")),
-    }
-
-
 def main(words: list[str] | None = None) -> None:
     words = sys.argv[1:] if words is None else words
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -255,7 +242,7 @@ def main(words: list[str] | None = None) -> None:
     decoder = decoder_cases(options, source=min(options.sources))
     cases = attention_cases(options)
     out = options.out or (None if options.quick else RESULTS)
-    print(write_report(settings(options), cases, decoder, out))
+    print(write_report(settings(options, "batch", "width", "steps", "rounds"), cases, decoder, out))
 
 
 if __name__ == "__main__":

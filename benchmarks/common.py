@@ -1,7 +1,10 @@
 """What the measurements share: where results go, peak memory, the machine's name, tables and plots."""
 
+import argparse
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +29,17 @@ def peak(run: Callable[[], object]) -> float:
         held += event.nbytes()  # pyright: ignore[reportAttributeAccessIssue]
         most = max(most, held)
     return most / 1e6
+
+
+def settings(options: argparse.Namespace, *sizes: str) -> dict[str, str]:
+    """What a reader needs to judge the figures."""
+    return {
+        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "date": date.today().isoformat(),
+        "commit": commit(),
+        "machine": f"{processor()}, torch {torch.__version__}, {options.clock} clock",
+        "sizes": ", ".join(f"{key.replace('_', ' ')} {getattr(options, key)}" for key in sizes),
+    }
 
 
 def processor() -> str:

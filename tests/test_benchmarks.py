@@ -2,10 +2,14 @@
 
 import importlib
 import json
+from argparse import Namespace
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[1]
 # Milliseconds of a step by name and source, in search; training takes three times as long.
@@ -22,9 +26,19 @@ STEPS = {
 
 
 @pytest.fixture
-def report(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return importlib.import_module("attention_report")
+    return importlib.import_module
+
+
+@pytest.fixture
+def report(load) -> ModuleType:
+    return load("attention_report")
+
+
+@pytest.fixture
+def ways(load) -> ModuleType:
+    return load("self_attention_report")
 
 
 def case(report: ModuleType, name: str, source: int, step: float, machine: tuple[float, ...] = (1.0, 5.0, 1.0)):
@@ -74,3 +88,69 @@ def test_a_report_is_a_page_a_plot_and_its_figures(report, tmp_path):
     tree = json.loads((tmp_path / "attention.json").read_text())
     again = [[report.Case(**c) for c in tree[part]] for part in ("cases", "decoder")]
     assert report.report(tree["settings"], *again) == text == (tmp_path / "attention.md").read_text()
+
+
+def way(ways: ModuleType, name: str, length: int, training: float, mb: float, causal: bool = False):
+    """Three rounds, the second five times slower; a forward pass takes a third."""
+    samples = [training, 5 * training, training]
+    return ways.Case(name, causal, length, [x / 3 for x in samples], samples, mb / 2, mb)
+
+
+def quadratic_and_linear(ways: ModuleType):
+    """At twice the length global is four times as slow and large, local twice; global/products ends up skipped."""
+    cases = []
+    for causal, (n, length) in product((False, True), enumerate((64, 128, 256))):
+        cases.append(way(ways, "global", length, 10.0 * 4**n, 8.0 * 4**n, causal))
+        cases.append(way(ways, "local", length, 25.0 * 2**n, 16.0 * 2**n, causal))
+        skipped = ways.Case("global/products", causal, length, skipped_mb=12345.0)
+        cases.append(skipped if n == 2 else way(ways, "global/products", length, 20.0 * 4**n, 80.0 * 4**n, causal))
+    return cases
+
+
+def test_ways_are_compared_at_the_same_length_side_and_round(ways):
+    cases = quadratic_and_linear(ways)
+    training, memory = ways.MEASURES["training"], ways.MEASURES["training MB"]
+    local = {c.length: c for c in cases if c.name == "local" and not c.causal}
+    assert [ways.of_global(c, cases, training) for c in local.values()] == pytest.approx([2.5, 1.25, 0.625])
+    assert [ways.over_half(c, cases, training) for c in local.values()] == [None, 2, 2]
+    assert ways.of_global(local[256], cases, memory) == pytest.approx(0.5)
+    local[256].training[1] *= 100
+    assert ways.of_global(local[256], cases, training) == pytest.approx(0.625)
+    assert ways.of_global(local[256], [c for c in cases if c.causal], training) is None
+
+
+def test_faster_from_holds_up_to_the_longest(ways):
+    """Not where a way is faster for a while only, nor of a length that was skipped."""
+    side = [c for c in quadratic_and_linear(ways) if not c.causal]
+    assert ways.faster_from("local", side) == 256
+    assert ways.faster_from("global/products", side) is None
+    for case, training in zip([c for c in side if c.name == "local"], (1.0, 1000.0, 1.0), strict=True):
+        case.training[:] = [training] * 3
+    assert ways.faster_from("local", side) == 256
+
+
+def test_a_report_of_ways_is_a_page_a_plot_and_its_figures(ways, tmp_path):
+    cases = quadratic_and_linear(ways)
+    text = ways.write_report({"machine": "one"}, cases, tmp_path)
+    assert text.count("| local | both sides | 256 | 0.625 | 2 | 0.5 | 2 | 256 |") == 1
+    assert text.count("| global/products | causal | 128 | 2 | 4 | 10 | 4 |  |") == 1
+    assert text.count("| local | 128 | 16.7 | 1.25 | 2 | 50 | 1.25 | 2 | 16 | 1 | 2 | 32 | 1 | 2 |") == 2
+    assert text.count("| global/products | 256 | skipped: 12,345 MB |") == 2
+    assert {p.name for p in tmp_path.iterdir()} == {f"self_attention.{kind}" for kind in ("json", "md", "png", "svg")}
+    tree = json.loads((tmp_path / "self_attention.json").read_text())
+    again = ways.report(tree["settings"], [ways.Case(**c) for c in tree["cases"]])
+    assert again == text == (tmp_path / "self_attention.md").read_text()
+
+
+@pytest.mark.parametrize("causal", [False, True], ids=["both sides", "causal"])
+def test_every_way_reaches_what_its_report_says(load, ways, causal):
+    """Which of 100 inputs the output at 50 depends on."""
+    script, options = load("self_attention"), Namespace(batch=1, width=8, heads=2, half_width=3, clock="wall")
+    every = range(51) if causal else range(100)
+    near = range(47, 51) if causal else range(47, 54)
+    for name in ways.COLOURS:
+        bench = script.Bench(ways.Case(name, causal, 100), options)
+        bench.gradient = torch.zeros(1, 100, 8).index_fill(1, torch.tensor(50), 1.0)
+        bench.training()
+        seen = bench.x.grad[0].abs().sum(1).nonzero().flatten().tolist()
+        assert seen == list(every if name in ("global", "global/products", "fully_connected") else near), name

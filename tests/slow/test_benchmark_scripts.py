@@ -40,3 +40,39 @@ def test_a_peak_is_what_is_held_at_once(monkeypatch):
         return second + 1
 
     assert 8 <= peak(run) < 8.1
+
+
+METER = """
+class Meter:
+    info, seen = {}, 0
+    def batch(self, tgt, tgt_cells, src, src_cells, sents): self.seen += tgt
+    def step(self): pass
+    def done(self): return self.seen > 0
+    def write(self): print("seen", self.seen, self.info)
+class Timer:
+    def __enter__(self): return self
+    def __exit__(self, *error): pass
+def write_decode(timer): print("decoded")
+"""
+
+
+def test_the_adapter_for_other_frameworks_trains_and_decodes(tmp_path):
+    """By the command line that their driver calls, with a meter that has seen enough after one update."""
+    (tmp_path / "meter.py").write_text(METER)
+    for name in ("train", "val", "test"):
+        for language in ("en", "de"):
+            lines = [f"{name} {language} {i}\n" for i in range(128)]
+            (tmp_path / f"{name}.sp.{language}").write_text("".join(lines))
+
+    def adapter(action, *words):
+        command = [sys.executable, ROOT / "benchmarks" / "peers.py", "--meter", tmp_path, action, "--config", "A"]
+        command += ["--data", tmp_path, "--model", tmp_path / "work" / "nmt.A", *words]
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True).stdout
+
+    assert "seen 256 " in adapter("train")  # 64 sentences of three words and end-of-sentence
+    out = tmp_path / "out"
+    assert "decoded" in adapter("decode", "--src", tmp_path / "test.sp.en", "--out", out, "--maxlen", "3")
+    lines = out.read_text().splitlines()
+    assert len(lines) == 128
+    assert all(len(line.split()) <= 3 for line in lines)

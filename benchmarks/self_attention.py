@@ -162,7 +162,8 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--half-width", type=int, default=16, help="W of local and of the convolution")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--limit", type=float, default=8000, help="MB of L x L matrices beyond which a case is skipped")
+    skip = "MB of L x L matrices beyond which a case is skipped; the process may keep twice as much"
+    parser.add_argument("--limit", type=float, default=4000, help=skip)
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: where the machine is shared")
     parser.add_argument("--out", type=Path, help="folder of self_attention.json, .md, .png, .svg (benchmarks/results)")
     options = parser.parse_args([*QUICK, *words] if "--quick" in words else words)

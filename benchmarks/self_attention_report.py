@@ -108,7 +108,7 @@ def summary(cases: Sequence[Case]) -> str:
         longest = max((c for c in side if c.name == name and not c.skipped_mb), key=lambda c: c.length, default=None)
         if longest is not None:
             ratios = [ratio(longest, side, MEASURES[key]) for key in keys for ratio in (of_global, over_half)]
-            cells = [number(x) for x in (*ratios, faster_from(name, side))]
+            cells = [*map(number, ratios), str(faster_from(name, side) or "")]
             rows.append([name, SIDES[causal], str(longest.length), *cells])
     head = ["way", "sides", "L", *(h for key in keys for h in (f"{key} of global", f"{key} over L/2")), "faster from"]
     return markdown(head, rows)

@@ -9,9 +9,19 @@ import pytest
 from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
+from tensorboard.summary.writer import event_file_writer
 
 from nmt.errors import ConfigError, RunError
 from nmt.train.log import LoggerConfig, RunLog, Sample, Validation
+
+
+@pytest.fixture(autouse=True)
+def files_in_order(monkeypatch: pytest.MonkeyPatch):
+    """TensorBoard reads files by name: second, host, process, number; and number 10 would come before number 9.
+
+    Only tests open a folder twice within a second and a process.
+    """
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
 
 
 def lines(directory: Path) -> list[dict]:

@@ -33,7 +33,8 @@ def work(ranks: Ranks, directory: Path, config: TrainerConfig, resume: bool = Fa
         output = model(FakeBatches().longest())
         return Validation({"loss": output.nll.sum().item()})
 
-    with RunLog(directory, LoggerConfig(every=2, tensorboard=False), main=ranks.main) as log:
+    done = checkpoint.load(directory / checkpoint.LAST)["step"] if resume else 0
+    with RunLog(directory, LoggerConfig(every=2, tensorboard=False), main=ranks.main, step=done) as log:
         train(
             model,
             batches,

@@ -1,9 +1,20 @@
 """Each mechanism finds an alignment that it can represent, from the translations alone.
 
-The task: source words are random, target word t says the word at s(t), with s(t) = t (copy) or S-1-t
-(reverse).  The query tells the word sought (its embedding, another one than the memory's) and where the
-decoder is (t/S); the memory tells each source word.  The gradient comes from the words said alone.
+The task: source words are random, target word t says the word at s(t).  The query is a sum of embeddings, of the word
+sought and of the places counted from either end; the memory tells each source word by a fixed vector of its own.  The
+gradient comes from the words said alone.  The orders, of which the last takes both a centre and a score to find:
+
+    copy     0 1 2 3 4 5 6 7
+    turned   2 1 0 5 4 3 7 6   every D + 1 words turned round: some move by D, the most that a window around t holds
+    reverse  7 6 5 4 3 2 1 0
+    jumbled  6 7 4 3 5 0 2 1   the same groups in reverse, and random order in each
+
+local_p with the location score is left out.  Its rows count from floor(p), which jumps where the Gaussian draws p to a
+whole number: it finds the order, and loses it again.
 """
+
+from itertools import product
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +23,7 @@ from torch import Tensor, nn
 from nmt.models.attention import (
     AttentionConfig,
     BahdanauConfig,
+    ConcatSource,
     GlobalConfig,
     HardConfig,
     LocalMConfig,
@@ -22,60 +34,104 @@ from nmt.models.attention import (
 )
 
 WORDS = SIZE = 24
-LONGEST = 14
-CONTENT: list[AttentionConfig] = [
-    BahdanauConfig(hidden_size=32),
-    GlobalConfig(),
-    GlobalConfig(score=Score.concat),
-    HardConfig(),
-    LocalPConfig(half_width=4, hidden_size=16),
-    LocalPConfig(half_width=4, hidden_size=16, renormalize=True),
-    LocalPConfig(half_width=4, hidden_size=16, sigma=Sigma.learned),
+LONGEST = 20
+D = 2  # local_m's half width; local_p's is one more
+LEARNED, IDENTITY = ConcatSource
+SCORES = [*((score, LEARNED) for score in Score if score is not Score.location), (Score.concat, IDENTITY)]
+
+
+def local_p(**options: Any) -> LocalPConfig:
+    return LocalPConfig(half_width=D + 1, hidden_size=16, **options)
+
+
+CASES: list[tuple[AttentionConfig, str]] = [
+    *((GlobalConfig(score=score, concat_source=half), "reverse") for score, half in SCORES),
+    *((LocalMConfig(half_width=D, score=score, concat_source=half), "turned") for score, half in SCORES),
+    *((local_p(score=score, concat_source=half), "jumbled") for score, half in SCORES),
+    (local_p(sigma=Sigma.learned), "jumbled"),
+    (local_p(renormalize=True), "jumbled"),
+    *product((BahdanauConfig(hidden_size=32), HardConfig(), local_p(), local_p(renormalize=True)), ("copy", "reverse")),
+    *product((GlobalConfig(), LocalMConfig(half_width=D)), ("copy",)),
+    *product((GlobalConfig(score=Score.location, max_source=LONGEST),), ("copy", "reverse")),
+    (HardConfig(score=Score.location, max_source=LONGEST), "reverse"),
+    (LocalMConfig(half_width=D, score=Score.location), "turned"),
 ]
-CASES = [
-    *((config, order) for config in CONTENT for order in ("copy", "reverse")),
-    (LocalMConfig(half_width=2), "copy"),
-    (LocalMConfig(half_width=2, score=Score.location), "copy"),
-    (GlobalConfig(score=Score.location, max_source=LONGEST), "copy"),
-]
+
+
+def sources(order: str, real: Tensor) -> Tensor:
+    """s(t) for each target place (B, T) of sentences whose places are ``real``."""
+    t = torch.arange(real.size(1)).expand(real.shape)
+    group = t // (D + 1)
+    rank = {
+        "copy": t,
+        "turned": group - t / 100,
+        "reverse": -t,
+        "jumbled": -group + torch.rand(real.shape),
+    }[order]
+    return rank.double().masked_fill(~real, torch.inf).argsort(1)
+
+
+def small_embedding(count: int) -> nn.Embedding:
+    """Vectors so short that every score is near 0 at first, and every place as likely."""
+    return nn.Embedding.from_pretrained(0.1 * torch.randn(count, SIZE), freeze=False)
 
 
 class Task(nn.Module):
-    """Attention between an embedding and one-hot words; what it says are the words of the context."""
+    """Attention to words, which are orthogonal vectors; what it says are the words of the context."""
 
-    def __init__(self, config: AttentionConfig) -> None:
+    words: Tensor
+
+    def __init__(self, config: AttentionConfig, order: str) -> None:
         super().__init__()
-        self.query = nn.Embedding(WORDS, SIZE)
-        self.place = nn.Sequential(nn.Linear(2, SIZE), nn.Tanh(), nn.Linear(SIZE, SIZE))
+        self.order = order
+        self.sought, self.from_start, self.to_end = map(small_embedding, (WORDS, LONGEST, LONGEST))
+        self.register_buffer("words", nn.init.orthogonal_(torch.empty(WORDS, SIZE)) * SIZE**0.5)
         attention = build_attention(config, SIZE, SIZE)
         assert attention is not None
         self.attention = attention
 
-    def forward(self, reverse: bool) -> tuple[Tensor, Tensor]:
+    def forward(self) -> tuple[Tensor, Tensor]:
         """Loss of a random batch, and the share of words whose heaviest source position is wrong."""
         B, T = 32, LONGEST
         lengths = torch.randint(3, LONGEST + 1, (B,))
-        words = torch.stack([torch.randperm(WORDS)[:T] for _ in range(B)])  # no word twice in a source
+        source = torch.stack([torch.randperm(WORDS)[:T] for _ in range(B)])  # no word twice in a source
         t = torch.arange(T).expand(B, T)
-        real = t < lengths[:, None]
-        aligned = (lengths[:, None] - 1 - t if reverse else t).clamp(min=0)
-        said = words.gather(1, aligned)
-        query = self.query(said) + self.place(torch.stack([(t + 0.5) / lengths[:, None], t / T], 2))
-        out = self.attention(query, self.attention.prepare(torch.eye(SIZE)[words], lengths), torch.arange(T))
-        loss = nn.functional.cross_entropy(10 * out.context[real], said[real])
+        to_end = lengths[:, None] - 1 - t
+        real = to_end >= 0
+        aligned = sources(self.order, real)
+        target = source.gather(1, aligned)
+        query = self.sought(target) + self.from_start(t) + self.to_end(to_end.clamp(min=0))
+        out = self.attention(query, self.attention.prepare(self.words[source], lengths), torch.arange(T))
+        said = out.context @ self.words.T / SIZE  # 1 for the word that has all the weight
+        loss = nn.functional.cross_entropy(10 * said[real], target[real])
         wrong = out.dense_weights(T).argmax(2) != aligned
         return loss, wrong[real].float().mean()
 
 
-@pytest.mark.parametrize(("config", "order"), CASES, ids=lambda x: getattr(x, "name", x))
-def test_the_alignment_is_found(config: AttentionConfig, order: str):
-    torch.manual_seed(0)
-    task = Task(config)
+def alignment_error(config: AttentionConfig, order: str) -> float:
+    """The error on words that were not trained on, after 150 batches."""
+    task = Task(config, order)
     optimizer = torch.optim.Adam(task.parameters(), lr=1e-2)
     for _ in range(150):
         optimizer.zero_grad()
-        task(order == "reverse")[0].backward()
+        task()[0].backward()
         optimizer.step()
     task.eval()
     with torch.no_grad():
-        assert task(order == "reverse")[1] < 0.05
+        return float(task()[1])
+
+
+def case_name(value: AttentionConfig | str) -> str:
+    fields = [value] if isinstance(value, str) else vars(value).values()
+    return "-".join(str(getattr(field, "name", field)) for field in fields)
+
+
+@pytest.mark.parametrize(("config", "order"), CASES, ids=case_name)
+def test_the_alignment_is_found(config: AttentionConfig, order: str):
+    torch.manual_seed(0)
+    assert alignment_error(config, order) < 0.05
+
+
+def test_what_lies_outside_the_window_is_not_found():
+    torch.manual_seed(0)
+    assert alignment_error(LocalMConfig(half_width=D), "reverse") > 0.4

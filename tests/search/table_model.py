@@ -58,8 +58,10 @@ class TableModel(Seq2Seq):
         self.source_eos = source_eos
         self.target_size = V
         self.steps = []  # shapes of the tokens it was called with
+        self.announced = 0  # hypotheses that ``encode`` was told of
 
     def encode(self, source, lengths, hypotheses=1):
+        self.announced = hypotheses
         return source, lengths
 
     def start(self, encoded):

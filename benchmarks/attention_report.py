@@ -16,15 +16,14 @@ and in MB of a million bytes, from torch's allocator, beyond the inputs:
 """
 
 import itertools
-import json
 import statistics
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common import draw, log_log, markdown, name_lines
+from common import draw, log_log, markdown, name_lines, save, saved
 
 ALLOWED = 1.15  # what a promise leaves to chance
 BATCH_STEPS = 50  # over which all/step spreads what a batch does once
@@ -215,21 +214,15 @@ def write_report(settings: dict[str, Any], cases: Sequence[Case], decoder: Seque
     """The report; ``folder`` gets it as attention.md, with attention.json and the plot."""
     text = report(settings, cases, decoder)
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        tree = {"settings": settings, "cases": [asdict(c) for c in cases], "decoder": [asdict(c) for c in decoder]}
-        (folder / "attention.json").write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
-        (folder / "attention.md").write_text(text, encoding="utf-8")
-        plot(cases, [folder / "attention.png", folder / "attention.svg"])
+        found = {"settings": settings, "cases": [asdict(c) for c in cases], "decoder": [asdict(c) for c in decoder]}
+        save(folder, "attention", found, text, partial(plot, cases))
     return text
 
 
 def main() -> None:
-    file = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent / "results" / "attention.json")
-    if not file.exists():
-        sys.exit(f"{file} is not there; python benchmarks/attention.py writes it")
-    tree = json.loads(file.read_text(encoding="utf-8"))
-    cases, decoder = ([Case(**c) for c in tree[part]] for part in ("cases", "decoder"))
-    print(write_report(tree["settings"], cases, decoder, file.parent))
+    found, folder = saved("attention")
+    cases, decoder = ([Case(**c) for c in found[part]] for part in ("cases", "decoder"))
+    print(write_report(found["settings"], cases, decoder, folder))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """What the measurements share: where results go, peak memory, the machine's name, tables and plots."""
 
 import argparse
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -65,6 +66,22 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table whose first column is text and whose others are numbers."""
     lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def save(folder: Path, name: str, found: dict[str, Any], text: str, plot: Callable[[Sequence[Path]], None]) -> None:
+    """What a measurement found, as NAME.json, its report as NAME.md, and its plot."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (folder / f"{name}.md").write_text(text, encoding="utf-8")
+    plot([folder / f"{name}.png", folder / f"{name}.svg"])
+
+
+def saved(name: str) -> tuple[dict[str, Any], Path]:
+    """What benchmarks/NAME.py found, from the file that the command line names or from the results, and its folder."""
+    file = Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS / f"{name}.json"
+    if not file.exists():
+        sys.exit(f"{file} is not there; python benchmarks/{name}.py writes it")
+    return json.loads(file.read_text(encoding="utf-8")), file.parent
 
 
 def draw(axes: "Axes", name: str, points: Sequence[tuple[int, float]], colour: str) -> None:

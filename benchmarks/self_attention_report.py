@@ -28,16 +28,15 @@ Columns, medians over the rounds, and ratios the medians of those within a round
 - faster from: the length from which on training takes less time than global's; empty where it does not
 """
 
-import json
 import statistics
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from common import draw, log_log, markdown, name_lines
+from common import draw, log_log, markdown, name_lines, save, saved
 
 COLOURS = {
     "global": "#0072B2",
@@ -176,20 +175,14 @@ def write_report(settings: dict[str, Any], cases: Sequence[Case], folder: Path |
     """The report; ``folder`` gets it as self_attention.md, with self_attention.json and the plot."""
     text = report(settings, cases)
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        tree = {"settings": settings, "cases": [asdict(c) for c in cases]}
-        (folder / "self_attention.json").write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
-        (folder / "self_attention.md").write_text(text, encoding="utf-8")
-        plot(cases, [folder / "self_attention.png", folder / "self_attention.svg"])
+        found = {"settings": settings, "cases": [asdict(c) for c in cases]}
+        save(folder, "self_attention", found, text, partial(plot, cases))
     return text
 
 
 def main() -> None:
-    file = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent / "results" / "self_attention.json")
-    if not file.exists():
-        sys.exit(f"{file} is not there; python benchmarks/self_attention.py writes it")
-    tree = json.loads(file.read_text(encoding="utf-8"))
-    print(write_report(tree["settings"], [Case(**c) for c in tree["cases"]], file.parent))
+    found, folder = saved("self_attention")
+    print(write_report(found["settings"], [Case(**c) for c in found["cases"]], folder))
 
 
 if __name__ == "__main__":

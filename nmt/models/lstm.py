@@ -11,19 +11,23 @@ from nmt.batch import EOS, PAD, Batch
 from nmt.errors import ConfigError
 from nmt.models.attention import Attended, LocalMConfig, Memory
 from nmt.models.dropout import dropout
+from nmt.models.held import Holder
 from nmt.models.loss import projected_cross_entropy
 from nmt.models.lstm_config import LSTMConfig, Tied
 from nmt.models.lstm_decoder import LSTMDecoder, Weights
 from nmt.models.lstm_encoder import Encoded, LSTMEncoder, flipped
 from nmt.models.lstm_layer import LSTMState
+from nmt.models.precision import compute_dtype
+from nmt.models.products import Packed
 from nmt.models.seq2seq import Maps, Output, Seq2Seq, State
 
 
 class SearchWeights(NamedTuple):
-    """Weights that search uses at every step, made once a batch."""
+    """Weights that search uses at every step."""
 
-    decoder: Weights
-    projection: Tensor  # (V, H)
+    decoder: Weights[Packed]
+    word: Packed  # (E) -> (4H)
+    projection: Packed  # (H) -> (V)
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class LSTMSearchState:
         return replace(self, rows=self.rows.index_select(0, sentences), memory=memory)
 
 
-class LSTM(Seq2Seq):
+class LSTM(Holder, Seq2Seq):
     """Stacked LSTM encoder and decoder.
 
     The decoder starts from the encoder's final states, layer by layer from the top: decoder layer l of L takes
@@ -134,8 +138,14 @@ class LSTM(Seq2Seq):
     def start(self, encoded: Encoded) -> LSTMSearchState:
         h, c = zip(*encoded.start, strict=True)
         rows = torch.cat([*(x.to(c[0].dtype) for x in h), *c, torch.zeros_like(c[0])], 1)
-        weights = SearchWeights(self.decoder.weights(rows), self.projection.weight.to(h[0].dtype))
+        weights = self.once(compute_dtype(rows), lambda: self.search_weights(rows))
         return LSTMSearchState(rows[:, None], encoded.memory, 0, weights)
+
+    def search_weights(self, x: Tensor) -> SearchWeights:
+        """The weights that a step of search multiplies by, for inputs like ``x``."""
+        weights = self.decoder.weights(x, Packed)
+        projection = Packed(self.projection.weight.to(compute_dtype(x)))
+        return SearchWeights(weights, Packed(weights.word, weights.biases[0]), projection)
 
     def step(self, tokens: Tensor, state: State, want_maps: bool = False) -> tuple[Tensor, State, Maps | None]:
         assert isinstance(state, LSTMSearchState)
@@ -145,11 +155,11 @@ class LSTM(Seq2Seq):
         dtype = weights.word.dtype
         states = [LSTMState(h.to(dtype), c) for h, c in zip(parts[:depth], parts[depth:], strict=True)]
         words = self.embed(self.target_embedding, tokens.flatten()).to(dtype)
-        terms = [F.linear(words, weights.word, weights.biases[0]), *weights.biases[1:], words.new_zeros(H)]
+        terms = [state.weights.word(words), *weights.biases[1:], words.new_zeros(H)]
         position = torch.full((K,), state.position, device=tokens.device)
         result = self.decoder.step(terms, states, fed.to(dtype), state.memory, weights, position)
         vector = self.decoder.after_loop(result.vector)
-        logits = F.linear(vector, state.weights.projection).to(state.rows.dtype)
+        logits = state.weights.projection(vector).to(state.rows.dtype)
         if self.projection.bias is not None:
             logits = logits + self.projection.bias
         wide = [x.to(state.rows.dtype) for x in (*(s.h for s in result.states), *(s.c for s in result.states), vector)]

@@ -15,9 +15,9 @@ mechanisms can be compared.
 Shape letters: B sentences, K hypotheses a sentence, R = B K rows, T target positions, E word features, H units.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -25,20 +25,24 @@ from torch import Tensor, nn
 
 from nmt.models.attention import Attended, Memory, build_attention
 from nmt.models.dropout import dropout
+from nmt.models.held import Linear
 from nmt.models.loop_linear import LoopLinear
 from nmt.models.lstm_config import DropoutPlacement, LSTMConfig
 from nmt.models.lstm_layer import LSTMLayer, LSTMState, cell
 from nmt.models.precision import compute_dtype
 
+# What a weight W is made into: (x, a) -> a + W x.
+Map = TypeVar("Map", bound=Callable[[Tensor, Tensor], Tensor])
+
 
 @dataclass(frozen=True)
-class Weights:
+class Weights(Generic[Map]):
     """The decoder's weights as a loop over steps needs them; cast and concatenated once."""
 
     word: Tensor  # (4H, E) of the first layer's input, the half for y_{t-1}
-    steps: list[LoopLinear]  # of each layer, for [h_{t-1}; fed] or [h_{t-1}; x] -> (4H)
+    steps: list[Map]  # of each layer, for [h_{t-1}; fed] or [h_{t-1}; x] -> (4H)
     biases: list[Tensor]  # (4H,) of each layer
-    readout: LoopLinear | None  # W_c
+    readout: Map | None  # W_c
 
 
 class Step(NamedTuple):
@@ -63,7 +67,7 @@ class LSTMDecoder(nn.Module):
         layers = nn.ModuleList(LSTMLayer(E + fed if i == 0 else H, H, config.bias) for i in range(depth))
         self.layers = cast(Sequence[LSTMLayer], layers)
         self.attention = build_attention(config.attention, H, H)
-        self.readout = nn.Linear(2 * H, H, bias=False) if self.attention is not None else None
+        self.readout = Linear(2 * H, H, bias=False) if self.attention is not None else None
 
     @property
     def loops(self) -> bool:
@@ -99,7 +103,7 @@ class LSTMDecoder(nn.Module):
     def loop(self, words: Tensor, start: list[LSTMState], memory: Memory | None) -> tuple[Tensor, list[Attended]]:
         """Step by step; what does not wait for the step before is taken out of the loop."""
         T, B, _ = words.shape
-        weights = self.weights(words)
+        weights = self.weights(words, LoopLinear)
         first = F.linear(words.to(weights.word.dtype), weights.word, weights.biases[0])
         terms = [weights.steps[0].terms(first)]
         terms += [
@@ -124,7 +128,7 @@ class LSTMDecoder(nn.Module):
         states: list[LSTMState],
         fed: Tensor,
         memory: Memory | None,
-        weights: Weights,
+        weights: Weights[Any],
         position: Tensor,
     ) -> Step:
         """One position for R rows.
@@ -165,16 +169,16 @@ class LSTMDecoder(nn.Module):
         assert memory is not None
         return self.attention(query.view(-1, position.size(0), query.size(1)), memory, position)
 
-    def weights(self, x: Tensor) -> Weights:
-        """Weights for a loop whose input is like ``x``."""
+    def weights(self, x: Tensor, form: Callable[[Tensor], Map]) -> Weights[Map]:
+        """Weights for a loop whose input is like ``x``, those of its products as ``form`` makes them."""
         dtype = compute_dtype(x)
         fed = self.hidden_size if self.loops else 0
         word, *inputs = self.layers[0].weight_ih_l0.to(dtype).split([self.layers[0].input_size - fed, fed], 1)
         inputs += [layer.weight_ih_l0.to(dtype) for layer in self.layers[1:]]
         steps, biases = [], []
         for layer, w in zip(self.layers, inputs, strict=True):
-            steps.append(LoopLinear(torch.cat([layer.weight_hh_l0.to(dtype), w], 1)))
+            steps.append(form(torch.cat([layer.weight_hh_l0.to(dtype), w], 1)))
             bias = layer.total_bias
             biases.append((w.new_zeros(4 * self.hidden_size) if bias is None else bias).to(dtype))
-        readout = None if self.readout is None else LoopLinear(self.readout.weight.to(dtype))
+        readout = None if self.readout is None else form(self.readout.weight.to(dtype))
         return Weights(word, steps, biases, readout)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nmt.models.attention_door import masked_softmax
 from nmt.models.dropout import dropout
+from nmt.models.held import Linear
 from nmt.models.positions import rotate
 from nmt.models.transformer_config import TransformerConfig
 
@@ -71,8 +72,8 @@ class SelfAttention(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         D, self.heads = config.hidden_size, config.heads
-        self.inputs = nn.Linear(D, 3 * D)
-        self.output = nn.Linear(D, D)
+        self.inputs = Linear(D, 3 * D)
+        self.output = Linear(D, D)
 
     def forward(self, x: Tensor, attend: Attend, turns: Tensor | None) -> Tensor:
         """x (B, T, D) -> (B, T, D); ``attend`` knows who sees whom, ``turns`` are those of rotary positions."""
@@ -89,9 +90,9 @@ class CrossAttention(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         D, self.heads, self.dropout = config.hidden_size, config.heads, config.attention_dropout
-        self.query = nn.Linear(D, D)
-        self.memory = nn.Linear(D, 2 * D)
-        self.output = nn.Linear(D, D)
+        self.query = Linear(D, D)
+        self.memory = Linear(D, 2 * D)
+        self.output = Linear(D, D)
 
     def remember(self, source: Tensor) -> Tensor:
         """source (B, S, D) -> keys and values (B, S, 2, H, F)"""

@@ -102,5 +102,5 @@ class Seq2Seq(nn.Module):
         raise NotImplementedError
 
     def step(self, tokens: Tensor, state: State, want_maps: bool = False) -> tuple[Tensor, State, Maps | None]:
-        """Read tokens (B, K), return logits (B, K, V), the next state and, if asked, maps with N = K."""
+        """Read tokens (B, K), return logits (B, K, V), the next state and, if asked, maps with N = K.  No gradients."""
         raise NotImplementedError

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from nmt.batch import EOS, PAD, Batch
 from nmt.errors import ConfigError
+from nmt.models.held import Linear
 from nmt.models.loss import projected_cross_entropy
 from nmt.models.lstm_config import Tied
 from nmt.models.multi_head import Attend, additive, real_positions
@@ -60,7 +61,7 @@ class Transformer(Seq2Seq):
         self.target_embedding = Embedding(config, target_size)
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
-        self.projection = nn.Linear(config.hidden_size, target_size, bias=False)
+        self.projection = Linear(config.hidden_size, target_size, bias=False)
         self.apply(initialize)
         nn.init.normal_(self.projection.weight, std=config.hidden_size**-0.5)
         if config.tied is not Tied.none:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nmt.models.dropout import dropout
+from nmt.models.held import Linear
 from nmt.models.multi_head import Attend, CrossAttention, SelfAttention
 from nmt.models.transformer_config import Activation, Norm, TransformerConfig
 
@@ -42,8 +43,8 @@ class FeedForward(nn.Module):
         super().__init__()
         self.activation, self.dropout = config.activation, config.activation_dropout
         maps = 2 if config.activation is Activation.swiglu else 1
-        self.inner = nn.Linear(config.hidden_size, maps * config.ffn_size)
-        self.outer = nn.Linear(config.ffn_size, config.hidden_size)
+        self.inner = Linear(config.hidden_size, maps * config.ffn_size)
+        self.outer = Linear(config.ffn_size, config.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.inner(x)

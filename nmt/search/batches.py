@@ -8,6 +8,7 @@ from torch import Tensor
 
 from nmt.batch import UNK, pad
 from nmt.device import Precision, autocast, resolve_precision
+from nmt.models.held import hold_weights
 from nmt.models.seq2seq import Seq2Seq
 from nmt.search.config import DecodeConfig
 
@@ -25,16 +26,16 @@ def in_batches(
 ) -> list[Result]:
     """``work`` on all sources, ``config.batch_size`` at once; its results in the order of the sources.
 
-    ``work`` gets which sources it is given, their ids (B, S) and lengths (B,), with the model in eval mode and
-    under autocast; the model's mode is put back afterwards.  Sentences of similar length go together, the longest
-    first, so that memory runs out at the start or not at all.  An empty source becomes the single id UNK.
+    ``work`` gets which sources it is given, their ids (B, S) and lengths (B,), with the model in eval mode, its weights
+    held and under autocast; the model's mode is put back afterwards.  Sentences of similar length go together, the
+    longest first, so that memory runs out at the start or not at all.  An empty source becomes the single id UNK.
     """
     order = sorted(range(len(sources)), key=lambda i: -len(sources[i]))
     result: dict[int, Result] = {}
     training = model.training
     model.eval()
     try:
-        with autocast(resolve_precision(precision or config.precision, device), device):
+        with hold_weights(model), autocast(resolve_precision(precision or config.precision, device), device):
             for start in range(0, len(order), config.batch_size):
                 chosen = order[start : start + config.batch_size]
                 rows = [list(sources[i]) or [UNK] for i in chosen]

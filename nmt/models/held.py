@@ -1,0 +1,51 @@
+"""What search makes of weights once, while nothing changes them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from nmt.models.precision import compute_dtype
+from nmt.models.products import Packed
+
+T = TypeVar("T")
+
+
+class Holder:
+    """A module that makes something of its weights, in the dtype of the products, before they can be used."""
+
+    held: dict[torch.dtype, Any] | None = None  # what is made already, within ``hold_weights``
+
+    def once(self, dtype: torch.dtype, make: Callable[[], T]) -> T:
+        """What ``make`` made the first time within ``hold_weights``; outside, what it makes now."""
+        if self.held is None:
+            return make()
+        if dtype not in self.held:
+            self.held[dtype] = make()
+        return self.held[dtype]
+
+
+@contextmanager
+def hold_weights(model: nn.Module) -> Iterator[None]:
+    """Within, no weight of the model changes, and what its Holders make is kept; for search, without gradients."""
+    holders = [module for module in model.modules() if isinstance(module, Holder) and module.held is None]
+    for holder in holders:
+        holder.held = {}
+    try:
+        yield
+    finally:
+        for holder in holders:
+            holder.held = None
+
+
+class Linear(Holder, nn.Linear):
+    """nn.Linear; within ``hold_weights`` its weight is cast and laid out once (``Packed``)."""
+
+    def forward(self, input: Tensor) -> Tensor:  # as in nn.Linear
+        if self.held is None or torch.is_grad_enabled():
+            return super().forward(input)
+        dtype, bias = compute_dtype(input), cast(Tensor | None, self.bias)
+        packed = self.once(dtype, lambda: Packed(self.weight.to(dtype), None if bias is None else bias.to(dtype)))
+        return packed(input)

@@ -79,9 +79,8 @@ class TokenTree:
             alive = paths.new_zeros(len(paths), used).scatter_(1, paths.flatten(1), 1)
             used = int(alive.sum(1).max())
             paths = (alive.cumsum(1) - 1).gather(1, paths.flatten(1)).view_as(paths)
-            chosen = alive.sort(dim=1, descending=True, stable=True).indices[
-                :, :used
-            ]  # the living in order, then some dead
+            # The living in order, then, in sentences that have fewer, some dead.
+            chosen = alive.sort(dim=1, descending=True, stable=True).indices[:, :used]
             chosen = chosen + torch.arange(0, alive.numel(), alive.size(1))[:, None]
             rows = rows.flatten(2, 3).index_select(2, chosen.flatten()).unflatten(2, chosen.shape)
         rows = F.pad(rows, (0, 0, 0, 0, 0, used + spare))

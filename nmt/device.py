@@ -45,9 +45,9 @@ def resolve_device(name: str) -> torch.device:
 def resolve_precision(precision: Precision, device: torch.device) -> Precision:
     """``auto`` is a fixed rule: bf16 where the device has bf16 matrix instructions, else fp32.
 
-    An update of +experiment=multi30k_en_de (benchmarks/training.py, one core of a Zen 4, torch 2.13) took 926 ms of CPU
-    time in fp32 and 548 in bf16.  On a CPU without AVX512-BF16 or AMX such products are emulated: with oneDNN kept from
-    them (ONEDNN_MAX_CPU_ISA=AVX512_CORE) it was 927 and 1,793.
+    An update of +experiment=multi30k_en_de with input feeding (benchmarks/training.py, one core of a Zen 4, torch 2.13)
+    took 926 ms of CPU time in fp32 and 548 in bf16.  On a CPU without AVX512-BF16 or AMX such products are emulated:
+    with oneDNN kept from them (ONEDNN_MAX_CPU_ISA=AVX512_CORE) it was 927 and 1,793.
     """
     if precision is not Precision.auto:
         return precision
@@ -99,7 +99,7 @@ def bound_primitive_cache() -> None:
     """Let oneDNN keep 32 compiled products instead of 1,024, unless the environment says otherwise.
 
     Sentences come in hundreds of shapes, and what oneDNN compiles and allocates for each stays: after 100 updates of
-    +experiment=multi30k_en_de (benchmarks/training.py, one thread) 1,544 MB were resident with 1,024 and 1,208 with 32,
-    for 580 and 594 ms of CPU time an update.  oneDNN reads this once, at its first use.
+    +experiment=multi30k_en_de with input feeding (benchmarks/training.py, one thread) 1,544 MB were resident with 1,024
+    and 1,208 with 32, for 580 and 594 ms of CPU time an update.  oneDNN reads this once, at its first use.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")

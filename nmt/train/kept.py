@@ -35,7 +35,7 @@ def keep(directory: Path, state: dict[str, Any], last: int, most: int, metric: M
         return
     checkpoint.save(directory / FILE.format(state["step"]), state)
     paths = kept(directory)
-    wanted = {*paths[len(paths) - last :], *best(paths, most, metric)}
+    wanted = {*paths[max(len(paths) - last, 0) :], *best(paths, most, metric)}
     for path in paths:
         if path not in wanted:
             path.unlink(missing_ok=True)

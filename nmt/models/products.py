@@ -38,7 +38,7 @@ class Packed:
     oneDNN otherwise puts the rows of W into that order at every call, which for the few rows of search takes longer
     than the product: (5, 512) times (8000, 512)^T takes 0.5 ms instead of 1.5 in float32 (and 2.7 with MKL) and 0.2
     instead of 0.4 in bfloat16; with 160 rows a tenth less (one core of a Zen 4, torch 2.13).  Where oneDNN would not
-    be chosen anyway, this is ``linear``.
+    be chosen anyway, the weight stays as it is.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:

@@ -9,13 +9,16 @@ input feeding, one position with it, every live hypothesis in beam search.  Hypo
 a sentence therefore share one memory and nothing is ever tiled by the beam size.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from nmt.models.memory_table import Table
 from nmt.models.precision import compute_dtype
+
+QueryMap: TypeAlias = Callable[[Tensor], Tensor]
 
 
 class Memory(NamedTuple):
@@ -25,6 +28,8 @@ class Memory(NamedTuple):
     key_table: Table  # what queries are scored against; may be the values themselves
     lengths: Tensor  # (B,) number of real source positions, at least 1
     padding: Tensor  # (B, 1, S) True beyond each length
+    query_map: QueryMap | None = None  # what each query goes through before it is scored
+    centre_map: QueryMap | None = None  # W_p of local_p
 
     @property
     def values(self) -> Tensor:
@@ -36,11 +41,16 @@ class Memory(NamedTuple):
         """(B, S, K)"""
         return self.key_table.rows
 
+    def of_query(self, query: Tensor) -> Tensor:
+        """What is scored in its place."""
+        return query if self.query_map is None else self.query_map(query)
+
     def keep(self, sentences: Tensor) -> "Memory":
         """Only these rows (B',) int64 of the batch."""
         values = self.value_table.keep(sentences)
         keys = values if self.key_table is self.value_table else self.key_table.keep(sentences)
-        return Memory(values, keys, *(x.index_select(0, sentences) for x in (self.lengths, self.padding)))
+        lengths, padding = (x.index_select(0, sentences) for x in (self.lengths, self.padding))
+        return self._replace(value_table=values, key_table=keys, lengths=lengths, padding=padding)
 
 
 class Attended(NamedTuple):
@@ -74,13 +84,19 @@ class Attention(nn.Module):
         change the result.
         """
         padding = torch.arange(values.size(1), device=lengths.device) >= lengths[:, None]  # (B, S)
-        table = Table(values.to(compute_dtype(values)).masked_fill(padding[..., None], 0.0))
+        dtype = compute_dtype(values)
+        table = Table(values.to(dtype).masked_fill(padding[..., None], 0.0))
         keys = self.keys(table.rows, queries, at_once)
-        return Memory(table, table if keys is None else Table(keys), lengths, padding[:, None])
+        keyed = table if keys is None else Table(keys)
+        return Memory(table, keyed, lengths, padding[:, None], *self.query_maps(dtype, keys is not None))
 
     def keys(self, values: Tensor, queries: int | None, at_once: int) -> Tensor | None:
         """What queries are scored against, (B, S, K); None for the values themselves."""
         return None
+
+    def query_maps(self, dtype: torch.dtype, keyed: bool) -> tuple[QueryMap | None, QueryMap | None]:
+        """The memory's ``query_map`` and ``centre_map``, in the dtype of the products."""
+        return None, None
 
     def forward(self, query: Tensor, memory: Memory, position: Tensor) -> Attended:
         """Attend.  query (B, N, Q); position (N,) or (B, N), the target index of each query."""

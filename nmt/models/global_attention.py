@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from nmt.models.attention_config import BahdanauConfig, ConcatSource, GlobalConfig
-from nmt.models.attention_door import Attended, Attention, Memory, masked_softmax
+from nmt.models.attention_door import Attended, Attention, Memory, QueryMap, masked_softmax
 from nmt.models.scores import ConcatScore, LocationScore, ProductScore, build_score
 
 LOCATION_ROWS = 256  # where max_source is not set
@@ -28,6 +28,9 @@ class GlobalAttention(Attention):
 
     def keys(self, values: Tensor, queries: int | None, at_once: int) -> Tensor | None:
         return None if isinstance(self.score, LocationScore) else self.score.keys(values)
+
+    def query_maps(self, dtype: torch.dtype, keyed: bool) -> tuple[QueryMap | None, QueryMap | None]:
+        return self.score.of_query(dtype, keyed), None
 
     def forward(self, query: Tensor, memory: Memory, position: Tensor) -> Attended:
         weights = self.weigh(query, memory)

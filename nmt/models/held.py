@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,5 @@ class Linear(Holder, nn.Linear):
     def forward(self, input: Tensor) -> Tensor:  # as in nn.Linear
         if self.held is None or torch.is_grad_enabled():
             return super().forward(input)
-        dtype, bias = compute_dtype(input), cast(Tensor | None, self.bias)
-        packed = self.once(dtype, lambda: Packed(self.weight.to(dtype), None if bias is None else bias.to(dtype)))
-        return packed(input)
+        dtype = compute_dtype(input)
+        return self.once(dtype, lambda: Packed.of(self, dtype))(input)

@@ -3,11 +3,11 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nmt.models.attention_config import LocalMConfig, LocalPConfig, Sigma
-from nmt.models.attention_door import Attended, Attention, Memory, masked_softmax, spread
+from nmt.models.attention_door import Attended, Attention, Memory, QueryMap, masked_softmax
+from nmt.models.loop_linear import StepLinear
 from nmt.models.memory_table import Window
 from nmt.models.scores import ConcatScore, LocationScore, ProductScore, build_score
 
@@ -35,7 +35,7 @@ class LocalAttention(Attention):
     Luong's normLocalAttn, "new approach for local attention after EMNLP'15" (nmt.hybrid, attnLayerForward.m).
 
     Two ways to the same numbers: read all S positions, or gather the 2D+1 inside each window; ``gathers``
-    and ``gathers_keys`` say when.
+    says when.
     """
 
     offsets: Tensor
@@ -52,12 +52,17 @@ class LocalAttention(Attention):
     def keys(self, values: Tensor, queries: int | None, at_once: int) -> Tensor | None:
         """Keys of general where all are read anyway, unless projecting the one set of queries is fewer rows; those of
         concat unless projecting windows is."""
+        gathers = self.gathers(values, at_once)
         if isinstance(self.score, ProductScore):
             few = queries is not None and queries <= at_once and queries < values.size(1)
-            return None if few or self.gathers(values, at_once) else self.score.keys(values)
-        if isinstance(self.score, ConcatScore) and (queries is None or queries * len(self.offsets) >= values.size(1)):
-            return self.score.keys(values)
+            return None if few or gathers else self.score.keys(values)
+        if isinstance(self.score, ConcatScore):
+            few = queries is not None and queries * len(self.offsets) < values.size(1)
+            return None if few and gathers else self.score.keys(values)
         return None
+
+    def query_maps(self, dtype: torch.dtype, keyed: bool) -> tuple[QueryMap | None, QueryMap | None]:
+        return self.score.of_query(dtype, keyed), None if self.predict is None else self.predict.once_a_batch()
 
     def forward(self, query: Tensor, memory: Memory, position: Tensor) -> Attended:
         last = memory.lengths[:, None] - 1
@@ -67,47 +72,55 @@ class LocalAttention(Attention):
         else:
             p = self.predict(query, memory)
             centre = torch.minimum(p.detach().long(), last)  # p > 0, so that long is floor
-        s = centre[..., None] + self.offsets  # (B, N, W)
-        real = torch.minimum(s.clamp(min=0), last[..., None])  # the nearest position that exists
-        values = Window(memory.value_table, real) if self.gathers(memory.values, query.size(1)) else None
-        scores = self.scores(query, memory, real, values)
-        if self.predict is None:
-            weights = masked_softmax(scores, s != real)
-        else:
-            weights = self.predict.weigh(scores, s != real, s - p[..., None])
-        if values is None:
-            context = memory.value_table.sum(spread(weights, real, memory.values.size(1)))
-        else:
-            context = values.sum(weights)
+        around = (query, memory, centre[..., None], p[..., None])
+        context, weights, s = (self.windows if self.gathers(memory.values, query.size(1)) else self.everywhere)(*around)
         return Attended(context.to(query.dtype), weights, s, p)
+
+    def everywhere(self, query: Tensor, memory: Memory, centre: Tensor, p: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Read all S positions: context (B, N, M) and weights (B, N, S)."""
+        s = torch.arange(memory.values.size(1), device=query.device)
+        offset = s - centre
+        outside = (offset.abs() > self.half_width).logical_or_(memory.padding)
+        if isinstance(self.score, LocationScore):
+            rows = (offset + self.half_width).clamp_(0, len(self.offsets) - 1)
+            scores = memory.of_query(query).gather(2, rows)
+        else:
+            scores = self.score(query, memory)
+        weights = self.weigh(scores, outside, s, p)
+        return memory.value_table.sum(weights), weights, None
+
+    def windows(self, query: Tensor, memory: Memory, centre: Tensor, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Gather 2D+1 positions a query: context (B, N, M), weights (B, N, W) and their positions."""
+        s = centre + self.offsets
+        real = torch.minimum(s.clamp(min=0), memory.lengths[:, None, None] - 1)  # the nearest position that exists
+        window = Window(memory.value_table, real)
+        weights = self.weigh(self.window_scores(memory.of_query(query), memory, real, window), s != real, s, p)
+        return window.sum(weights), weights, s
+
+    def window_scores(self, query: Tensor, memory: Memory, s: Tensor, window: Window) -> Tensor:
+        """(B, N, W) of what is scored in the queries' place, against the keys at s, whose values the window has."""
+        score, keyed = self.score, memory.key_table is not memory.value_table
+        if isinstance(score, LocationScore):
+            return query
+        keys = Window(memory.key_table, s) if keyed else window
+        if isinstance(score, ProductScore):
+            return keys.scores(query)
+        rows = keys.rows()
+        return score.rows(query, rows if keyed or score.key is None else score.key(rows))
+
+    def weigh(self, scores: Tensor, outside: Tensor, s: Tensor, p: Tensor) -> Tensor:
+        """Weights (B, N, R) from the scores at the positions s (R,) or (B, N, R), around p (B, N, 1)."""
+        return masked_softmax(scores, outside) if self.predict is None else self.predict.weigh(scores, outside, s - p)
 
     def gathers(self, values: Tensor, queries: int) -> bool:
         """Whether windows are gathered from values (B, S, M) for so many queries a sentence: the cheaper way."""
         if self.forced is not None:
             return self.forced
+        S, W = values.size(1), len(self.offsets)
+        if isinstance(self.score, ConcatScore):
+            return S > 2 * W  # the cost is in the tanh, of W rows a query or of S
         a, b, e = COST[torch.is_grad_enabled(), values.dtype.itemsize == 2]
-        return values.size(1) * (1 + e * queries) > a + b * queries * len(self.offsets)
-
-    def gathers_keys(self, source_length: int) -> bool:
-        """The same for the additive score, whose cost is in its tanh: of W rows a query, or of S."""
-        return source_length > 2 * len(self.offsets) if self.forced is None else self.forced
-
-    def scores(self, query: Tensor, memory: Memory, s: Tensor, values: Window | None) -> Tensor:
-        """(B, N, W); ``values`` are those at s, where they are gathered."""
-        score = self.score
-        if isinstance(score, LocationScore):
-            return score.rows(query)
-        has_keys = memory.key_table is not memory.value_table
-        if isinstance(score, ProductScore):
-            if has_keys:
-                return score(query, memory).gather(2, s)
-            projected = score.projected(query)
-            return memory.value_table.scores(projected).gather(2, s) if values is None else values.scores(projected)
-        if score.key is not None and not has_keys:
-            return score.rows(query, score.key(Window(memory.value_table, s).rows()))
-        if self.gathers_keys(memory.keys.size(1)):
-            return score.rows(query, Window(memory.key_table, s).rows())
-        return score(query, memory).gather(2, s)
+        return S * (1 + e * queries) > a + b * queries * W
 
 
 class CentrePredictor(nn.Module):
@@ -115,22 +128,26 @@ class CentrePredictor(nn.Module):
 
     def __init__(self, config: LocalPConfig, query_size: int) -> None:
         super().__init__()
-        self.hidden = nn.Linear(query_size, config.hidden_size, bias=False)
+        self.hidden = StepLinear(query_size, config.hidden_size)
         self.energy = nn.Linear(config.hidden_size, 1, bias=False)
         self.renormalize = config.renormalize
         self.sigma = config.half_width / 2
         learned = config.sigma is Sigma.learned
         self.log_sigma = nn.Parameter(torch.tensor(math.log(self.sigma))) if learned else None
 
+    def once_a_batch(self) -> QueryMap:
+        """W_p, in float32 or wider whatever autocast says: bf16 would put position 257 at 256."""
+        return self.hidden.once_a_batch(torch.promote_types(self.hidden.weight.dtype, torch.float32))
+
     def forward(self, query: Tensor, memory: Memory) -> Tensor:
-        """p (B, N), in float32 or wider whatever autocast says: bf16 would put position 257 at 256."""
-        wide = torch.promote_types(query.dtype, torch.float32)
+        """p (B, N), in the dtype of W_p."""
+        assert memory.centre_map is not None
         with torch.autocast(query.device.type, enabled=False):
-            hidden = F.linear(query.to(wide), self.hidden.weight.to(wide)).tanh()
-            return memory.lengths[:, None] * (hidden @ self.energy.weight[0].to(wide)).sigmoid()
+            hidden = memory.centre_map(query).tanh()
+            return memory.lengths[:, None] * (hidden @ self.energy.weight[0].to(hidden.dtype)).sigmoid()
 
     def weigh(self, scores: Tensor, outside: Tensor, distance: Tensor) -> Tensor:
-        """Weights (B, N, W) from the scores and s - p."""
+        """Weights (B, N, R) from the scores and s - p."""
         sigma = self.sigma if self.log_sigma is None else self.log_sigma.to(distance.dtype).exp()
         gauss = torch.exp(distance.square() * (-0.5 / sigma**2))
         if self.renormalize:

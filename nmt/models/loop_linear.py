@@ -1,13 +1,15 @@
-"""A linear map used inside a loop, whose weight's gradient is one product after the loop."""
+"""Linear maps used inside a loop, whose weight's gradient is one product after the loop."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from nmt.models.products import linear, linear_plus
+from nmt.models.held import Holder
+from nmt.models.late_gradient import LateGradient, hand_over
+from nmt.models.products import Packed, linear, linear_plus
 
 
 class LoopLinear:
@@ -74,3 +76,51 @@ class _Deferred(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             weight = torch.mm(grad.flatten(0, 1).t(), torch.cat(ctx.inputs))
         return grad, weight, None
+
+
+class StepLinear(Holder, nn.Linear):
+    """W of a y = W x that queries go through, at one step of a loop or at all of them; without bias."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features, bias=False)
+
+    def once_a_batch(self, dtype: torch.dtype, transposed: bool = False) -> Callable[[Tensor], Tensor]:
+        """x (..., I) -> W x (..., O), or with ``transposed`` x (..., O) -> W^T x (..., I), in dtype.  The steps of one
+        batch share it, and with it one gradient of W."""
+
+        def weight() -> Tensor:
+            w = self.weight.to(dtype)
+            return w.t() if transposed else w
+
+        if self.held is not None and not torch.is_grad_enabled():
+            return self.once(dtype, lambda: Packed(weight().contiguous()))
+        with torch.enable_grad():  # steps may want gradients, even if the memory they read wants none
+            return _Steps(weight())
+
+
+class _Steps:
+    """x -> x W^T, whose dW = [dL/dy_1 ... dL/dy_T]^T [x_1 ... x_T] waits for the last of the steps."""
+
+    def __init__(self, weight: Tensor) -> None:
+        self.gradient = LateGradient()
+        self.weight = hand_over(weight, self.gradient)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        rows = x.flatten(0, -2).to(self.weight.dtype)
+        return cast(Tensor, _Step.apply(rows, self.weight, self.gradient)).unflatten(0, x.shape[:-1])
+
+
+class _Step(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, gradient: LateGradient) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.gradient = gradient
+        return linear(x, weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (grad,), (x, weight) = grad_outputs, ctx.saved_tensors
+        if ctx.needs_input_grad[1]:
+            ctx.gradient.add_outer(grad, x)
+        return linear(grad, weight.t()) if ctx.needs_input_grad[0] else None, None, None

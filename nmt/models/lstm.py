@@ -144,7 +144,7 @@ class LSTM(Holder, Seq2Seq):
     def search_weights(self, x: Tensor) -> SearchWeights:
         """The weights that a step of search multiplies by, for inputs like ``x``."""
         weights = self.decoder.weights(x, Packed)
-        projection = Packed(self.projection.weight.to(compute_dtype(x)))
+        projection = Packed.of(self.projection, compute_dtype(x))
         return SearchWeights(weights, Packed(weights.word, weights.biases[0]), projection)
 
     def step(self, tokens: Tensor, state: State, want_maps: bool = False) -> tuple[Tensor, State, Maps | None]:
@@ -160,8 +160,6 @@ class LSTM(Holder, Seq2Seq):
         result = self.decoder.step(terms, states, fed.to(dtype), state.memory, weights, position)
         vector = self.decoder.after_loop(result.vector)
         logits = state.weights.projection(vector).to(state.rows.dtype)
-        if self.projection.bias is not None:
-            logits = logits + self.projection.bias
         wide = [x.to(state.rows.dtype) for x in (*(s.h for s in result.states), *(s.c for s in result.states), vector)]
         after = replace(state, rows=torch.cat(wide, 1).view(B, K, -1), position=state.position + 1)
         attended = [result.attended] if want_maps and result.attended is not None else []

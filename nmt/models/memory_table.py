@@ -1,17 +1,9 @@
-"""Rows that many queries read, and whose gradient is summed once a batch.
+"""Rows that many queries read, and whose gradient is summed once a batch (``late_gradient``).
 
 Autograd's gradient of one read is a dense (B, S, F) tensor, and a decoder reads once a step: a window
 of 2D+1 rows would cost O(S) again, and a dense product would write and add T tensors as large as the
-memory.  Here reads leave their part with the table, and one node that stands between the rows and
-their readers hands on the gradient of all of them:
-
-    rows -> _Handover -> reads of all rows, reads of windows -> loss
-            one (B, S, F)  <-  all rows: the two factors of their gradient
-                           <-  windows: added into a buffer, row by row
-
-A read returns no gradient for the rows, but its edge to the hand-over remains, so autograd runs the
-hand-over after every read of the same backward pass.  The sum of outer products that reads of all rows
-leave behind is a single matrix product, [a_1 ... a_T]^T [x_1 ... x_T].
+memory.  Here a read of all rows leaves the two factors of its gradient, and a read of windows adds its
+own into one buffer, row by row.
 
 Shapes: B sentences, S source positions, N queries per sentence, W window positions, F features.
 """
@@ -23,6 +15,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from nmt.models.late_gradient import LateGradient, hand_over
+
 CHUNK = 2**19  # elements of gathered rows that exist at a time: 2 MB, about a core's own cache
 
 
@@ -30,8 +24,8 @@ class Table:
     """Rows (B, S, F).  Whatever reads them here gets the same numbers as from plain tensors."""
 
     def __init__(self, rows: Tensor) -> None:
-        self.gradient = _Gradient()
-        self.rows = cast(Tensor, _Handover.apply(rows, self.gradient))
+        self.gradient = LateGradient()
+        self.rows = hand_over(rows, self.gradient)
 
     def scores(self, query: Tensor) -> Tensor:
         """query . rows: query (B, N, F) -> (B, N, S)"""
@@ -92,68 +86,9 @@ class Window:
         self.table.gradient.add(self.table.rows.shape, self.index[:, n].flatten(), grad.flatten(0, 2))
 
 
-class _Gradient:
-    """What the reads of one backward pass have left so far."""
-
-    def __init__(self) -> None:
-        self.task = -1
-        self.clear()
-
-    def clear(self) -> None:
-        self.total: Tensor | None = None  # (B, S, F) float32 or wider
-        self.factors: list[tuple[Tensor, Tensor]] = []  # (B, N, S) and (B, N, F)
-
-    def current(self) -> None:
-        """Forget what an earlier pass left that never reached the rows, as when only a query's gradient was asked."""
-        task = torch._C._current_graph_task_id()
-        if task != self.task:
-            self.task = task
-            self.clear()
-
-    def add(self, shape: torch.Size, index: Tensor, grad: Tensor) -> None:
-        """Add grad (rows, F) at index (rows,) of the flattened table."""
-        self.current()
-        if self.total is None:
-            self.total = torch.zeros(shape, dtype=grad.dtype, device=grad.device)
-        self.total.flatten(0, 1).index_add_(0, index, grad)
-
-    def add_outer(self, a: Tensor, x: Tensor) -> None:
-        """Add a^T x: a (B, N, S), x (B, N, F)."""
-        self.current()
-        self.factors.append((a, x))
-
-    def take(self) -> Tensor | None:
-        """The finished sum (B, S, F); None where nothing was read."""
-        self.current()
-        total = self.total
-        if self.factors:
-            a, x = (torch.cat(side, 1) for side in zip(*self.factors, strict=True))
-            outer = a.mT @ x
-            total = outer if total is None else total.add_(outer)
-        self.clear()
-        return total
-
-
-class _Handover(Function):
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, gradient: _Gradient) -> Tensor:
-        ctx.gradient, ctx.dtype = gradient, rows.dtype
-        ctx.set_materialize_grads(False)
-        return rows.view_as(rows)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor | None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        if torch.is_grad_enabled():
-            raise RuntimeError("the gradient of attention's memory has no derivative: backward with create_graph=False")
-        total = ctx.gradient.take()
-        if total is not None:
-            grad = (total if grad is None else total.add_(grad)).to(ctx.dtype)
-        return grad, None
-
-
 class _Scores(Function):
     @staticmethod
-    def forward(ctx: Any, query: Tensor, rows: Tensor, gradient: _Gradient) -> Tensor:
+    def forward(ctx: Any, query: Tensor, rows: Tensor, gradient: LateGradient) -> Tensor:
         ctx.save_for_backward(query, rows)
         ctx.gradient = gradient
         return query @ rows.mT
@@ -170,7 +105,7 @@ class _Scores(Function):
 
 class _Sum(Function):
     @staticmethod
-    def forward(ctx: Any, weights: Tensor, rows: Tensor, gradient: _Gradient) -> Tensor:
+    def forward(ctx: Any, weights: Tensor, rows: Tensor, gradient: LateGradient) -> Tensor:
         ctx.save_for_backward(weights, rows)
         ctx.gradient = gradient
         return weights @ rows

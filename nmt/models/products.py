@@ -11,11 +11,11 @@ and go to torch.
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def linear(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -47,6 +47,12 @@ class Packed:
         self.packed = _onednn_takes(weight)
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight) if self.packed else weight
         self.bias = None if bias is None else bias.detach()
+
+    @classmethod
+    def of(cls, layer: nn.Linear, dtype: torch.dtype) -> Self:
+        """The weight and the bias of a layer, in dtype."""
+        bias = cast(Tensor | None, layer.bias)
+        return cls(layer.weight.to(dtype), None if bias is None else bias.to(dtype))
 
     def __call__(self, x: Tensor, term: Tensor | None = None) -> Tensor:
         """x (..., I), cast to the weight's dtype -> (..., O), and ``term`` added where there is one."""

@@ -1,12 +1,14 @@
 """Scores between a query and memory positions, on all positions or on those inside a window."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nmt.errors import ConfigError, UserError
 from nmt.models.additive import additive_scores
 from nmt.models.attention_config import ConcatSource, Score, ScoredConfig
-from nmt.models.attention_door import Memory
+from nmt.models.attention_door import Memory, QueryMap
+from nmt.models.loop_linear import StepLinear
 
 
 class ProductScore(nn.Module):
@@ -23,21 +25,22 @@ class ProductScore(nn.Module):
                 f"got {query_size} and {memory_size}; use model.attention.score=general"
             )
         self.scale = query_size**-0.5 if score is Score.scaled_dot else None
-        self.project = nn.Linear(memory_size, query_size, bias=False) if score is Score.general else None
+        self.project = StepLinear(memory_size, query_size) if score is Score.general else None
 
     def keys(self, values: Tensor) -> Tensor | None:
         """W h_s: (B, S, Q)."""
         return None if self.project is None else self.project(values)
 
+    def of_query(self, dtype: torch.dtype, keyed: bool) -> QueryMap | None:
+        """q, or without keys W^T q, whose product with h_s itself is the same score; None for q."""
+        if self.project is not None:
+            return None if keyed else self.project.once_a_batch(dtype, transposed=True)
+        scale = self.scale
+        return None if scale is None else lambda query: query * scale
+
     def forward(self, query: Tensor, memory: Memory) -> Tensor:
         """Against all keys: (B, N, S)."""
-        return memory.key_table.scores(query if self.scale is None else query * self.scale)
-
-    def projected(self, query: Tensor) -> Tensor:
-        """W^T q (B, N, M), whose product with h_s itself is the same score."""
-        if self.project is not None:
-            return F.linear(query, self.project.weight.t())
-        return query if self.scale is None else query * self.scale
+        return memory.key_table.scores(memory.of_query(query))
 
 
 class ConcatScore(nn.Module):
@@ -50,7 +53,7 @@ class ConcatScore(nn.Module):
         super().__init__()
         learned = source is ConcatSource.learned
         width = width if learned else memory_size
-        self.query = nn.Linear(query_size, width, bias=False)
+        self.query = StepLinear(query_size, width)
         self.key = nn.Linear(memory_size, width, bias=False) if learned else None
         self.energy = nn.Linear(width, 1, bias=False)
 
@@ -58,13 +61,17 @@ class ConcatScore(nn.Module):
         """W_k h_s: (B, S, K)."""
         return None if self.key is None else self.key(values)
 
+    def of_query(self, dtype: torch.dtype, keyed: bool) -> QueryMap:
+        """W_q q"""
+        return self.query.once_a_batch(dtype)
+
     def forward(self, query: Tensor, memory: Memory) -> Tensor:
         """Against all keys: (B, N, S)."""
-        return self.rows(query, memory.keys[:, None])
+        return self.rows(memory.of_query(query), memory.keys[:, None])
 
-    def rows(self, query: Tensor, keys: Tensor) -> Tensor:
-        """Against rows of keys (B, 1 or N, R, K): (B, N, R)."""
-        return additive_scores(self.query(query), keys, self.energy.weight[0])
+    def rows(self, projected: Tensor, keys: Tensor) -> Tensor:
+        """Of W_q q against rows of keys (B, 1 or N, R, K): (B, N, R)."""
+        return additive_scores(projected, keys, self.energy.weight[0])
 
 
 class LocationScore(nn.Module):
@@ -75,7 +82,7 @@ class LocationScore(nn.Module):
 
     def __init__(self, query_size: int, rows: int) -> None:
         super().__init__()
-        self.rows = nn.Linear(query_size, rows, bias=False)
+        self.rows = StepLinear(query_size, rows)
 
     def check(self, lengths: Tensor, source_length: int) -> None:
         """Raise UserError where a sentence is longer than there are rows; it is never cut short."""
@@ -87,10 +94,14 @@ class LocationScore(nn.Module):
                 f"train with model.attention.max_source={longest} or more, or leave longer sources out"
             )
 
+    def of_query(self, dtype: torch.dtype, keyed: bool) -> QueryMap:
+        """W q, of all rows"""
+        return self.rows.once_a_batch(dtype)
+
     def forward(self, query: Tensor, memory: Memory) -> Tensor:
         """(B, N, S); positions that have no row are padding and score 0."""
         S = memory.values.size(1)
-        scores = self.rows(query)[..., :S]
+        scores = memory.of_query(query)[..., :S]
         return F.pad(scores, (0, S - scores.size(-1)))
 
 

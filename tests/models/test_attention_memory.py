@@ -1,5 +1,6 @@
 """The memory's gradient, summed once a batch, is the gradient whatever autograd is asked for."""
 
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -241,17 +242,21 @@ def test_gradient_sums_are_float32_under_autocast(device: str, deterministic: bo
 
 
 class Work(TorchDispatchMode):
-    """Counts the elements that operations write into memory of their own."""
+    """Counts the tensors that operations write into memory of their own, and their elements."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.elements = 0
+        self.sizes: Counter[int] = Counter()
+
+    @property
+    def elements(self) -> int:
+        return sum(size * times for size, times in self.sizes.items())
 
     def __torch_dispatch__(self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None):
         result = func(*args, **(kwargs or {}))
         known = {storage(x) for x in tree_leaves((args, kwargs))}
         new = {storage(x): x for x in tree_leaves(result) if isinstance(x, Tensor)}
-        self.elements += sum(x.numel() for at, x in new.items() if at not in known)
+        self.sizes.update(x.numel() for at, x in new.items() if at not in known)
         return result
 
 
@@ -268,11 +273,35 @@ def test_the_work_of_a_step_does_not_grow_with_the_source(kind: type[LocalMConfi
     def work(S: int, queries: int) -> int:
         query = torch.randn(2, queries, 4, dtype=torch.float64, requires_grad=True)
         values = torch.randn(2, S, 4, dtype=torch.float64, requires_grad=True)
+        module.zero_grad()  # making a parameter's gradient is other work than adding to it
         with Work() as counted:
             steps(module, query, module.prepare(values, torch.tensor([S, S - 1]))).backward()
         return counted.elements
 
     assert work(100, 8) - work(100, 4) == work(1000, 8) - work(1000, 4)
+
+
+@pytest.mark.parametrize(
+    "config", [BahdanauConfig(hidden_size=3), LocalPConfig(half_width=2, hidden_size=3)], ids=lambda c: c.name
+)
+def test_weights_of_queries_get_one_gradient_a_batch(config: AttentionConfig):
+    """Eight steps make as many tensors of the size of W_q, or of W_p, as four do."""
+    module = build(config, size=7)
+    if isinstance(module, LocalAttention):
+        module.forced = True
+    weights = [p for name, p in module.named_parameters() if name.split(".")[1] in {"query", "hidden", "project"}]
+    assert len(weights) == (1 if isinstance(config, BahdanauConfig) else 2)
+    sizes = {w.numel() for w in weights}
+
+    def made(queries: int) -> int:
+        query = torch.randn(2, queries, 7, dtype=torch.float64, requires_grad=True)
+        values = torch.randn(2, 50, 7, dtype=torch.float64)
+        with Work() as counted:
+            steps(module, query, module.prepare(values, torch.tensor([50, 9]))).backward()
+        return sum(counted.sizes[size] for size in sizes)
+
+    made(4)
+    assert made(4) == made(8) > 0
 
 
 def test_a_backward_pass_leaves_nothing_with_the_memory(module: Attention, inputs: tuple[Tensor, Tensor, Tensor]):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nmt.models import LSTMConfig, TransformerConfig, build_model
-from nmt.models.attention import BahdanauConfig, GlobalConfig
+from nmt.models.attention import BahdanauConfig, GlobalConfig, LocalPConfig
 from nmt.models.held import Holder, Linear, hold_weights
 from nmt.models.transformer_config import GlobalSelfAttentionConfig
 from nmt.search import DecodeConfig, Ensemble, translate_ids
@@ -18,11 +18,12 @@ CPU = torch.device("cpu")
 CONFIGS = [
     LSTMConfig(hidden_size=8, attention=GlobalConfig()),
     LSTMConfig(hidden_size=8, attention=BahdanauConfig()),
+    LSTMConfig(hidden_size=8, attention=LocalPConfig(half_width=1)),
     TransformerConfig(hidden_size=8, ffn_size=16, heads=2, num_layers=1, self_attention=GlobalSelfAttentionConfig()),
 ]
 
 
-@pytest.fixture(params=CONFIGS, ids=["lstm", "bahdanau", "transformer"])
+@pytest.fixture(params=CONFIGS, ids=["lstm", "bahdanau", "local_p", "transformer"])
 def model(request):
     return build(request.param)
 

@@ -1,0 +1,160 @@
+"""A resumed run is the uninterrupted one, whatever ended it."""
+
+import os
+import signal
+
+import pytest
+import torch
+
+from nmt.errors import RunError
+from nmt.train import checkpoint, kept
+from nmt.train.loop import Ending
+from nmt.train.optim import OptimConfig, OptimizerName, ScheduleName
+
+from .fakes import FakeBatches, FakeModel, weights
+from .loops import found, lines, measure, run
+
+
+@pytest.mark.parametrize(
+    "optim",
+    [
+        OptimConfig(lr=0.02, schedule=ScheduleName.inverse_sqrt, warmup=4),
+        OptimConfig(lr=0.02, schedule=ScheduleName.plateau, plateau_patience=1),
+        OptimConfig(name=OptimizerName.sgd, lr=0.5, momentum=0.9, schedule=ScheduleName.luong, halve_after=1),
+    ],
+    ids=lambda o: o.schedule.name,
+)
+def test_a_resumed_run_is_the_uninterrupted_one_to_the_last_bit(tmp_path, optim):
+    """Dropout, order, averages, learning rate and early stopping go on; validations draw random numbers."""
+
+    def worse(model, step):
+        measure(model, step)
+        return found(step)
+
+    config = {"accumulate": 2, "optim": optim}
+    whole, model = run(tmp_path / "whole", worse, max_steps=23, **config)
+    run(tmp_path / "parts", worse, max_steps=10, **config)
+    parts, resumed = run(tmp_path / "parts", worse, max_steps=23, resume=True, **config)
+    assert torch.equal(weights(model), weights(resumed))
+    assert (whole.best_step, whole.best_metrics) == (parts.best_step, parts.best_metrics)
+    records = [[(r["step"], r["lr"], r["loss"]) for r in lines(tmp_path / d, "train")] for d in ("whole", "parts")]
+    assert records[0] == records[1]
+    assert len(records[0]) == 4
+
+
+def test_weights_of_validations_are_kept_over_resumptions(tmp_path):
+    """Each as it was validated, with its metrics; ``resume`` goes on choosing among those that are there."""
+    seen = {}
+
+    def validate(model, step):
+        seen[step] = weights(model)
+        return found(abs(step - 10.0))
+
+    for steps in (14, 20):
+        run(tmp_path, validate, resume=steps > 14, max_steps=steps, validate_every=2, keep_last=2, keep_best=3)
+    states = {state["step"]: state for state in map(checkpoint.load, kept.kept(tmp_path))}
+    assert list(states) == [8, 10, 12, 18, 20]
+    fresh = FakeModel()
+    for step, state in states.items():
+        fresh.load_state_dict(state["model"])
+        assert torch.equal(weights(fresh), seen[step])
+        assert state["metrics"]["loss"] == abs(step - 10.0)
+        assert "optimizer" not in state
+
+
+def test_an_average_of_the_weights_is_validated_kept_and_resumed(tmp_path):
+    """best.pt is what was validated; last.pt has that to use, and both to go on from to the last bit."""
+    seen = {}
+
+    def validate(model, step):
+        seen[step] = weights(model)
+        return found(float(-step))
+
+    whole, model = run(tmp_path / "whole", validate, ema=0.9)
+    kept = checkpoint.load(tmp_path / "whole" / checkpoint.BEST)["model"]
+    last = checkpoint.load(tmp_path / "whole" / checkpoint.LAST)
+    fresh = FakeModel()
+    for state in (kept, last["model"]):
+        fresh.load_state_dict(state)
+        assert torch.equal(weights(fresh), seen[whole.step])
+    fresh.load_state_dict(last["ema"]["model"])
+    assert torch.equal(weights(fresh), weights(model))
+    assert not torch.equal(weights(model), seen[whole.step])
+    before = dict(seen)
+    run(tmp_path / "parts", validate, max_steps=10, ema=0.9)
+    _, resumed = run(tmp_path / "parts", validate, resume=True, ema=0.9)
+    assert torch.equal(weights(model), weights(resumed))
+    assert all(torch.equal(before[step], seen[step]) for step in (5, 10, 15, 20))
+
+
+class Interrupting(FakeBatches):
+    """Sends a signal to this process when batch number ``when`` is drawn."""
+
+    def __init__(self, when: int, number: signal.Signals) -> None:
+        super().__init__()
+        self.left, self.number = when, number
+
+    def __iter__(self):
+        for batch in super().__iter__():
+            self.left -= 1
+            if self.left == 0:
+                os.kill(os.getpid(), self.number)
+            yield batch
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_saves_and_goes_on(tmp_path, number, capsys):
+    before = signal.getsignal(number)
+    result, _ = run(tmp_path / "parts", batches=Interrupting(8, number))
+    assert (result.ending, result.step) == (Ending.interrupted, 8)
+    assert checkpoint.saved_step(tmp_path / "parts" / checkpoint.LAST) == 8
+    assert "resume=true" in capsys.readouterr().out
+    assert signal.getsignal(number) is before
+    _, resumed = run(tmp_path / "parts", resume=True)
+    _, model = run(tmp_path / "whole")
+    assert torch.equal(weights(model), weights(resumed))
+
+
+def test_an_interrupted_validation_is_made_up_for(tmp_path):
+    """It ends at once; the resumed run begins with it and makes the same choices."""
+    calls = []
+
+    def interrupted(model, step):
+        calls.append(step)
+        if step == 10:
+            torch.rand(1)
+            os.kill(os.getpid(), signal.SIGINT)
+            pytest.fail("the validation went on")
+        return measure(model, step)
+
+    result, _ = run(tmp_path / "parts", interrupted)
+    assert (result.ending, result.step, calls) == (Ending.interrupted, 10, [5, 10])
+    parts, resumed = run(tmp_path / "parts", resume=True)
+    whole, model = run(tmp_path / "whole")
+    assert torch.equal(weights(model), weights(resumed))
+    assert (parts.best_step, parts.best_metrics) == (whole.best_step, whole.best_metrics)
+    assert [line["step"] for line in lines(tmp_path / "parts", "validation")] == [5, 10, 15, 20]
+
+
+class Wider(FakeModel):
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = torch.nn.Linear(6, 7)
+
+
+def test_resuming_what_is_not_there_or_does_not_fit_is_refused(tmp_path):
+    with pytest.raises(RunError, match=r"last\.pt: there is no such checkpoint"):
+        run(tmp_path / "none", resume=True)
+    run(tmp_path / "other", max_steps=5)
+    with pytest.raises(RunError, match=r"last\.pt does not fit this configuration"):
+        run(tmp_path / "other", resume=True, model=Wider())
+    with pytest.raises(RunError, match=r"last\.pt does not fit .* optim\.name was adam and is sgd"):
+        run(tmp_path / "other", resume=True, optim=OptimConfig(name=OptimizerName.sgd))
+
+
+def test_a_resumed_run_takes_the_settings_it_is_given(tmp_path):
+    """The averages are the old ones, the learning rate and the decay are those typed now."""
+    run(tmp_path, max_steps=5, optim=OptimConfig(lr=0.02))
+    run(tmp_path, max_steps=10, optim=OptimConfig(lr=0.01, weight_decay=0.5), resume=True)
+    matrices, rest = checkpoint.load(tmp_path / checkpoint.LAST)["optimizer"]["param_groups"]
+    assert (matrices["lr"], matrices["weight_decay"], rest["weight_decay"]) == (0.01, 0.5, 0.0)

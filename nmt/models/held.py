@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import RLock
 from typing import Any, TypeVar
 
 import torch
@@ -11,6 +12,7 @@ from nmt.models.precision import compute_dtype
 from nmt.models.products import Packed
 
 T = TypeVar("T")
+MAKING = RLock()  # batches searched at once need the same things at the same time
 
 
 class Holder:
@@ -20,11 +22,13 @@ class Holder:
 
     def once(self, dtype: torch.dtype, make: Callable[[], T]) -> T:
         """What ``make`` made the first time within ``hold_weights``; outside, what it makes now."""
-        if self.held is None:
+        held = self.held
+        if held is None:
             return make()
-        if dtype not in self.held:
-            self.held[dtype] = make()
-        return self.held[dtype]
+        with MAKING:
+            if dtype not in held:
+                held[dtype] = make()
+        return held[dtype]
 
 
 @contextmanager

@@ -60,7 +60,7 @@ def test_made_once_for_all_batches(model, monkeypatch):
         return once(self, dtype, lambda: made.append((self, dtype)) or make())
 
     monkeypatch.setattr(Holder, "once", counted)
-    translate_ids(model, SOURCES, DecodeConfig(beam_size=3, max_length=8, batch_size=1), CPU)
+    translate_ids(model, SOURCES, DecodeConfig(beam_size=3, max_length=8, batch_size=2), CPU)
     assert made
     assert len(made) == len(set(made))
 

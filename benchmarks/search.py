@@ -71,8 +71,8 @@ def row(args: argparse.Namespace, batch: int, beam: int, precision: str) -> dict
     start = time.perf_counter()
     found = translate(sources)
     seconds = time.perf_counter() - start
-    with torch.profiler.profile() as profile:
-        translate(sources[: max(2 * batch, 10)])
+    with torch.profiler.profile() as profile:  # of one batch: several would run in threads that it does not see
+        translate(sources[: batch if batch > 1 else 10])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated() / 2**20

@@ -62,7 +62,3 @@ def build(name, seed=0, **changes) -> Any:
 
 def batch_of(pairs=PAIRS):
     return collate([s for s, _ in pairs], [t for _, t in pairs], list(range(len(pairs))))
-
-
-def close(a, b, atol=1e-10):
-    torch.testing.assert_close(a, b, rtol=0, atol=atol)

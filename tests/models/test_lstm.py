@@ -3,7 +3,8 @@
 import pytest
 import torch
 import torch.distributed as dist
-from lstm_cases import CONFIGS, PAIRS, V_TARGET, batch_of, build, close
+from closeness import assert_close
+from lstm_cases import CONFIGS, PAIRS, V_TARGET, batch_of, build
 from lstm_reference import encode, loss
 from torch.nn.parallel import DistributedDataParallel
 
@@ -23,13 +24,13 @@ def test_loss_and_gradients_follow_the_equations(name):
     model = build(name)
     output = model(batch_of())
     expected, nll = loss(model, PAIRS, eps=0.1)
-    close(output.loss_sum, expected)
+    assert_close(output.loss_sum, expected)
     assert output.tokens.item() == sum(len(t) + 1 for _, t in PAIRS)
     for row, each in zip(output.nll, nll, strict=True):
-        close(row[: len(each)], each.detach())
+        assert_close(row[: len(each)], each.detach())
         assert not row[len(each) :].any()
     for mine, theirs in zip(gradients(model, output.loss_sum), gradients(model, expected), strict=True):
-        close(mine, theirs, atol=1e-9)
+        assert_close(mine, theirs, atol=1e-9)
 
 
 @everything
@@ -43,13 +44,13 @@ def test_steps_equal_teacher_forcing(name):
             logits, state, maps = model.step(batch.target_in[:, t : t + 1], state, want_maps=True)
             log_p = logits[:, 0].log_softmax(1).gather(1, batch.target_out[:, t : t + 1])[:, 0]
             real = batch.target_out[:, t] != PAD
-            close(-log_p[real], expected.nll[real, t])
+            assert_close(-log_p[real], expected.nll[real, t])
             if maps is None or expected.maps is None:
                 assert maps is expected.maps is None
                 continue
-            close(maps.weights[:, :, :, 0], expected.maps.weights[:, :, :, t], atol=1e-6)
+            assert_close(maps.weights[:, :, :, 0], expected.maps.weights[:, :, :, t], atol=1e-6)
             if maps.centre is not None:
-                close(maps.centre[..., 0], expected.maps.centre[..., t])
+                assert_close(maps.centre[..., 0], expected.maps.centre[..., t])
 
 
 @some
@@ -71,7 +72,7 @@ def test_hypotheses_follow_their_parents(name):
                 alone = model.start(model.encode(torch.tensor([source]), torch.tensor([len(source)])))
                 for word in (2, words[b, parent[b, k]], more[b, k]):
                     expected, alone, _ = model.step(torch.tensor([[word]]), alone)
-                close(logits[b, k], expected[0, 0])
+                assert_close(logits[b, k], expected[0, 0])
 
 
 @some
@@ -81,7 +82,7 @@ def test_kept_sentences_go_on_as_before(name):
         _, state, _ = model.step(torch.full((3, 1), 2), model.start(model.encode(batch.source, batch.source_lengths)))
         expected, _, _ = model.step(torch.full((3, 1), 5), state)
         got, _, _ = model.step(torch.full((2, 1), 5), state.keep(torch.tensor([2, 1])))
-        close(got, expected[[2, 1]])
+        assert_close(got, expected[[2, 1]])
 
 
 @everything
@@ -96,7 +97,7 @@ def test_padding_is_invisible_to_the_last_bit(name):
     assert torch.equal(a.nll, b.nll)
     # The embedding's own gradients are summed in another order where rows of padding come to share an id.
     for x, y in zip(gradients(model, a.loss_sum), gradients(model, b.loss_sum), strict=True):
-        close(x, y, atol=1e-13)
+        assert_close(x, y, atol=1e-13)
 
 
 @some
@@ -106,7 +107,7 @@ def test_companions_change_nothing(name):
     together = model(batch_of([*PAIRS, ([4] * 17, [4] * 19)])).nll
     for b, pair in enumerate(PAIRS):
         alone = model(batch_of([pair])).nll[0]
-        close(together[b, : len(alone)], alone)
+        assert_close(together[b, : len(alone)], alone)
 
 
 def test_maps_only_on_request():
@@ -132,7 +133,7 @@ def test_memory_is_in_natural_order(name):
     for b, (source, _) in enumerate(PAIRS):
         expected, _ = encode(model, source)
         assert memory.lengths[b] == len(expected)
-        close(memory.values[b, : len(expected)], expected)
+        assert_close(memory.values[b, : len(expected)], expected)
         assert not memory.values[b, len(expected) :].any()
 
 
@@ -194,7 +195,7 @@ def test_gradients_may_be_taken_twice_and_from_two_batches(name):
     once = torch.autograd.grad(c, list(model.parameters()), retain_graph=True)
     twice = torch.autograd.grad(c, list(model.parameters()))
     for x, y in zip(both, again, strict=True):
-        close(x, y)
+        assert_close(x, y)
     for x, y in zip(once, twice, strict=True):
         assert torch.equal(x, y)
 
@@ -211,4 +212,4 @@ def test_distributed_data_parallel_sees_every_gradient(name, tmp_path):
         dist.destroy_process_group()
     for p, grad in zip(model.parameters(), expected, strict=True):
         assert p.grad is not None
-        close(p.grad, grad)
+        assert_close(p.grad, grad)

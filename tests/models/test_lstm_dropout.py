@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from lstm_cases import V_TARGET, batch_of, build, close
+from closeness import assert_close
+from lstm_cases import V_TARGET, batch_of, build
 
 from nmt.batch import PAD, Batch
 from nmt.models.lstm_config import DropoutPlacement
@@ -22,12 +23,12 @@ def test_dropout_is_where_its_placement_says(name, placement, monkeypatch):
     real = batch.target_out != PAD
     uniform = torch.full_like(got[real], math.log(V_TARGET))
     if placement is DropoutPlacement.standard:
-        close(got[real], uniform)
+        assert_close(got[real], uniform)
         return
     assert ((got[real] - uniform).abs() > 1e-3).all()
     words = batch.target_in.where(batch.target_in == PAD, 7)
     changed = model(Batch(batch.source * 0 + 4, batch.source_lengths, words, batch.target_out, batch.ids)).nll
-    close(got, changed)
+    assert_close(got, changed)
 
 
 def test_what_is_fed_back_is_dropped_only_by_luong(monkeypatch):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from closeness import assert_close
 
 from nmt.models.loop_linear import LoopLinear
 from nmt.models.lstm_layer import LSTMLayer, cell
@@ -22,9 +23,9 @@ def inputs():
     return [torch.randn(*s, dtype=torch.float64, requires_grad=True) for s in ((T, B, E), (B, H), (B, H))]
 
 
-def close(a, b, atol=1e-12):
-    for x, y in zip(a, b, strict=True):
-        torch.testing.assert_close(x, y, rtol=0, atol=atol)
+def assert_all_close(found, expected, atol=1e-12):
+    for x, y in zip(found, expected, strict=True):
+        assert_close(x, y, atol)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -33,10 +34,10 @@ def test_states_equal_torch(bias):
     layer, (x, h0, c0) = build(bias), inputs()
     h, c = layer.states(x, h0, c0)
     theirs, (_, c_last) = layer(x, (h0[None], c0[None]))
-    close([h, c[-1]], [theirs, c_last[0]])
+    assert_all_close([h, c[-1]], [theirs, c_last[0]])
     leaves = [x, h0, c0, *layer.parameters()]
     probe = torch.randn(T, B, H, dtype=torch.float64)
-    close(
+    assert_all_close(
         torch.autograd.grad((h * probe).sum() + c[-1].square().sum(), leaves),
         torch.autograd.grad((theirs * probe).sum() + c_last.square().sum(), leaves),
         atol=1e-11,
@@ -55,7 +56,7 @@ def test_every_cell_equals_the_run_that_stops_there():
     _, c = layer.states(x, h0, c0)
     for t in range(T):
         _, (_, expected) = layer(x[: t + 1], (h0[None], c0[None]))
-        close([c[t]], [expected[0]])
+        assert_all_close([c[t]], [expected[0]])
 
 
 def test_masked_reverse_run_reads_each_row_from_its_own_end():
@@ -68,11 +69,11 @@ def test_masked_reverse_run_reads_each_row_from_its_own_end():
     expected = torch.zeros(())
     for b, n in enumerate(lengths):
         alone, (_, c_last) = layer(x[:n, b : b + 1].flip(0))
-        close([h[:n, b], c[0, b]], [alone.flip(0)[:, 0], c_last[0, 0]])
+        assert_all_close([h[:n, b], c[0, b]], [alone.flip(0)[:, 0], c_last[0, 0]])
         assert not h[n:, b].any()
         expected = expected + (alone.flip(0)[:, 0] * probe[:n, b]).sum() + c_last.sum()
     leaves = [x, *layer.parameters()]
-    close(
+    assert_all_close(
         torch.autograd.grad((h * probe).sum() + c[0].sum(), leaves),
         torch.autograd.grad(expected, leaves),
         atol=1e-11,
@@ -92,14 +93,14 @@ def test_cells_in_a_loop_equal_the_layer():
     for t in range(T):
         assert layer.total_bias is not None
         h, c = cell(x[t] @ layer.weight_ih_l0.T + h @ layer.weight_hh_l0.T + layer.total_bias, c)
-        close([h], [expected[t]])
+        assert_all_close([h], [expected[t]])
 
 
 def test_a_second_backward_pass_gives_the_same():
     layer, (x, h0, c0) = build(), inputs()
     h, _ = layer.states(x, h0, c0)
     leaves = [x, *layer.parameters()]
-    close(
+    assert_all_close(
         torch.autograd.grad(h.sum(), leaves, retain_graph=True),
         torch.autograd.grad(h.sum(), leaves),
         atol=0,
@@ -142,12 +143,12 @@ def test_loop_linear_equals_plain_autograd():
     linear = LoopLinear(w)
     mine = run(linear, linear.terms(a))
     theirs = run(lambda x, term: term + x @ w.T, a)
-    close(mine, theirs)
+    assert_all_close(mine, theirs)
     for read in (slice(None), slice(2, 4)):
         expected = torch.autograd.grad(torch.stack(theirs[read]).square().sum(), [a, w], retain_graph=True)
         for _ in range(2):
             got = torch.autograd.grad(torch.stack(mine[read]).square().sum(), [a, w], retain_graph=True)
-            close(got, expected, atol=1e-10)
+            assert_all_close(got, expected, atol=1e-10)
 
 
 def test_loop_linear_keeps_nothing_without_gradients():

@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from lstm_cases import batch_of, build, close
+from closeness import assert_close
+from lstm_cases import batch_of, build
 
 from nmt.errors import ConfigError
 from nmt.models import LSTMConfig, build_model
@@ -27,7 +28,7 @@ def test_the_block_follows_its_equation():
         for i in range(length):
             f = [math.exp(theta[i] @ phi[j]) for j in range(length)]
             y = torch.stack([f[j] / sum(f) * g[j] for j in range(length)]).sum(0)
-            close(got[b, i], x[b, i] + block.output.weight @ y + block.output.bias)
+            assert_close(got[b, i], x[b, i] + block.output.weight @ y + block.output.bias)
 
 
 def test_it_starts_as_the_identity_and_learns():
@@ -43,7 +44,7 @@ def test_it_starts_as_the_identity_and_learns():
                 torch.nn.init.normal_(p)
         models.append(model)
     without, model = (m(batch_of()).loss_sum for m in models)
-    close(without, model)
+    assert_close(without, model)
     (gradient,) = torch.autograd.grad(model, models[1].get_parameter("encoder.block.output.weight"))
     assert gradient.any()
 
@@ -55,7 +56,7 @@ def test_companions_change_nothing():
     together = model(batch_of(pairs)).nll
     for b, pair in enumerate(pairs):
         alone = model(batch_of([pair])).nll[0]
-        close(together[b, : len(alone)], alone)
+        assert_close(together[b, : len(alone)], alone)
     without = build("global")
     without.load_state_dict({k: v for k, v in model.state_dict().items() if "block" not in k})
     assert (without(batch_of(pairs)).nll - together).abs().max() > 1e-3

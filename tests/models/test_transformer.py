@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from closeness import assert_close
 from torch import nn
-from transformer_cases import CONFIGS, EVERY, PAIRS, TINY, V, batch_of, build, close
+from transformer_cases import CONFIGS, EVERY, PAIRS, TINY, V, batch_of, build
 
 from nmt.batch import EOS, PAD, Batch
 from nmt.models import TransformerConfig, build_model, token_tree
@@ -96,14 +97,14 @@ def test_it_is_torchs_transformer(norm, activation):
     model, batch = build("before", norm=norm, activation=activation), batch_of()
     output = model(batch)
     expected, nll = torch_loss(model, batch)
-    close(output.loss_sum, expected)
-    close(output.nll, nll.detach())
+    assert_close(output.loss_sum, expected)
+    assert_close(output.nll, nll.detach())
     assert output.tokens.item() == sum(len(t) + 1 for _, t in PAIRS)
     tables = [model.source_embedding.words.weight, model.target_embedding.words.weight]
     mine, theirs = (torch.autograd.grad(loss, tables) for loss in (output.loss_sum, expected))
     real = torch.arange(V) != PAD  # the table does not learn from padding, torch's functional lookup does
     for a, b in zip(mine, theirs, strict=True):
-        close(a[real], b[real])
+        assert_close(a[real], b[real])
 
 
 def test_swiglu():
@@ -111,7 +112,7 @@ def test_swiglu():
     layer = build("rotary").encoder.layers[0].feed_forward
     x = torch.randn(3, 8, dtype=torch.float64)
     a, b = F.linear(x, layer.inner.weight, layer.inner.bias).split(12, 1)
-    close(layer(x), F.linear(a / (1 + (-a).exp()) * b, layer.outer.weight, layer.outer.bias))
+    assert_close(layer(x), F.linear(a / (1 + (-a).exp()) * b, layer.outer.weight, layer.outer.bias))
 
 
 @everything
@@ -133,8 +134,8 @@ def test_steps_equal_teacher_forcing(name):
             logits, state, maps = model.step(batch.target_in[:, t : t + 1], state, want_maps=True)
             log_p = logits[:, 0].log_softmax(1).gather(1, batch.target_out[:, t : t + 1])[:, 0]
             real = batch.target_out[:, t] != PAD
-            close(-log_p[real], expected.nll[real, t])
-            close(maps.weights[:, :, :, 0], expected.maps.weights[:, :, :, t], atol=1e-6)
+            assert_close(-log_p[real], expected.nll[real, t])
+            assert_close(maps.weights[:, :, :, 0], expected.maps.weights[:, :, :, t], atol=1e-6)
 
 
 @everything
@@ -150,7 +151,7 @@ def test_hypotheses_follow_their_parents(name, spare, crowd, monkeypatch):
     for step, width in enumerate((4, 4, 5, 3, 4, 4, 2, 5, 1)):
         logits, state, _ = model.step(words[:, :, -1], state)
         for b, k in product(range(len(rows)), range(words.size(1))):
-            close(logits[b, k], alone(model, PAIRS[rows[b]][0], words[b, k])[-1])
+            assert_close(logits[b, k], alone(model, PAIRS[rows[b]][0], words[b, k])[-1])
         parent = torch.randint(0, words.size(1), (len(rows), width), generator=generator)
         if step == 4:
             kept = torch.tensor([2, 0])
@@ -177,10 +178,10 @@ def test_a_state_may_be_used_twice(name):
     other, branch, _ = model.step(torch.full((3, 1), 9), state)
     again, _, _ = model.step(torch.full((3, 1), 5), state)
     assert not torch.equal(first, other)
-    close(again, first)
+    assert_close(again, first)
     expected = [alone(model, s, torch.tensor([2, word, 6]))[-1] for s, _ in PAIRS for word in (5, 9)]
     got = [model.step(torch.full((3, 1), 6), x)[0][:, 0] for x in (after, branch)]
-    close(torch.stack(got, 1).flatten(0, 1), torch.stack(expected))
+    assert_close(torch.stack(got, 1).flatten(0, 1), torch.stack(expected))
 
 
 @everything
@@ -192,9 +193,9 @@ def test_padding_is_invisible(name):
     target[target == PAD] = 4
     other = Batch(source, batch.source_lengths, target, batch.target_out, batch.ids)
     a, b = model(batch), model(other)
-    close(a.nll, b.nll, atol=1e-13)
+    assert_close(a.nll, b.nll, atol=1e-13)
     for x, y in zip(gradients(model, a.loss_sum), gradients(model, b.loss_sum), strict=True):
-        close(x, y, atol=1e-12)
+        assert_close(x, y, atol=1e-12)
 
 
 @everything
@@ -204,7 +205,7 @@ def test_companions_change_nothing(name):
     together = model(batch_of([*PAIRS, ([4] * 17, [4] * 19)])).nll
     for b, pair in enumerate(PAIRS):
         alone = model(batch_of([pair])).nll[0]
-        close(together[b, : len(alone)], alone)
+        assert_close(together[b, : len(alone)], alone)
 
 
 def test_maps_are_made_on_request():
@@ -231,7 +232,7 @@ def test_maps_are_what_attention_does():
     memory = attention.remember(source)
     got = attention(x, memory, mask, record)
     context = torch.einsum("bhns,bshf->bnhf", record[0], memory[:, :, 1])
-    close(got, attention.output(context.flatten(2)))
+    assert_close(got, attention.output(context.flatten(2)))
 
 
 @pytest.mark.parametrize("name", ["before", "local"])
@@ -284,12 +285,12 @@ def test_consistency_compares_neighbouring_sentences():
     model, alpha = build("before"), 3.0
     batch = batch_of([([5, 7, 4], [9, 4]), ([8, 8, 8], [9, 4]), ([12], [5, 6, 7]), ([4], [5, 6, 7])])
     plain, both = model(batch), model(batch, consistency=alpha)
-    close(both.nll, plain.nll)
+    assert_close(both.nll, plain.nll)
     memory = model.encode(batch.source, batch.source_lengths)
     log_p = model.projection(model.decode(batch.target_in, memory, None)).log_softmax(2)
     p, q = log_p[::2], log_p[1::2]
     kl = ((p.exp() - q.exp()) * (p - q)).sum(2)[batch.target_out[::2] != PAD]
-    close(both.loss_sum - plain.loss_sum, alpha / 2 * kl.sum())
+    assert_close(both.loss_sum - plain.loss_sum, alpha / 2 * kl.sum())
 
 
 @pytest.mark.parametrize("key", ["dropout", "attention_dropout", "activation_dropout"])

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from transformer_cases import batch_of, build, close
+from closeness import assert_close
+from transformer_cases import batch_of, build
 
 from nmt.errors import ConfigError
 from nmt.models import self_attention
@@ -43,10 +44,10 @@ def test_rotary_products_depend_on_distance_alone():
     products = torch.einsum("phf,rhf->hpr", turned_q, turned_k)
     for distance in (-7, 0, 1, 12):
         line = products.diagonal(distance, 1, 2)
-        close(line, line[:, :1].expand_as(line), atol=1e-12)
+        assert_close(line, line[:, :1].expand_as(line), atol=1e-12)
     assert (products[:, 0, 0] - products[:, 0, 5]).abs().min() > 1e-3
-    close(turned_q.norm(dim=2), q[0].norm(dim=2).expand(40, 3), atol=1e-12)
-    close(turned_q[0], q[0, 0])
+    assert_close(turned_q.norm(dim=2), q[0].norm(dim=2).expand(40, 3), atol=1e-12)
+    assert_close(turned_q[0], q[0, 0])
 
 
 def test_a_sequence_without_learned_positions_is_refused_by_key():
@@ -84,11 +85,11 @@ def test_blocks_are_the_masked_whole(W, T, causal, monkeypatch):
     got = band(q, k, v)
     assert got.isfinite().all()
     got = got * real
-    close(got, expected)
+    assert_close(got, expected)
     weight = torch.randn_like(got)
     mine, theirs = (torch.autograd.grad((x * weight).sum(), leaves) for x in (got, expected))
     for a, b in zip(mine, theirs, strict=True):
-        close(a, b)
+        assert_close(a, b)
 
 
 @pytest.mark.parametrize("masked", ["no", "keys", "causal"])
@@ -104,7 +105,7 @@ def test_plain_products_are_the_fused_attention(masked):
     )
     mine, theirs = ((x, *torch.autograd.grad(x.square().sum(), leaves)) for x in results)
     for a, b in zip(mine, theirs, strict=True):
-        close(a, b)
+        assert_close(a, b)
 
 
 def test_plain_products_drop_weights():
@@ -122,7 +123,7 @@ def test_a_band_as_wide_as_the_sentence_sees_everything(causal):
     x = torch.randn(2, 70, 2, 4, dtype=torch.float64)
     lengths = None if causal else torch.tensor([70, 70])
     like = torch.zeros(2, 70, 8, dtype=torch.float64)
-    close(Band(69, like, lengths)(x, x, x), Full(like, lengths)(x, x, x))
+    assert_close(Band(69, like, lengths)(x, x, x), Full(like, lengths)(x, x, x))
 
 
 @pytest.mark.parametrize("causal", [False, True])

@@ -1,5 +1,8 @@
 """What search makes of weights is made once while they are held, and anew when they may have changed."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -8,6 +11,8 @@ import torch
 from nmt.models import LSTMConfig, TransformerConfig, build_model
 from nmt.models.attention import BahdanauConfig, GlobalConfig, LocalPConfig
 from nmt.models.held import Holder, Linear, hold_weights
+from nmt.models.loop_linear import StepLinear
+from nmt.models.products import Packed
 from nmt.models.transformer_config import GlobalSelfAttentionConfig
 from nmt.search import DecodeConfig, Ensemble, translate_ids
 
@@ -94,3 +99,33 @@ def test_with_gradients_nothing_is_held():
                 assert linear(x).dtype == torch.bfloat16
         assert linear.held is not None
         assert set(linear.held) == {torch.float32, torch.bfloat16}
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_what_queries_are_multiplied_by_is_the_same_when_held(transposed):
+    """W of general, by which windows' queries go backwards, is square: a shape would not tell."""
+    linear, x = StepLinear(6, 6), torch.randn(2, 3, 6)
+    expected = x @ (linear.weight if transposed else linear.weight.t())
+    with hold_weights(linear), torch.no_grad():
+        held = linear.once_a_batch(torch.float32, transposed)
+        assert isinstance(held, Packed)
+        torch.testing.assert_close(held(x), expected.detach())
+    torch.testing.assert_close(linear.once_a_batch(torch.float32, transposed)(x), expected)
+
+
+def test_made_once_by_threads_that_ask_together():
+    linear, made, together = Linear(3, 2), [], threading.Barrier(2, timeout=20)
+
+    def make():
+        made.append(None)
+        time.sleep(0.05)  # so that another would begin meanwhile
+        return object()
+
+    def ask(_):
+        together.wait()
+        return linear.once(torch.float32, make)
+
+    with hold_weights(linear), ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(ask, range(2))
+    assert first is second
+    assert len(made) == 1

@@ -1,6 +1,7 @@
 """Batches that are searched at once on a CPU are searched as one after the other."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -29,7 +30,8 @@ def threads(request):
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
     yield request.param
-    assert torch.get_num_threads() == request.param
+    with ThreadPoolExecutor(1) as pool:  # what a search leaves to this thread, and to new ones
+        assert torch.get_num_threads() == request.param == pool.submit(torch.get_num_threads).result()
     torch.set_num_threads(before)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import SGD, Adam, AdamW, Optimizer
@@ -93,7 +94,10 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> Optimizer:
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     if config.name is OptimizerName.sgd:
-        return SGD(groups, lr=config.lr, momentum=config.momentum, fused=True)
+        sgd = SGD(groups, lr=config.lr, momentum=config.momentum, fused=True)
+        if config.momentum:  # torch would leave it uninitialized where the first update is skipped
+            sgd.state |= {p: {"momentum_buffer": torch.zeros_like(p)} for p in parameters}
+        return sgd
     kind = Adam if config.name is OptimizerName.adam else AdamW
     return kind(groups, lr=config.lr, betas=(config.betas[0], config.betas[1]), eps=config.eps, fused=True)
 

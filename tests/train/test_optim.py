@@ -139,12 +139,16 @@ def test_a_gradient_that_is_not_finite_leaves_no_trace(config, bad):
     hit = copy.deepcopy(clean)
     good = [[torch.randn_like(p) for p in clean.parameters()] for _ in range(3)]
     poison = [torch.full_like(p, bad) if p.ndim == 1 else torch.randn_like(p) for p in clean.parameters()]
-    for model, sequence in ((clean, good), (hit, [good[0], poison, good[1], poison, poison, good[2]])):
-        optimizer = build_optimizer(model, config)
-        for grads in sequence:
-            for p, g in zip(model.parameters(), grads, strict=True):
-                p.grad = g.clone()
-            update(optimizer, list(model.parameters()), 1.0)
+    torch.use_deterministic_algorithms(True)  # which makes memory that nobody has written to NaN
+    try:
+        for model, sequence in ((clean, good), (hit, [poison, good[0], poison, good[1], poison, poison, good[2]])):
+            optimizer = build_optimizer(model, config)
+            for grads in sequence:
+                for p, g in zip(model.parameters(), grads, strict=True):
+                    p.grad = g.clone()
+                update(optimizer, list(model.parameters()), 1.0)
+    finally:
+        torch.use_deterministic_algorithms(False)
     assert torch.equal(weights(clean), weights(hit))
 
 

@@ -241,11 +241,14 @@ class Run:
 
 
 def guided(config: Config, given: AlignConfig | None = None) -> AlignConfig:
-    """How alignments are read from a run's attention: as ``given``, and else from the head that was guided, if any."""
+    """How alignments are read from a run's attention: as ``given``, and else from the head that was guided, if any.
+
+    A layer without a head means all its heads; a head without a layer is one of the guided layer.
+    """
     given, trainer = given or AlignConfig(), config.trainer
-    if not trainer.guided_alignment or given.layer is not None or given.head is not None:
+    if not trainer.guided_alignment or given.layer is not None:
         return given
-    return replace(given, layer=trainer.guided_layer, head=trainer.guided_head)
+    return replace(given, layer=trainer.guided_layer, head=given.head or trainer.guided_head)
 
 
 # Writing.

@@ -15,6 +15,7 @@ from nmt.config import MAX_NAME, Config
 from nmt.data.corpus import FilesConfig, PhrasesConfig, TextFiles
 from nmt.data.tokenizer import train_tokenizers
 from nmt.errors import ConfigError, RunError
+from nmt.eval.alignment import AlignConfig
 from nmt.models import LSTMConfig
 from nmt.models.attention import LocalPConfig
 from nmt.runs import (
@@ -23,6 +24,7 @@ from nmt.runs import (
     Run,
     create,
     directories,
+    guided,
     newest,
     numbered,
     place,
@@ -233,3 +235,17 @@ def test_relative_paths_are_found_from_where_the_run_was_trained(tmp_path, monke
     assert found["source"] == "en", "a language is no path, whatever lies around"
     (run / ORIGIN).write_text(json.dumps([]), encoding="utf-8")
     assert read_data(run)["train"]["target"] == "text/a.de"
+
+
+@pytest.mark.parametrize(
+    ("layer", "head", "read"),
+    [(None, None, (2, 3)), (None, 4, (2, 4)), (-1, None, (-1, None)), (1, 4, (1, 4))],
+)
+def test_the_guided_head_is_read_unless_another_is_asked_for(layer, head, read):
+    """A head alone is one of the guided layer, a layer alone the mean of its heads."""
+    config = Config(model=LSTMConfig(attention=LocalPConfig()), data=PhrasesConfig())
+    asked = AlignConfig(layer=layer, head=head, shift=1)
+    assert guided(config, asked) == asked
+    config.trainer.guided_alignment, config.trainer.guided_layer, config.trainer.guided_head = 0.05, 2, 3
+    found = guided(config, asked)
+    assert (found.layer, found.head, found.shift) == (*read, 1)

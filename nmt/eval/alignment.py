@@ -34,7 +34,12 @@ class AlignConfig:
             "help": "1 is the first, -1 the last; null: the one of trainer.guided_alignment, else the mean of all"
         },
     )
-    head: int | None = field(default=None, metadata={"help": "of that layer, or of each; likewise"})
+    head: int | None = field(
+        default=None,
+        metadata={
+            "help": "of that layer, or of each; null: the mean of all, or the guided one where layer is null too"
+        },
+    )
 
     def __post_init__(self) -> None:
         if isinstance(self.shift, int) and self.shift not in SHIFTS:

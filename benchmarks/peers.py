@@ -79,7 +79,7 @@ def train(args: argparse.Namespace) -> None:
 
     meter, step, ending = Meter(), Updater.step, Loop.ending
 
-    def metered(self: Updater, group: list[Any], number: int, epoch: float) -> float:
+    def metered(self: Updater, group: list[Any], number: int, epoch: float) -> None:
         meter.info["params"] = sum(p.numel() for p in self.parameters)
         for batch in group:
             meter.batch(
@@ -89,9 +89,8 @@ def train(args: argparse.Namespace) -> None:
                 src_cells=batch.source.numel(),
                 sents=len(batch.source),
             )
-        lr = step(self, group, number, epoch)
+        step(self, group, number, epoch)
         meter.step()
-        return lr
 
     Updater.step = metered
     Loop.ending = lambda self: Ending.steps if meter.done() else ending(self)

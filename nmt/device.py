@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import os
 import random
+from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any
 
@@ -22,23 +23,28 @@ class Precision(Enum):
 
 
 def resolve_device(name: str) -> torch.device:
-    """``auto`` takes this process's CUDA device where there is one, else the CPU.
+    """``cuda`` is this process's CUDA device (under torchrun the one of LOCAL_RANK); ``auto``, too, else the CPU.
 
-    Raises ConfigError for a name that is no device, or a device that is not here.
+    Raises ConfigError for a name that is no device, for a device that is not here, and for one that several processes
+    would share.
     """
     if name == "auto":
-        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
         raise ConfigError(f"device={name} is not one of auto, cpu, cuda, cuda:N") from None
     if device.type not in ("cpu", "cuda"):
         raise ConfigError(f"device={name} is not one of auto, cpu, cuda, cuda:N")
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    elif device.type == "cuda" and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > 1:
+        raise ConfigError(f"device={name}: torchrun's processes would share it; device=cuda gives each its own")
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise ConfigError(f"device={name}: this torch finds no CUDA device; use device=cpu")
-        if device.index is not None and device.index >= torch.cuda.device_count():
-            raise ConfigError(f"device={name}: there are only {torch.cuda.device_count()} CUDA devices")
+        if device.index >= torch.cuda.device_count():
+            raise ConfigError(f"device={name}: {device} is not one of {torch.cuda.device_count()} CUDA devices")
     return device
 
 
@@ -62,6 +68,18 @@ def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractC
     if precision is Precision.bf16:
         return torch.autocast(device.type, torch.bfloat16)
     return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def memory_explained(device: torch.device, what: Callable[[], str]) -> Iterator[None]:
+    """Within, running out of memory raises ConfigError: ``what`` says with what, and what to do."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        # On a CPU torch raises a plain RuntimeError that names its allocator.
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "DefaultCPUAllocator" not in str(error):
+            raise
+        raise ConfigError(f"out of memory on {device} with {what()}") from error
 
 
 def seed_everything(seed: int) -> None:

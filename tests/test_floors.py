@@ -30,6 +30,7 @@ FLOORS = {
     "nmt.eval.align": 5,
     "nmt.eval.run": 5,
     "nmt.train.__main__": 5,
+    "nmt.train.rehearsal": 5,
     "nmt.train.run": 5,
 }
 

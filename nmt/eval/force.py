@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from nmt.batch import collate
+from nmt.batch import Batch, collate
 from nmt.data.tokenizer import Tokenizers
-from nmt.device import Precision, autocast, resolve_precision
+from nmt.device import Precision, autocast, memory_explained, resolve_precision
 from nmt.errors import UserError
 from nmt.eval.alignment import AlignConfig, Pool, one_map, word_weights
 from nmt.models.seq2seq import Maps, Seq2Seq
@@ -61,14 +62,20 @@ def force_decode(
     """
     precision = resolve_precision(precision, device)
     for ids in batches(sources, targets, batch_tokens):
-        batch = collate([sources[i] for i in ids], [targets[i] for i in ids], ids).to(device)
-        with autocast(precision, device):
-            output = model(batch, want_maps=want_maps)
+        batch = collate([sources[i] for i in ids], [targets[i] for i in ids], ids)
+        with memory_explained(device, partial(explain, batch)), autocast(precision, device):
+            output = model(batch.to(device), want_maps=want_maps)
         nll = output.nll.double().sum(1).tolist()
         maps = None if output.maps is None else to_cpu(output.maps)
         for row, i in enumerate(ids):
             size = len(targets[i]) + 1, max(len(sources[i]), 1) + model.source_eos
             yield i, Forced(nll[row], size[0], None if maps is None else sentence_maps(maps, row, size))
+
+
+def explain(batch: Batch) -> str:
+    """What it is that does not fit in memory, and what to do."""
+    (B, S), T = batch.source.shape, batch.target_out.size(1)
+    return f"{B} x ({S} + {T}) given sentences x (source + target positions); device=cpu may have more"
 
 
 def batches(sources: Sequence[list[int]], targets: Sequence[list[int]], batch_tokens: int) -> Iterator[list[int]]:

@@ -72,6 +72,7 @@ class Seq2Seq(nn.Module):
     source_eos: bool  # whether ``encode`` appends EOS to each source
     target_size: int  # V
     longest_source: int | None = None  # most positions that ``encode`` takes, end-of-sentence included; None: any
+    longest_target: int | None = None  # most that the decoder reads, from BOS on; None: any
 
     def encode(self, source: Tensor, lengths: Tensor, hypotheses: int = 1) -> Any:
         """source (B, S), lengths (B,) -> an encoding that only ``start`` of the same model understands.

@@ -56,7 +56,7 @@ class Transformer(Seq2Seq):
         self.config, self.target_size, self.label_smoothing = config, target_size, label_smoothing
         self.source_eos, self.reach = config.appends_eos, config.self_attention.reach
         if config.positions is Positions.learned:
-            self.longest_source = config.max_positions
+            self.longest_source = self.longest_target = config.max_positions
         self.source_embedding = Embedding(config, source_size)
         self.target_embedding = Embedding(config, target_size)
         self.encoder = Encoder(config)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nmt.batch import UNK, pad
-from nmt.device import Precision, autocast, resolve_precision
+from nmt.device import Precision, autocast, memory_explained, resolve_precision
 from nmt.models.held import hold_weights
 from nmt.models.seq2seq import Seq2Seq
 from nmt.search.config import DecodeConfig
@@ -47,7 +47,7 @@ def in_batches(
     def one(chosen: list[int]) -> list[Result]:
         rows = [list(sources[i]) or [UNK] for i in chosen]
         lengths = torch.tensor([len(row) for row in rows], device=device)
-        with autocast(resolved, device):
+        with memory_explained(device, lambda: explain(rows, config)), autocast(resolved, device):
             return work(chosen, pad(rows).to(device), lengths)
 
     result: dict[int, Result] = {}
@@ -62,6 +62,12 @@ def in_batches(
     finally:
         model.train(training)
     return [result[i] for i in range(len(sources))]
+
+
+def explain(rows: Sequence[Sequence[int]], config: DecodeConfig) -> str:
+    """What it is that does not fit in memory, and what to do."""
+    longest = max(len(row) for row in rows)
+    return f"{len(rows)} sentences of up to {longest} source pieces; lower decode.batch_size={config.batch_size}"
 
 
 @contextmanager

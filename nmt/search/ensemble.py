@@ -57,6 +57,7 @@ class Ensemble(Seq2Seq):
         self.target_size = members[0].target_size
         words = [m.longest_source - m.source_eos for m in members if m.longest_source is not None]
         self.longest_source = min(words) + self.source_eos if words else None
+        self.longest_target = min((m.longest_target for m in members if m.longest_target is not None), default=None)
 
     def encode(self, source: Tensor, lengths: Tensor, hypotheses: int = 1) -> Any:
         """The members' encodings."""

@@ -47,10 +47,16 @@ def pose(
     config: DecodeConfig,
     prefixes: Sequence[Sequence[int]] | None = None,
     numbers: Sequence[int] | None = None,
+    longest_target: int | None = None,
 ) -> Problem:
-    """Limits and rules for a batch.  A forced beginning longer than the limit raises the limit to its length."""
+    """Limits and rules for a batch.  A forced beginning longer than the limit raises the limit to its length.
+
+    No limit is beyond what a model reads of which ``longest_target`` is known (``Seq2Seq.longest_target``).
+    """
     sizes = lengths.tolist()
     bounds = [config.lengths(size) for size in sizes]
+    if longest_target is not None:  # whose first position is BOS's
+        bounds = [(min(least, longest_target - 1), min(most, longest_target - 1)) for least, most in bounds]
     if prefixes is not None:
         bounds = [(least, max(most, len(prefix))) for (least, most), prefix in zip(bounds, prefixes, strict=True)]
     limits = [most for _, most in bounds]

@@ -37,7 +37,7 @@ def search(
     """
     if config.mbr is not Utility.none and detokenize is None:
         raise ValueError("decode.mbr compares texts: pass detokenize")
-    problem = pose(source, lengths, config, prefixes, numbers)
+    problem = pose(source, lengths, config, prefixes, numbers, model.longest_target)
     find = beam_search if config.method is Method.beam and config.beam_size > 1 else draw
     found = find(model, problem, config, want_maps)
     if config.mbr is not Utility.none and detokenize is not None:

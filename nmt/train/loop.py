@@ -12,7 +12,7 @@ import torch
 
 from nmt.batch import Batch
 from nmt.device import resolve_precision
-from nmt.errors import RunError, UserError
+from nmt.errors import ConfigError, RunError, UserError
 from nmt.models.seq2seq import Seq2Seq
 from nmt.train import checkpoint, kept
 from nmt.train.distributed import Ranks
@@ -141,6 +141,8 @@ class Loop:
         with contextlib.closing(iter(self.batches)) as stream:  # it may have a thread of its own
             while True:
                 ending = self.ending()
+                if ending not in (None, Ending.interrupted) and self.updater.window.updates:
+                    self.account()
                 if self.validation_due(ending):
                     self.validate()
                     ending = self.ending()
@@ -179,19 +181,22 @@ class Loop:
         group = [next(stream) for _ in range(self.config.accumulate)]
         self.waited += time.perf_counter() - began
         step = self.standing.step = self.standing.step + 1
-        lr = self.updater.step(group, step, epoch)
+        self.updater.step(group, step, epoch)
+        self.tick()
         if step % self.log.config.every == 0 or step % self.config.validate_every == 0:
-            facts, streak = self.updater.window.read(self.ranks)  # the host waits for the device here alone
-            self.tick()
-            self.report(facts, lr)
-            if streak >= self.config.max_skipped:
-                raise UserError(
-                    f"step {step}: the last {streak} updates had a gradient that is not finite and were skipped; lower "
-                    "optim.lr or trainer.clip, or use trainer.precision=fp32"
-                )
-        else:
-            self.tick()
+            self.account()
         self.progress()
+
+    def account(self) -> None:
+        """Report the updates since the last report.  Raises UserError where too many in a row were skipped."""
+        facts, streak = self.updater.window.read(self.ranks)  # the host waits for the device here alone
+        self.tick()
+        self.report(facts)
+        if streak >= self.config.max_skipped:
+            raise UserError(
+                f"step {self.standing.step}: the last {streak} updates had a gradient that is not finite and were "
+                "skipped; lower optim.lr or trainer.clip, or use trainer.precision=fp32"
+            )
 
     def tick(self) -> None:
         """Add the time since the last tick to the time of training."""
@@ -199,10 +204,10 @@ class Loop:
         self.standing.seconds += now - self.clock
         self.clock = now
 
-    def report(self, facts: dict[str, float], lr: float) -> None:
+    def report(self, facts: dict[str, float]) -> None:
         """Log the figures of ``Window.read`` and more; data_wait is the share of the time spent waiting for batches."""
         seconds = self.standing.seconds - self.reported
-        facts |= {"lr": lr, "epoch": self.batches.progress, "minutes": self.standing.seconds / 60}
+        facts |= {"lr": self.updater.lr, "epoch": self.batches.progress, "minutes": self.standing.seconds / 60}
         facts |= {"tokens_per_second": facts.pop("tokens") / seconds, "data_wait": self.waited / seconds}
         facts |= memory(self.device)
         self.log.training(self.standing.step, facts)
@@ -220,9 +225,13 @@ class Loop:
         self.log.progress(standing.step, done, standing.seconds * (1 - done) / done if done else None)
 
     def validate(self) -> None:
-        """Validate on rank 0, tell the others, and save.  An interruption leaves everything as it was."""
+        """Validate on rank 0, tell the others, and save.  An interruption leaves everything as it was.
+
+        So does a ConfigError, before which last.pt is saved: what was learnt since the last validation is not lost.
+        """
         rng, began = checkpoint.capture_rng(self.device), time.perf_counter()
         found: Validation | None = None
+        failure: ConfigError | None = None
         if self.ranks.main:
             self.model.eval()
             try:
@@ -230,10 +239,16 @@ class Loop:
                     found = self.evaluate(self.model, self.standing.step)
             except KeyboardInterrupt:
                 pass  # ``interrupts`` has taken note of it; ``resume`` makes up for this validation
+            except ConfigError as error:  # not every UserError: weights that make no translation must not be saved
+                failure = error
             finally:
                 self.model.train()
-        metrics = self.ranks.share(None if found is None else dict(found.metrics))
+        metrics, failed = self.ranks.share((None if found is None else dict(found.metrics), failure is not None))
         checkpoint.restore_rng(rng, self.device)
+        if failed:
+            self.save()
+            self.log.say(f"{self.directory / checkpoint.LAST} is saved; resume=true goes on from it")
+            raise failure or ConfigError("the first process could not validate")
         if metrics is not None:
             improved = self.standing.validate(metrics, self.config.metric)
             self.updater.schedule.validated(improved)

@@ -19,7 +19,6 @@ from nmt.data.tokenizer import Tokenizers
 from nmt.device import resolve_device, resolve_precision, seed_everything, set_up
 from nmt.errors import ConfigError, RunError
 from nmt.eval.evaluate import evaluate, sentences_to_draw
-from nmt.eval.force import NoAttentionError, align
 from nmt.eval.run import Scorer, languages
 from nmt.help import Command
 from nmt.models import build_model
@@ -29,7 +28,7 @@ from nmt.train import checkpoint, loop
 from nmt.train.distributed import Ranks, join
 from nmt.train.log import RunLog, Sample, Validation
 from nmt.train.loop import Ending
-from nmt.train.trainer_config import Metric
+from nmt.train.rehearsal import rehearse
 
 COMMAND = Command(
     module="nmt.train",
@@ -75,8 +74,7 @@ def train(config: Config) -> None:
 
 def fit(config: Config, device: torch.device, ranks: Ranks) -> Ending:
     """Prepare, build, train and score; returns why training ended."""
-    if ranks.main:
-        load_tests(config.data)  # what is wrong with them is said now, and not when training is over
+    tests = load_tests(config.data) if ranks.main else []  # what is wrong with them is said before training
     gold = gold_text(config.data) if ranks.main else None
     found = ranks.share(find(config) if ranks.main else None)
     resume = found is not None and (found / checkpoint.LAST).exists()
@@ -88,8 +86,8 @@ def fit(config: Config, device: torch.device, ranks: Ranks) -> Ending:
     model = build_model(config.model, *sizes, tokenizers.joint, config.trainer.label_smoothing)
     if config.init_from and not resume:
         copy_weights(Path(config.init_from), model)
-    if config.trainer.metric is Metric.aer and ranks.main:
-        check_aer(model, tokenizers, gold or data.validation)
+    if ranks.main:
+        rehearse(config, model, data, tests, gold)
     batches = TrainBatches(data.train, config.data.batching, config.seed, ranks.rank, ranks.size)
     config.trainer.precision = resolve_precision(config.trainer.precision, device)
     directory = ranks.share((found or create(place(config))) if ranks.main else None)
@@ -164,19 +162,6 @@ def initial_tokenizers(config: Config) -> Tokenizers | None:
         said = "; ".join(f"data.tokenizer.{key}={theirs[key]}, not {asked[key]}" for key in other)
         raise ConfigError(f"init_from={config.init_from} brings its tokenizer, so type what that has: {said}")
     return run.tokenizers
-
-
-def check_aer(model: Seq2Seq, tokenizers: Tokenizers, text: ParallelText) -> None:
-    """Raise ConfigError unless trainer.metric=aer can be computed: on the gold links of ``text``, from attention."""
-    if text.gold is None:
-        raise ConfigError(
-            "trainer.metric=aer needs gold word alignments: data.gold=NAME (a test set that has them) or "
-            "data.gold=FILE (links for the validation set)"
-        )
-    try:
-        next(align(model, tokenizers, text.source[:1], text.target[:1], device=torch.device("cpu")))
-    except NoAttentionError as error:
-        raise ConfigError(f"trainer.metric=aer: {error}; choose another model.attention") from None
 
 
 def copy_weights(directory: Path, model: Seq2Seq) -> None:

@@ -2,14 +2,12 @@
 
 import contextlib
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from nmt.batch import PAD, Batch
-from nmt.device import Precision, autocast
-from nmt.errors import ConfigError
+from nmt.device import Precision, autocast, memory_explained
 from nmt.train.checkpoint import capture_rng, restore_rng
 from nmt.train.distributed import Ranks, quiet
 from nmt.train.ema import WeightAverage
@@ -39,20 +37,20 @@ class Updater:
         self.parallel = ranks.wrap(model, device)
         self.average = WeightAverage(self.parameters, config.ema)
         self.window = Window(device)
+        self.lr = 0.0  # of the latest update
 
-    def step(self, group: list[Batch], number: int, epoch: float) -> float:
-        """Update ``number`` (from 1), from ``group``, at ``epoch``; returns its learning rate."""
+    def step(self, group: list[Batch], number: int, epoch: float) -> None:
+        """Update ``number`` (from 1), from ``group``, at ``epoch``."""
         tokens = sum(int((batch.target_out != PAD).sum()) for batch in group)
         sentences = sum(batch.ids.numel() for batch in group)
         [total] = self.ranks.sum(tokens if self.config.normalization is Normalization.tokens else sentences)
-        lr = self.schedule.set(number, epoch)
-        with self.memory_explained(group):
+        self.lr = self.schedule.set(number, epoch)
+        with memory_explained(self.device, lambda: sizes_of(group)):
             nll, objective = self.backward(group, total)
             norm = update(self.optimizer, self.parameters, self.config.clip)
         self.average.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.window.add(nll, objective, norm, tokens)
-        return lr
 
     def backward(self, group: list[Batch], total: float) -> tuple[Tensor, Tensor]:
         """Add to the gradients those of (losses summed over ``group`` and the ranks) / total + mean of extra losses.
@@ -98,7 +96,7 @@ class Updater:
         """
         rng = capture_rng(self.device)
         group = [batch] * min(self.config.accumulate, 2)
-        with self.memory_explained(group), quiet(self.parallel):
+        with memory_explained(self.device, lambda: sizes_of(group)), quiet(self.parallel):
             missing = 0 if self.optimizer.state else self.state_tensors
             ballast = [torch.empty_like(p) for p in self.parameters for _ in range(missing)]
             self.backward(group, total=1)
@@ -106,20 +104,14 @@ class Updater:
         self.optimizer.zero_grad(set_to_none=True)
         restore_rng(rng, self.device)
 
-    @contextlib.contextmanager
-    def memory_explained(self, group: list[Batch]) -> Iterator[None]:
-        """Within, running out of memory raises ConfigError with the key that helps."""
-        try:
-            yield
-        except (RuntimeError, MemoryError) as error:
-            # On a CPU torch raises a plain RuntimeError that names its allocator.
-            if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "DefaultCPUAllocator" not in str(error):
-                raise
-            sizes = ", ".join(f"{b.source.size(0)} x ({b.source.size(1)} + {b.target_out.size(1)})" for b in group)
-            raise ConfigError(
-                f"out of memory on {self.device} with batches of {sizes} (sentences x (source + target positions)); "
-                "lower data.batching.tokens and raise trainer.accumulate by as much"
-            ) from error
+
+def sizes_of(group: list[Batch]) -> str:
+    """The shapes of batches that do not fit in memory, and what to do."""
+    sizes = ", ".join(f"{b.source.size(0)} x ({b.source.size(1)} + {b.target_out.size(1)})" for b in group)
+    return (
+        f"batches of {sizes} (sentences x (source + target positions)); "
+        "lower data.batching.tokens and raise trainer.accumulate by as much"
+    )
 
 
 class Window:

@@ -277,3 +277,13 @@ def test_mistakes_are_named():
     text = ParallelText("set", SOURCE, TARGET, gold=["99-0"] * len(SOURCE))
     with pytest.raises(DataError, match=r"gold links of set:1: link 99-0"):
         evaluate(fake(), TOKENIZERS, text, DECODE, **HOW)
+
+
+def test_memory_that_runs_out_is_explained(monkeypatch):
+    def forward(batch, want_maps=False, consistency=0.0):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model = fake()
+    monkeypatch.setattr(model, "forward", forward)
+    with pytest.raises(ConfigError, match=r"out of memory on cpu with 1 x \(2 \+ 4\) given sentences"):
+        list(force_decode(model, [[4, 5]], [[4, 5, 6]], device=torch.device("cpu")))

@@ -9,6 +9,7 @@ from table_model import TableModel
 
 from nmt.batch import UNK
 from nmt.device import Precision
+from nmt.errors import ConfigError
 from nmt.models import LSTMConfig, TransformerConfig, build_model
 from nmt.models.attention import LocalPConfig
 from nmt.models.transformer_config import GlobalSelfAttentionConfig
@@ -96,3 +97,12 @@ def test_an_error_in_one_batch_is_the_callers(threads):
 
     with pytest.raises(ValueError, match="the fifth"):
         batches(work, 2)
+
+
+def test_memory_that_runs_out_names_the_key():
+    def work(chosen, source, lengths):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    config = DecodeConfig(batch_size=3)
+    with pytest.raises(ConfigError, match=r"3 sentences of up to 6 source pieces; lower decode\.batch_size=3"):
+        in_batches(work, TableModel(), SOURCES, config, CPU, Precision.fp32, None)

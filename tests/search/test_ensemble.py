@@ -105,6 +105,15 @@ def test_the_longest_source_is_what_every_member_can_read():
     assert Ensemble([short, long]).longest_source == 6
 
 
+def test_the_longest_target_is_what_every_member_can_read():
+    short, long = TableModel(), TableModel()
+    assert Ensemble([short, long]).longest_target is None
+    short.longest_target = 5
+    assert Ensemble([long, short]).longest_target == 5
+    long.longest_target = 4
+    assert Ensemble([short, long]).longest_target == 4
+
+
 def test_different_vocabularies_are_refused():
     """By name and size."""
     odd = TableModel()

@@ -1,5 +1,8 @@
 """The Transformer behind the search: batches, beams and samples of any width give what each sentence gives alone."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 
@@ -16,6 +19,7 @@ from nmt.search.config import Method
 
 CPU = torch.device("cpu")
 V = 19
+FEW: dict[str, Any] = {"num_layers": 1, "self_attention": GlobalSelfAttentionConfig()}
 MODELS = {
     "global": {"self_attention": GlobalSelfAttentionConfig(), "norm": Norm.after},
     "local": {"self_attention": LocalSelfAttentionConfig(half_width=3), "positions": Positions.rotary},
@@ -74,3 +78,21 @@ def test_search_agrees_with_teacher_forcing(model, sources, config):
         assert h.weights is not None
         assert h.weights.shape == (2, 2, T, S)
         assert torch.allclose(h.weights, output.maps.weights[b, :, :, :T, :S], atol=1e-6)
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_translations_end_where_learned_positions_do(config):
+    """BOS has the first of the rows, and what is found can be scored."""
+    torch.manual_seed(0)
+    model = build_model(
+        TransformerConfig(hidden_size=8, heads=2, ffn_size=12, positions=Positions.learned, max_positions=6, **FEW),
+        V,
+        V,
+        joint=False,
+    ).double()
+    never = replace(config, min_length=40, max_length=50)
+    found = translate_ids(model, [[4, 5, 6, 7], [4]], never, CPU)
+    assert {len(h.ids) for row in found for h in row} == {5}
+    score_ids(model, [[4, 5, 6, 7]], [[h.ids for h in found[0]]], config, CPU)
+    (forced,) = translate_ids(model, [[4]], never, CPU, prefixes=[[7, 8]])
+    assert {(*h.ids[:2], len(h.ids)) for h in forced} == {(7, 8, 5)}

@@ -129,6 +129,44 @@ def test_gradients_that_stay_nonfinite_end_training_and_spoil_nothing(tmp_path):
     assert lines(tmp_path, "train")[-1]["skipped"] == 5
 
 
+def test_the_last_updates_are_reported_too(tmp_path):
+    """Of 8 updates, in reports of 5; if they were all skipped, training was no success."""
+    run(tmp_path / "few", max_steps=8, validate_every=100)
+    assert [line["step"] for line in lines(tmp_path / "few", "train")] == [5, 8]
+    model = FakeModel()
+    with pytest.raises(UserError, match="step 3: the last 3 updates"):
+        run(tmp_path / "none", model=model, batches=PoisonedLater(model, 1), max_steps=3, max_skipped=2)
+    assert not (tmp_path / "none" / checkpoint.BEST).exists()
+
+
+def test_a_validation_that_cannot_be_made_costs_no_update(tmp_path):
+    """Once its cause is mended, training goes on as if it had been made."""
+    _, expected = run(tmp_path / "whole")
+
+    def fails(model, step):
+        if step == 10:
+            raise ConfigError("out of memory: lower decode.batch_size")
+        return measure(model, step)
+
+    with pytest.raises(ConfigError, match="batch_size"):
+        run(tmp_path / "cut", fails)
+    assert checkpoint.saved_step(tmp_path / "cut" / checkpoint.LAST) == 10
+    _, model = run(tmp_path / "cut", resume=True)
+    assert torch.equal(weights(model), weights(expected))
+    assert [line["step"] for line in lines(tmp_path / "cut", "validation")] == [5, 10, 15, 20]
+
+
+def test_weights_that_make_no_translation_are_not_saved(tmp_path):
+    def fails(model, step):
+        if step == 10:
+            raise UserError("the model's probabilities are not finite")
+        return measure(model, step)
+
+    with pytest.raises(UserError, match="not finite"):
+        run(tmp_path, fails)
+    assert checkpoint.saved_step(tmp_path / checkpoint.LAST) == 5
+
+
 def test_the_schedule_follows_the_epochs(tmp_path):
     """Of 7 batches each: the last batch of an epoch still has its epoch's learning rate."""
     optim = OptimConfig(name=OptimizerName.sgd, lr=1.0, schedule=ScheduleName.luong, halve_after=1)

@@ -1,0 +1,69 @@
+"""Which device a process takes, and what is said where memory runs out."""
+
+import pytest
+import torch
+
+from nmt.device import memory_explained, resolve_device
+from nmt.errors import ConfigError
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine of four CUDA devices, as far as anybody asks torch."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+@pytest.mark.parametrize("name", ["auto", "cuda"])
+def test_each_process_of_torchrun_takes_its_own_device(machine, name):
+    """With an index, without which torch.cuda.set_device refuses it."""
+    assert resolve_device(name) == torch.device("cuda:0")
+    machine.setenv("LOCAL_RANK", "3")
+    machine.setenv("LOCAL_WORLD_SIZE", "4")
+    assert resolve_device(name) == torch.device("cuda:3")
+    machine.setenv("LOCAL_RANK", "4")
+    with pytest.raises(ConfigError, match="cuda:4 is not one of 4 CUDA devices"):
+        resolve_device(name)
+
+
+def test_a_device_by_number_is_for_one_process(machine):
+    assert resolve_device("cuda:2") == torch.device("cuda:2")
+    machine.setenv("LOCAL_WORLD_SIZE", "1")
+    assert resolve_device("cuda:2") == torch.device("cuda:2")
+    machine.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match=r"device=cuda:2: torchrun's processes would share it; device=cuda"):
+        resolve_device("cuda:2")
+    assert resolve_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["gpu", "meta", "cuda:9"])
+def test_what_is_no_device_here_is_refused_by_its_key(machine, name):
+    with pytest.raises(ConfigError, match=f"device={name}"):
+        resolve_device(name)
+
+
+def test_without_cuda_auto_is_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_device("auto") == torch.device("cpu")
+    with pytest.raises(ConfigError, match="device=cuda: this torch finds no CUDA device"):
+        resolve_device("cuda")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate"), MemoryError()],
+)
+def test_memory_that_runs_out_is_explained(error):
+    with (
+        pytest.raises(ConfigError, match="out of memory on cpu with much; take less"),
+        memory_explained(torch.device("cpu"), lambda: "much; take less"),
+    ):
+        raise error
+
+
+def test_other_errors_pass_unchanged():
+    with pytest.raises(RuntimeError, match=r"^shapes$"), memory_explained(torch.device("cpu"), lambda: "much"):
+        raise RuntimeError("shapes")

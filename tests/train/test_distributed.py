@@ -3,12 +3,17 @@
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.multiprocessing as mp
 
 from nmt.device import Precision
+from nmt.models import LSTMConfig, TransformerConfig, build_model
+from nmt.models.attention import ATTENTIONS, GlobalConfig, HardConfig, Score
+from nmt.models.lstm_config import EncoderBlock, Tied
+from nmt.models.transformer_config import LocalSelfAttentionConfig
 from nmt.train import checkpoint
 from nmt.train.distributed import Ranks, join
 from nmt.train.log import LoggerConfig, RunLog, Validation
@@ -17,9 +22,17 @@ from nmt.train.optim import OptimConfig, OptimizerName
 from nmt.train.step import Updater
 from nmt.train.trainer_config import Metric, Normalization, TrainerConfig
 
-from .fakes import FakeBatches, FakeModel, rows, weights
+from .fakes import WORDS, FakeBatches, FakeModel, rows, weights
 
 CPU = torch.device("cpu")
+SIZES: dict[str, Any] = {"hidden_size": 8, "dropout": 0.0}
+REAL = {
+    **{a.name: LSTMConfig(attention=a(), num_layers=2, **SIZES) for a in ATTENTIONS if a is not HardConfig},  # it draws
+    "non-local": LSTMConfig(attention=GlobalConfig(score=Score.concat), encoder_block=EncoderBlock.non_local, **SIZES),
+    "transformer": TransformerConfig(
+        heads=2, ffn_size=8, num_layers=2, tied=Tied.all, self_attention=LocalSelfAttentionConfig(half_width=1), **SIZES
+    ),
+}
 
 
 def work(ranks: Ranks, directory: Path, config: TrainerConfig, resume: bool = False) -> torch.Tensor:
@@ -63,6 +76,20 @@ def settings(max_steps: int, normalization: Normalization) -> TrainerConfig:
     )
 
 
+def real_model(config: Any, ranks: Ranks) -> torch.Tensor:
+    """The last weights of a real model after three updates, of first weights that differ from rank to rank."""
+    torch.manual_seed(ranks.rank)
+    model = build_model(config, WORDS, WORDS, joint=True, label_smoothing=0.1).double()
+    trainer = TrainerConfig(accumulate=2, r_drop=1.0, ema=0.9)
+    sgd = OptimConfig(name=OptimizerName.sgd, lr=0.5)
+    updater = Updater(model, trainer, sgd, Precision.fp32, CPU, ranks)
+    stream = iter(FakeBatches(sentences=5, rank=ranks.rank, size=ranks.size))
+    updater.try_longest(next(stream))
+    for number in range(1, 4):
+        updater.step([next(stream), next(stream)], number, 0.0)
+    return weights(model)
+
+
 def worker(rank: int, directory: Path, port: int) -> None:
     """What torchrun would start."""
     torch.set_num_threads(1)
@@ -77,6 +104,7 @@ def worker(rank: int, directory: Path, port: int) -> None:
             folder = directory / normalization.name
             work(ranks, folder, settings(3, normalization))
             torch.save(work(ranks, folder, settings(6, normalization), resume=True), folder / f"weights{rank}.pt")
+        torch.save({name: real_model(config, ranks) for name, config in REAL.items()}, directory / f"real{rank}.pt")
 
 
 @pytest.mark.slow  # each process imports torch anew
@@ -97,6 +125,10 @@ def test_two_processes_are_one(tmp_path):
         torch.testing.assert_close(last["model"], average, rtol=1e-10, atol=1e-12)
         records = (tmp_path / normalization.name / "log.jsonl").read_text()
         assert records.count('"validation"') == 3  # steps 3 (the end of the first part), 4 and 6, once each
+    real = [torch.load(tmp_path / f"real{rank}.pt") for rank in (0, 1)]
+    for name, config in REAL.items():
+        assert torch.equal(real[0][name], real[1][name]), name
+        torch.testing.assert_close(real[0][name], real_model(config, Ranks()), rtol=1e-10, atol=1e-12)
 
 
 class OneOfTwo(Ranks):

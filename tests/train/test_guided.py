@@ -21,6 +21,7 @@ from nmt.train.trainer_config import TrainerConfig
 
 from .fakes import rows, weights
 from .test_distributed import OneOfTwo
+from .test_step import HostReads
 
 CPU = torch.device("cpu")
 LINKS = torch.tensor([[0, 0, 1], [0, 0, 2], [0, 2, 0], [1, 1, 3], [1, 1, 0], [1, 1, 2]])
@@ -131,6 +132,15 @@ def test_the_objective_is_the_loss_plus_the_weighted_links_over_tokens():
         facts, _ = u.window.read(Ranks())
         assert facts["objective"] == pytest.approx(passes * expected.item(), rel=1e-5)
         assert facts["loss"] == pytest.approx((output.nll.sum() / output.tokens).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("config", [lstm(GlobalConfig()), lstm(LocalMConfig(half_width=2)), TRANSFORMER])
+def test_an_update_with_everything_reads_nothing_back_but_a_count(config):
+    """Of the batch's tokens, while it is still on the CPU."""
+    _, u = updater(config, r_drop=1.0, ema=0.9)
+    with HostReads() as reads:
+        u.step([example()], 1, 0.0)
+    assert reads.count == 1
 
 
 @pytest.mark.parametrize("r_drop", [0.0, 2.0])

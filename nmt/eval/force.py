@@ -75,7 +75,9 @@ def force_decode(
 def explain(batch: Batch) -> str:
     """What it is that does not fit in memory, and what to do."""
     (B, S), T = batch.source.shape, batch.target_out.size(1)
-    return f"{B} x ({S} + {T}) given sentences x (source + target positions); device=cpu may have more"
+    return (
+        f"{B} x ({S} + {T}) given sentences x (source + target positions); free memory there or leave out the longest"
+    )
 
 
 def batches(sources: Sequence[list[int]], targets: Sequence[list[int]], batch_tokens: int) -> Iterator[list[int]]:

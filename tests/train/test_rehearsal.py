@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
+import torch
 
 from nmt.config import Config
 from nmt.data.corpus import PhrasesConfig
@@ -15,7 +16,7 @@ from nmt.errors import ConfigError, UserError
 from nmt.models import LSTMConfig, TransformerConfig, build_model
 from nmt.models.attention import ATTENTIONS, GlobalConfig, HardConfig, NoneConfig, Score
 from nmt.models.transformer_config import GlobalSelfAttentionConfig, Positions
-from nmt.search.config import Utility
+from nmt.search.config import Method, Utility
 from nmt.train.rehearsal import rehearse
 
 SHORT, LONG = "a b", "a b a b a b a b"  # 2 and 8 ids
@@ -32,14 +33,16 @@ LEARNED = TransformerConfig(
 
 
 def rehearsed(config: Config, train=SHORT, validation=SHORT, test=SHORT) -> None:
-    """The longest sentences of the training text are ``train`` on both sides, of the others sources and targets."""
+    """The longest sentences are ``train`` on both sides, ``validation`` as a source and ``test`` as a target."""
     ids = TOKENIZERS.source.encode([SHORT, SHORT, train]), TOKENIZERS.target.encode([SHORT, train, SHORT])
     pairs = ParallelText("validation", [SHORT, validation], [SHORT] * 2)
     data = Prepared(TOKENIZERS, EncodedCorpus.of(*ids), pairs, cast(Any, None))
     held_out = ParallelText("held out", [SHORT] * 2, [SHORT, test])
     model = build_model(config.model, TOKENIZERS.source.size, TOKENIZERS.target.size, joint=False).train()
+    before = torch.get_rng_state()
     rehearse(config, model, data, [held_out], None)
     assert model.training
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def configured(model: Any, **decode: Any) -> Config:
@@ -48,10 +51,11 @@ def configured(model: Any, **decode: Any) -> Config:
     return config
 
 
+@pytest.mark.parametrize("decode", [{"min_length": 5}, {"method": Method.sample, "samples": 3, "mbr": Utility.chrf}])
 @pytest.mark.parametrize("attention", ATTENTIONS, ids=lambda config: config.name)
-def test_what_can_work_passes(attention):
-    config = configured(LSTMConfig(hidden_size=8, attention=attention()), min_length=5, mbr=Utility.chrf)
-    rehearsed(config, LONG, LONG, LONG)
+def test_what_can_work_passes_and_leaves_no_trace(attention, decode):
+    """The model's mode and the random numbers of training are what they were: ``rehearsed`` looks."""
+    rehearsed(configured(LSTMConfig(hidden_size=8, attention=attention()), **decode), LONG, LONG, LONG)
 
 
 @pytest.mark.parametrize(("text", "name"), [("train", "training"), ("validation", "validation"), ("test", "held out")])

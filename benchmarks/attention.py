@@ -28,11 +28,11 @@ from tqdm import tqdm
 
 from nmt.device import set_up
 from nmt.models.attention import ATTENTIONS, Attention, AttentionConfig, Memory, Score, build_attention
-from nmt.models.attention_config import ScoredConfig
-from nmt.models.local_attention import LocalAttention
-from nmt.models.lstm_config import LSTMConfig
-from nmt.models.lstm_decoder import LSTMDecoder
-from nmt.models.lstm_layer import LSTMState
+from nmt.models.attention.config import ScoredConfig
+from nmt.models.attention.local_attention import LocalAttention
+from nmt.models.lstm.config import LSTMConfig
+from nmt.models.lstm.decoder import LSTMDecoder
+from nmt.models.ops.lstm_layer import LSTMState
 
 NAMES = "bahdanau,global,hard,local_m,local_p,local_p/dense,local_p/windows"
 DECODERS = ("none", "bahdanau", "global", "local_m", "local_p")

@@ -30,7 +30,7 @@ from tqdm import tqdm
 from nmt.batch import Batch, collate
 from nmt.device import Precision, autocast, resolve_precision, set_up
 from nmt.models import LSTMConfig, build_model
-from nmt.models.lstm import LSTM
+from nmt.models.lstm.model import LSTM
 from nmt.search import DecodeConfig, search
 
 CPU = torch.device("cpu")

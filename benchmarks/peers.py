@@ -73,8 +73,8 @@ def train(args: argparse.Namespace) -> None:
     from meter import Meter  # pyright: ignore[reportMissingImports]
 
     from nmt.batch import PAD
+    from nmt.cli.train import main as nmt_train
     from nmt.train.loop import Ending, Loop
-    from nmt.train.run import main as nmt_train
     from nmt.train.step import Updater
 
     meter, step, ending = Meter(), Updater.step, Loop.ending

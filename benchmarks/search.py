@@ -20,7 +20,7 @@ import torch
 
 from nmt.data.prepare import load_tests
 from nmt.device import Precision, resolve_device, resolve_precision
-from nmt.runs import Run
+from nmt.runs.directory import Run
 from nmt.search import DecodeConfig, Hypothesis, translate_ids
 
 PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "linear", "lstm", "attention")

@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from nmt.device import set_up
-from nmt.models.multi_head import Attend, SelfAttention, by_products
-from nmt.models.self_attention import Band, Full
-from nmt.models.transformer_config import LocalSelfAttentionConfig, TransformerConfig
+from nmt.models.transformer.config import LocalSelfAttentionConfig, TransformerConfig
+from nmt.models.transformer.multi_head import Attend, SelfAttention, by_products
+from nmt.models.transformer.self_attention import Band, Full
 
 QUICK = ["--lengths=5,80,160", "--width=16", "--heads=2", "--rounds=2"]
 POSITIONS = 2048  # of a sample: so many calls that they make this many, one at least

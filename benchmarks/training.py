@@ -15,14 +15,14 @@ from typing import cast
 import torch
 from lstm_step import profile
 
-from nmt import cli
+from nmt.cli import app
+from nmt.cli.train import COMMAND
 from nmt.config import Config
 from nmt.data.batching import TrainBatches
 from nmt.data.prepare import prepare
 from nmt.device import resolve_device, resolve_precision, seed_everything, set_up
 from nmt.models import build_model
 from nmt.train.distributed import Ranks
-from nmt.train.run import COMMAND
 from nmt.train.step import Updater
 
 WARM_UP = 20  # updates before the clock starts
@@ -38,8 +38,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200, help="updates that are timed")
     parser.add_argument("--profiled", type=int, default=5, help="updates under the profiler afterwards")
     options, overrides = parser.parse_known_args()
-    cli.register(COMMAND)
-    config = cast(Config, cli.configs(COMMAND, overrides))
+    app.register(COMMAND)
+    config = cast(Config, app.configs(COMMAND, overrides))
     device = resolve_device(config.device)
     set_up(config.threads, config.deterministic)
     data = prepare(config.data, config.seed)

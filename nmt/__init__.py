@@ -6,7 +6,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from nmt.translator import Translator
+    from nmt.translate.translator import Translator
 
 
 def load(
@@ -16,6 +16,6 @@ def load(
 
     Several directories make an ensemble.  ``Translator.hypotheses`` gives more than the best translation.
     """
-    from nmt.translator import load  # here, because it brings torch
+    from nmt.translate.translator import load  # here, because it brings torch
 
     return load(directory, device, checkpoint)

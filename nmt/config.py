@@ -22,7 +22,7 @@ from nmt.errors import ConfigError
 from nmt.models import MODELS
 from nmt.models.attention import ATTENTIONS, AttentionConfig
 from nmt.models.seq2seq import ModelConfig
-from nmt.models.transformer_config import SELF_ATTENTIONS, SelfAttentionConfig
+from nmt.models.transformer.config import SELF_ATTENTIONS, SelfAttentionConfig
 from nmt.search.config import DecodeConfig
 from nmt.train.log import LoggerConfig
 from nmt.train.loop import TrainerConfig

@@ -9,7 +9,7 @@ from nmt.data.corpus import ParallelText, validation_text
 from nmt.device import resolve_device
 from nmt.errors import UserError
 from nmt.eval.evaluate import evaluate
-from nmt.runs import Run
+from nmt.runs.directory import Run
 
 
 def draw(directory: Path, sentence: int, file: Path, dpi: int) -> None:

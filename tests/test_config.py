@@ -6,15 +6,16 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
-from nmt import cli, config
+from nmt import config
+from nmt.cli import app
+from nmt.cli.data import COMMAND as DATA
+from nmt.cli.help import groups, help_text
+from nmt.cli.train import COMMAND
 from nmt.config import CONFIG_DIR, PLUGS, Config, flat, from_yaml, options, restore, to_tree, to_yaml
-from nmt.data.__main__ import COMMAND as DATA
 from nmt.errors import ConfigError
-from nmt.help import groups, help_text
 from nmt.models import MODELS
 from nmt.models.attention import ATTENTIONS, LocalPConfig
 from nmt.models.seq2seq import ModelConfig
-from nmt.train.run import COMMAND
 
 EXPERIMENTS = sorted(p.stem for p in (CONFIG_DIR / "experiment").glob("*.yaml"))
 NAMES = [a.name for a in ATTENTIONS]
@@ -29,13 +30,13 @@ PRESETS = [
 
 @pytest.fixture(autouse=True, scope="module")
 def hydra():
-    cli.register(COMMAND)
+    app.register(COMMAND)
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         yield
 
 
 def composed(*overrides: str) -> Config:
-    return cli.typed(compose("train", list(overrides)))
+    return app.typed(compose("train", list(overrides)))
 
 
 def test_the_command_line_of_the_card():
@@ -54,7 +55,7 @@ def test_every_experiment_takes_every_attention_of_its_model_and_no_other_model(
     for other in {choice.name for choice in MODELS} - {own.name}:
         with pytest.raises(Exception, match=group) as caught:
             composed(f"+experiment={experiment}", f"model={other}")
-        said = cli.explain(caught.value, COMMAND)
+        said = app.explain(caught.value, COMMAND)
         assert said == f"In 'experiment/{experiment}': {group} belongs to model={own.name}"
 
 
@@ -143,7 +144,7 @@ def dummy(monkeypatch):
     """One more row in the table of models."""
     plug = PLUGS["model"]
     monkeypatch.setitem(PLUGS, "model", plug._replace(choices=(*plug.choices, DummyConfig)))
-    cli.register(COMMAND)
+    app.register(COMMAND)
 
 
 def test_one_row_in_a_table_is_a_choice(dummy):
@@ -159,7 +160,7 @@ def test_attention_of_a_model_that_has_none(dummy, override):
     """The message says which model it belongs to."""
     with pytest.raises(Exception, match="attention") as caught:
         composed("model=dummy", override)
-    assert "model.attention belongs to model=lstm" in cli.explain(caught.value, COMMAND)
+    assert "model.attention belongs to model=lstm" in app.explain(caught.value, COMMAND)
 
 
 def test_plugs_of_a_choice():

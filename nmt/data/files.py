@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from nmt.data.checks import SURROGATE, UNPAIRED, Action, Side, offending_byte
-from nmt.data.slip import LINES, NEAR, find_slips
+from nmt.data.misalignment import LINES, NEAR, find_slips
 from nmt.data.text import Corpus, DataConfig, ParallelText, TextFiles, no_such_test
 from nmt.errors import ConfigError, DataError
 

@@ -1,6 +1,6 @@
-"""python -m nmt.eval run=DIR: score a run on test sets, or compare several."""
+"""python -m nmt.eval: the command is nmt/cli/eval.py."""
 
-from nmt.eval.run import main
+from nmt.cli.eval import main
 
 if __name__ == "__main__":
     main()

@@ -15,7 +15,8 @@ from nmt.data.tokenizer import Tokenizers
 from nmt.device import Precision, autocast, resolve_precision
 from nmt.errors import DataError
 from nmt.eval.alignment import SHIFTS, AlignConfig, AlignmentScore, hard_alignment, score_alignments
-from nmt.eval.force import BATCH_TOKENS, NoAttentionError, evaluating, force_decode, pair_maps
+from nmt.eval.figures.picture import Picture
+from nmt.eval.forced import BATCH_TOKENS, NoAttentionError, evaluating, force_decode, pair_maps
 from nmt.eval.metrics import (
     LengthBucket,
     Score,
@@ -25,11 +26,10 @@ from nmt.eval.metrics import (
     score,
     text_lengths,
 )
-from nmt.eval.picture import Picture
 from nmt.models.seq2seq import Seq2Seq
 from nmt.search.config import DecodeConfig
+from nmt.search.decode import translate_ids
 from nmt.search.hypothesis import Hypothesis
-from nmt.search.search import translate_ids
 
 # A heatmap of more pieces than this a side cannot be read.
 LEGIBLE = 40

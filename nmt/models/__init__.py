@@ -1,11 +1,11 @@
 """Models behind one protocol, and the table of them."""
 
 from nmt.errors import ConfigError
-from nmt.models.lstm import LSTM
-from nmt.models.lstm_config import LSTMConfig
+from nmt.models.lstm.config import LSTMConfig
+from nmt.models.lstm.model import LSTM
 from nmt.models.seq2seq import ModelConfig, Seq2Seq
-from nmt.models.transformer import Transformer
-from nmt.models.transformer_config import TransformerConfig
+from nmt.models.transformer.config import TransformerConfig
+from nmt.models.transformer.model import Transformer
 
 __all__ = ["MODELS", "LSTMConfig", "TransformerConfig", "build_model"]
 

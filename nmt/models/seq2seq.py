@@ -87,7 +87,7 @@ class Seq2Seq(nn.Module):
 
         Maps are part of the graph: a loss may be made of them.  With ``consistency`` alpha, sentences 2b and 2b + 1
         are the same (``Batch.doubled``), and loss_sum holds the divergence of their predictions, too
-        (nmt/models/consistency.py).
+        (nmt/models/ops/r_drop.py).
         """
         raise NotImplementedError
 

@@ -1,10 +1,10 @@
 """From a model's step to sentences: greedy, beam, sampling, scoring.  No model is named here."""
 
 from nmt.search.config import Average, DecodeConfig, LengthPenalty, Method, Stopping, Utility
+from nmt.search.decode import search, translate_ids
 from nmt.search.ensemble import Ensemble, average_states
 from nmt.search.hypothesis import Hypothesis
 from nmt.search.scoring import Scored, score, score_ids
-from nmt.search.search import search, translate_ids
 
 __all__ = [
     "Average",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nmt.batch import UNK, pad
 from nmt.device import Precision, autocast, memory_explained, resolve_precision
-from nmt.models.held import hold_weights
+from nmt.models.ops.prepacked import hold_weights
 from nmt.models.seq2seq import Seq2Seq
 from nmt.search.config import DecodeConfig
 

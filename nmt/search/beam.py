@@ -15,7 +15,7 @@ from nmt.models.seq2seq import Maps, Seq2Seq, State
 from nmt.search.config import DecodeConfig, Stopping, Utility
 from nmt.search.hypothesis import Hypothesis, Trace, best_first
 from nmt.search.penalty import coverage_penalty, length_score, score_bound
-from nmt.search.problem import Problem, attention_received, largest, log_probabilities, no_hypothesis, survivors
+from nmt.search.request import Problem, attention_received, largest, log_probabilities, no_hypothesis, survivors
 from nmt.search.rules import FORBIDDEN, Rules
 
 

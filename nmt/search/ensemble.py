@@ -12,7 +12,7 @@ from nmt.batch import PAD, Batch
 from nmt.errors import ConfigError, RunError
 from nmt.models.seq2seq import Maps, Output, Seq2Seq, State
 from nmt.search.config import Average
-from nmt.search.problem import log_probabilities
+from nmt.search.request import log_probabilities
 
 
 @dataclass(frozen=True)

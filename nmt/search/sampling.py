@@ -15,7 +15,7 @@ from nmt.models.seq2seq import Maps, Seq2Seq, State
 from nmt.search.config import DecodeConfig, Method
 from nmt.search.hypothesis import Hypothesis, Trace
 from nmt.search.penalty import coverage_penalty, length_score
-from nmt.search.problem import Problem, attention_received, log_probabilities, no_hypothesis, survivors
+from nmt.search.request import Problem, attention_received, log_probabilities, no_hypothesis, survivors
 from nmt.search.rules import FORBIDDEN, Rules
 
 # Log-probabilities (B, K, V), the step and the rows' numbers in the batch to tokens (B, K).

@@ -12,7 +12,7 @@ from nmt.models.seq2seq import Maps, Seq2Seq
 from nmt.search.batches import in_batches
 from nmt.search.config import DecodeConfig
 from nmt.search.penalty import coverage_penalty, length_score
-from nmt.search.problem import attention_received, log_probabilities
+from nmt.search.request import attention_received, log_probabilities
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""python -m nmt.train [GROUP=CHOICE] [KEY=VALUE] ...: train one model, or several with -m."""
+"""python -m nmt.train: the command is nmt/cli/train.py."""
 
-from nmt.train.run import main
+from nmt.cli.train import main
 
 if __name__ == "__main__":
     main()

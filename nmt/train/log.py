@@ -17,7 +17,7 @@ import torch
 from tqdm import tqdm
 
 from nmt.errors import RunError
-from nmt.eval.panels import Heads, Layers
+from nmt.eval.figures.panels import Heads, Layers
 from nmt.train.optim import at_least
 
 if TYPE_CHECKING:

@@ -14,14 +14,14 @@ from nmt.batch import Batch
 from nmt.device import resolve_precision
 from nmt.errors import ConfigError, RunError, UserError
 from nmt.models.seq2seq import Seq2Seq
-from nmt.train import checkpoint, kept
+from nmt.runs import checkpoint, retention
+from nmt.train.config import TrainerConfig
 from nmt.train.distributed import Ranks
 from nmt.train.interrupt import Interrupts
 from nmt.train.log import RunLog, Validation, memory
 from nmt.train.optim import OptimConfig
-from nmt.train.standing import Standing
 from nmt.train.step import Updater
-from nmt.train.trainer_config import TrainerConfig
+from nmt.train.training_state import Standing
 
 Validate = Callable[[Seq2Seq, int], Validation]
 
@@ -87,7 +87,7 @@ def train(
 
     ``validate(model, step)`` is called on rank 0, in eval mode, without gradients; whatever it draws from the random
     number generators is put back.  Each validation is followed by checkpoints/last.pt, best.pt if it was the best, and
-    what ``config.keep_last`` and ``config.keep_best`` ask for (nmt/train/kept.py).
+    what ``config.keep_last`` and ``config.keep_best`` ask for (nmt/runs/retention.py).
     The first Ctrl-C or SIGTERM saves last.pt after the update at hand and returns; with ``resume`` training goes on
     from last.pt as if nothing had happened.
 
@@ -276,7 +276,7 @@ class Loop:
         if best:
             checkpoint.save(self.directory / checkpoint.BEST, state)
         if metrics is not None:
-            kept.keep(self.directory, state, self.config.keep_last, self.config.keep_best, self.config.metric)
+            retention.keep(self.directory, state, self.config.keep_last, self.config.keep_best, self.config.metric)
         state |= {
             "optimizer": self.updater.optimizer.state_dict(),
             "optimizer_name": self.optim.name.name,

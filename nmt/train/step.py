@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from nmt.batch import PAD, Batch
 from nmt.device import Precision, autocast, memory_explained
-from nmt.train.checkpoint import capture_rng, restore_rng
+from nmt.runs.checkpoint import capture_rng, restore_rng
+from nmt.train.config import Normalization, TrainerConfig
 from nmt.train.distributed import Ranks, quiet
 from nmt.train.ema import WeightAverage
 from nmt.train.guided import guided_head, guided_loss
 from nmt.train.optim import OptimConfig, Schedule, build_optimizer, state_tensors, update
-from nmt.train.trainer_config import Normalization, TrainerConfig
 
 
 class Updater:

@@ -16,7 +16,7 @@ import nmt.data.corpus as corpora
 from nmt.data.checks import Action, ChecksConfig, Side, Table, clean
 from nmt.data.corpus import FilesConfig, TextFiles
 from nmt.data.files import explain_unequal
-from nmt.data.slip import find_slips
+from nmt.data.misalignment import find_slips
 from nmt.errors import ConfigError, DataError
 
 SHARED = Path(__file__).parents[2] / "../shared/data"

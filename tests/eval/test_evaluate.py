@@ -17,10 +17,10 @@ from nmt.device import Precision
 from nmt.errors import ConfigError, DataError
 from nmt.eval.alignment import AlignConfig, Pool, hard_alignment, score_alignments, word_weights
 from nmt.eval.evaluate import evaluate, sentences_to_draw, spread
-from nmt.eval.force import align, batches, force_decode
+from nmt.eval.forced import align, batches, force_decode
 from nmt.eval.metrics import score
 from nmt.search.config import DecodeConfig
-from nmt.search.search import translate_ids
+from nmt.search.decode import translate_ids
 
 CPU = torch.device("cpu")
 HOW = {"device": CPU, "precision": Precision.fp32}
@@ -227,7 +227,7 @@ def test_alignments_come_in_the_order_of_the_pairs(monkeypatch):
     """However many are held at once; blank sides have no weights."""
     sources, targets = [*SOURCE, "", "ant"], [*TARGET, "cat fox", ""]
     whole = list(align(fake(), TOKENIZERS, sources, targets, **HOW))
-    monkeypatch.setattr("nmt.eval.force.ALIGNED_AT_ONCE", 2)
+    monkeypatch.setattr("nmt.eval.forced.ALIGNED_AT_ONCE", 2)
     parts = list(align(fake(), TOKENIZERS, sources, targets, **HOW))
     shapes = [(len(t.split()), len(s.split())) for s, t in zip(sources, targets, strict=True)]
     assert [w.shape for w in whole] == [w.shape for w in parts] == shapes

@@ -12,7 +12,7 @@ from nmt.device import Precision
 from nmt.errors import ConfigError
 from nmt.models import LSTMConfig, TransformerConfig, build_model
 from nmt.models.attention import LocalPConfig
-from nmt.models.transformer_config import GlobalSelfAttentionConfig
+from nmt.models.transformer.config import GlobalSelfAttentionConfig
 from nmt.search import DecodeConfig, Method, translate_ids
 from nmt.search.batches import in_batches
 

@@ -11,7 +11,7 @@ from nmt.errors import UserError
 from nmt.search import DecodeConfig, LengthPenalty, Stopping, search
 from nmt.search.beam import advance, beam_search
 from nmt.search.penalty import length_score
-from nmt.search.problem import pose
+from nmt.search.request import pose
 
 SOURCES = [[1, 4, 5], [2, 7], [3, 4, 4, 4, 4, 4, 4], [4], [5, 4, 6, 7, 8], [6, 6], [7, 1, 1, 1, 1, 1, 1, 1, 1]]
 PENALTIES = [

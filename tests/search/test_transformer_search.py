@@ -8,7 +8,7 @@ import torch
 
 from nmt.batch import collate
 from nmt.models import TransformerConfig, build_model
-from nmt.models.transformer_config import (
+from nmt.models.transformer.config import (
     GlobalSelfAttentionConfig,
     LocalSelfAttentionConfig,
     Norm,

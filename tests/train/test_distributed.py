@@ -8,21 +8,20 @@ from typing import Any
 import pytest
 import torch
 import torch.multiprocessing as mp
+from train_fakes import WORDS, FakeBatches, FakeModel, OneOfTwo, rows, weights
 
 from nmt.device import Precision
 from nmt.models import LSTMConfig, TransformerConfig, build_model
 from nmt.models.attention import ATTENTIONS, GlobalConfig, HardConfig, Score
-from nmt.models.lstm_config import EncoderBlock, Tied
-from nmt.models.transformer_config import LocalSelfAttentionConfig
-from nmt.train import checkpoint
+from nmt.models.lstm.config import EncoderBlock, Tied
+from nmt.models.transformer.config import LocalSelfAttentionConfig
+from nmt.runs import checkpoint
+from nmt.train.config import Metric, Normalization, TrainerConfig
 from nmt.train.distributed import Ranks, join
 from nmt.train.log import LoggerConfig, RunLog, Validation
 from nmt.train.loop import train
 from nmt.train.optim import OptimConfig, OptimizerName
 from nmt.train.step import Updater
-from nmt.train.trainer_config import Metric, Normalization, TrainerConfig
-
-from .fakes import WORDS, FakeBatches, FakeModel, rows, weights
 
 CPU = torch.device("cpu")
 SIZES: dict[str, Any] = {"hidden_size": 8, "dropout": 0.0}
@@ -129,20 +128,6 @@ def test_two_processes_are_one(tmp_path):
     for name, config in REAL.items():
         assert torch.equal(real[0][name], real[1][name]), name
         torch.testing.assert_close(real[0][name], real_model(config, Ranks()), rtol=1e-10, atol=1e-12)
-
-
-class OneOfTwo(Ranks):
-    """A rank without the other: knows what the two have in total, and averages nothing."""
-
-    def __init__(self, rank: int, total: float) -> None:
-        super().__init__(rank, 2)
-        object.__setattr__(self, "total", total)
-
-    def wrap(self, model, device):
-        return model
-
-    def sum(self, *values):
-        return [self.total]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @pytest.mark.parametrize("normalization", Normalization)

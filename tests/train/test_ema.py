@@ -5,10 +5,9 @@ import copy
 import pytest
 import torch
 from torch import nn
+from train_fakes import WORDS, FakeModel, weights
 
 from nmt.train.ema import WeightAverage
-
-from .fakes import WORDS, FakeModel, weights
 
 
 def walk(model, average, steps, seed=0):

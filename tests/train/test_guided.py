@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from train_fakes import HostReads, OneOfTwo, rows, weights
 
 from nmt.batch import Batch, collate
 from nmt.device import Precision
@@ -12,16 +13,12 @@ from nmt.errors import ConfigError
 from nmt.models import LSTMConfig, TransformerConfig, build_model
 from nmt.models.attention import GlobalConfig, LocalMConfig, NoneConfig
 from nmt.models.seq2seq import Maps
-from nmt.models.transformer_config import GlobalSelfAttentionConfig
+from nmt.models.transformer.config import GlobalSelfAttentionConfig
+from nmt.train.config import TrainerConfig
 from nmt.train.distributed import Ranks
 from nmt.train.guided import guided_head, guided_loss
 from nmt.train.optim import OptimConfig, OptimizerName
 from nmt.train.step import Updater
-from nmt.train.trainer_config import TrainerConfig
-
-from .fakes import rows, weights
-from .test_distributed import OneOfTwo
-from .test_step import HostReads
 
 CPU = torch.device("cpu")
 LINKS = torch.tensor([[0, 0, 1], [0, 0, 2], [0, 2, 0], [1, 1, 3], [1, 1, 0], [1, 1, 2]])

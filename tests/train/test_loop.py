@@ -2,17 +2,16 @@
 
 import pytest
 import torch
+from train_fakes import FakeBatches, FakeModel, weights
+from train_loops import found, lines, measure, run
 
 from nmt.errors import ConfigError, UserError
-from nmt.train import checkpoint, kept
+from nmt.runs import checkpoint, retention
+from nmt.train.config import Metric, TrainerConfig
 from nmt.train.log import Validation
 from nmt.train.loop import Ending
 from nmt.train.optim import OptimConfig, OptimizerName, ScheduleName
-from nmt.train.standing import Standing
-from nmt.train.trainer_config import Metric, TrainerConfig
-
-from .fakes import FakeBatches, FakeModel, weights
-from .loops import found, lines, measure, run
+from nmt.train.training_state import Standing
 
 
 def test_training_learns_and_keeps_the_best(tmp_path):
@@ -73,7 +72,7 @@ def test_the_lowest_alignment_error_is_the_best_checkpoint(tmp_path):
     result, _ = run(tmp_path, scripted, metric=Metric.aer, keep_best=2)
     assert (result.best_step, result.best_metrics["aer"]) == (10, 0.2)
     assert checkpoint.load(tmp_path / checkpoint.BEST)["step"] == 10
-    assert [checkpoint.load(path)["step"] for path in kept.kept(tmp_path)] == [10, 20]
+    assert [checkpoint.load(path)["step"] for path in retention.kept(tmp_path)] == [10, 20]
 
 
 def test_training_ends_after_epochs_and_validates_there(tmp_path):

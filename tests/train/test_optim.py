@@ -7,11 +7,10 @@ import warnings
 import pytest
 import torch
 from torch import nn
+from train_fakes import FakeModel, weights
 
 from nmt.errors import ConfigError
 from nmt.train.optim import OptimConfig, OptimizerName, Schedule, ScheduleName, build_optimizer, update
-
-from .fakes import FakeModel, weights
 
 ADAM, ADAMW, SGD = OptimizerName.adam, OptimizerName.adamw, OptimizerName.sgd
 

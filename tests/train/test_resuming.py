@@ -5,14 +5,13 @@ import signal
 
 import pytest
 import torch
+from train_fakes import FakeBatches, FakeModel, weights
+from train_loops import found, lines, measure, run
 
 from nmt.errors import RunError
-from nmt.train import checkpoint, kept
+from nmt.runs import checkpoint, retention
 from nmt.train.loop import Ending
 from nmt.train.optim import OptimConfig, OptimizerName, ScheduleName
-
-from .fakes import FakeBatches, FakeModel, weights
-from .loops import found, lines, measure, run
 
 
 @pytest.mark.parametrize(
@@ -52,7 +51,7 @@ def test_weights_of_validations_are_kept_over_resumptions(tmp_path):
 
     for steps in (14, 20):
         run(tmp_path, validate, resume=steps > 14, max_steps=steps, validate_every=2, keep_last=2, keep_best=3)
-    states = {state["step"]: state for state in map(checkpoint.load, kept.kept(tmp_path))}
+    states = {state["step"]: state for state in map(checkpoint.load, retention.kept(tmp_path))}
     assert list(states) == [8, 10, 12, 18, 20]
     fresh = FakeModel()
     for step, state in states.items():

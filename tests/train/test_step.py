@@ -7,17 +7,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
+from train_fakes import WORDS, FakeBatches, FakeModel, HostReads, fake_batch, gradients, rows, weights
 
 from nmt.batch import PAD, collate
 from nmt.device import Precision, seed_everything
 from nmt.errors import ConfigError
+from nmt.train.config import Normalization, TrainerConfig
 from nmt.train.distributed import Ranks
 from nmt.train.optim import OptimConfig, OptimizerName
 from nmt.train.step import Updater
-from nmt.train.trainer_config import Normalization, TrainerConfig
-
-from .fakes import WORDS, FakeBatches, FakeModel, fake_batch, gradients, rows, weights
 
 CPU = torch.device("cpu")
 
@@ -105,18 +103,6 @@ def test_memory_that_runs_out_names_the_key():
     batch = collate([[4, 5, 6]] * 2, [[4] * 7] * 2, [0, 1])
     with pytest.raises(ConfigError, match=r"2 x \(3 \+ 8\).*data\.batching\.tokens"):
         updater(Greedy()).try_longest(batch)
-
-
-class HostReads(TorchDispatchMode):
-    """Counts how often a tensor's value is brought to Python: on an accelerator each would wait for the device."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.count += func is torch.ops.aten._local_scalar_dense.default
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("name", OptimizerName)

@@ -1,0 +1,120 @@
+"""python -m nmt.eval.align run=DIR source=FILE target=FILE [gold=FILE]: word alignments from a model's attention."""
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from nmt.cli import app
+from nmt.cli.help import Command
+from nmt.cli.on_run import OnRun, as_list
+from nmt.cli.streams import writing
+from nmt.data.files import explain_unequal, paths, strict_lines
+from nmt.data.pharaoh import Alignment, parse_pharaoh
+from nmt.device import Precision, resolve_device, set_up
+from nmt.errors import DataError
+from nmt.eval.alignment import AlignConfig, hard_alignment, score_alignments
+from nmt.eval.forced import align
+from nmt.runs.directory import guided
+from nmt.runs.ensemble import open_run
+
+
+@dataclass
+class AlignOptions(AlignConfig):
+    """How alignments are read, and the form in which they are written."""
+
+    soft: bool = field(
+        default=False, metadata={"help": "write JSON lines with the weights between all words, and not links alone"}
+    )
+
+
+@dataclass
+class AlignCommandConfig(OnRun):
+    """What to align and how."""
+
+    # "???" is OmegaConf's sign for a value that must be given.
+    run: Any = field(default="???", metadata={"help": "run directory, or [A,B,...]: an ensemble"})
+    source: str = field(default="???", metadata={"help": "file of source sentences, one a line, plain or compressed"})
+    target: str = field(default="???", metadata={"help": "file of their translations, which are force-decoded"})
+    gold: str | None = field(default=None, metadata={"help": "file of gold alignments to judge against, Pharaoh form"})
+    output: str | None = field(
+        default=None, metadata={"help": "file to write, which is there whole or not at all; null: standard output"}
+    )
+    align: AlignOptions = field(default_factory=AlignOptions)
+    precision: Precision = field(default=Precision.auto, metadata={"help": "fp32, bf16 or auto"})
+
+
+COMMAND = Command(
+    module="nmt.eval.align",
+    root="align",
+    schema=AlignCommandConfig,
+    summary="Print the word alignments of given translations, a line each: i-j joins source word i and target word j.",
+    examples=(
+        "run=runs/local_p source=test.en target=test.de > test.align",
+        "run=runs/local_p source=gold.en target=gold.fr gold=gold.align align.shift=1 > found.align",
+        "run=runs/local_p source=test.en target=test.de align.soft=true output=test.jsonl",
+    ),
+    of_runs=True,
+)
+
+
+def run(configs: Sequence[AlignCommandConfig]) -> None:
+    """Alignments to ``output``, the judgement to standard error."""
+    config = configs[0]
+    set_up(config.threads, deterministic=False)
+    device = resolve_device(config.device)
+    sources, targets, gold = read(config)
+    opened = open_run([d for c in configs for d in as_list(c.run)], config.decode.ensemble)
+    model, _ = opened.load_model(config.checkpoint, device)
+    how = guided(opened.config, config.align)
+    found: list[Alignment] = []
+    # Where the lines go to a terminal, they themselves show the progress.
+    hidden = not sys.stderr.isatty() or (config.output is None and sys.stdout.isatty())
+    with ExitStack() as stack:
+        sink = stack.enter_context(writing("output", config.output))
+        matrices = align(
+            model, opened.tokenizers, sources, targets, device=device, precision=config.precision, config=how
+        )
+        for words in tqdm(matrices, total=len(sources), unit=" pairs", leave=False, disable=hidden):
+            place, links = len(found), hard_alignment(words)
+            sink.write([soft(words, sources[place], targets[place]) if config.align.soft else str(links)])
+            found.append(links)
+    if gold is not None:
+        print(score_alignments(found, gold), file=sys.stderr)
+
+
+def read(config: AlignCommandConfig) -> tuple[list[str], list[str], list[Alignment] | None]:
+    """Sources, targets and gold links.
+
+    Raises DataError where a file cannot be read, where they do not have equally many lines, and for bad links.
+    """
+    (source,), (target,) = paths(config.source, "source"), paths(config.target, "target")
+    sources, targets = strict_lines(source), strict_lines(target)
+    if len(sources) != len(targets):
+        raise DataError(explain_unequal(source, target))
+    if config.gold is None:
+        return sources, targets, None
+    (gold,) = paths(config.gold, "gold")
+    lengths = [(len(s.split()), len(t.split())) for s, t in zip(sources, targets, strict=True)]
+    return sources, targets, parse_pharaoh(strict_lines(gold), str(gold), lengths)
+
+
+def soft(words: np.ndarray, source: str, target: str) -> str:
+    """A pair as JSON: its words, the Pharaoh line, and ``weights[j][i]`` of target word j on source word i.
+
+    Weights have six decimals; one that is not finite is null.
+    """
+    weights = [[round(w, 6) if math.isfinite(w) else None for w in row] for row in words.tolist()]
+    fields = {"source": source.split(), "target": target.split(), "links": str(hard_alignment(words))}
+    return json.dumps(fields | {"weights": weights}, ensure_ascii=False)
+
+
+def main() -> None:
+    """The command line."""
+    app.run(COMMAND, run)

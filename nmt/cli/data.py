@@ -1,0 +1,42 @@
+"""python -m nmt.data data=NAME: read, check and encode the training data, and show what came of it."""
+
+import sys
+from dataclasses import dataclass, field
+
+from nmt.cli import app
+from nmt.cli.help import Command
+from nmt.data.corpus import DataConfig
+from nmt.data.prepare import prepare
+
+
+@dataclass
+class DataCommandConfig:
+    """What to prepare."""
+
+    seed: int = field(default=1, metadata={"help": "as in nmt.train: what is prepared with it is found there again"})
+    # OmegaConf's sign for a value that must be given: the group data fills it.
+    data: DataConfig = field(default="???")  # type: ignore[assignment]
+
+
+COMMAND = Command(
+    module="nmt.data",
+    root="data",
+    schema=DataCommandConfig,
+    summary="Read, check and encode training data into the cache, and print the table of what was found.",
+    examples=(
+        "data=phrases data.target=ja",
+        "data=multi30k data.root=../shared/data data.tokenizer.vocab_size=4000",
+        "data=files data.train.source=train.en data.train.target=train.de",
+    ),
+    groups=("data",),
+)
+
+
+def run(config: DataCommandConfig) -> None:
+    """Prepare and print."""
+    print(prepare(config.data, config.seed, progress=sys.stderr.isatty()).table)
+
+
+def main() -> None:
+    """The command nmt-data."""
+    app.run(COMMAND, run)

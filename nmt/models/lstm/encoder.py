@@ -1,0 +1,78 @@
+"""The LSTM encoder: source embeddings to states in natural order."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nmt.models.attention import Memory
+from nmt.models.lstm.config import EncoderBlock, LSTMConfig
+from nmt.models.lstm.non_local import NonLocalBlock
+from nmt.models.ops.dropout import dropout
+from nmt.models.ops.lstm_layer import LSTMLayer, LSTMState
+
+
+class Encoded(NamedTuple):
+    """What the decoder needs of a batch of sources."""
+
+    memory: Memory | None  # None without attention
+    start: list[LSTMState]  # of each decoder layer
+
+
+class LSTMEncoder(nn.Module):
+    """Stacked LSTM layers, in one direction or both.
+
+    Bidirectional: a layer's output is [forward; backward], each of half the width, so that memory and
+    decoder are equally wide.  Residual: x^l = LSTM(x^{l-1}) + x^{l-1} above the first layer
+    (Wu et al. 2016, eq. 6).  A non-local block may stand above the last layer; final states do not see it.
+    """
+
+    def __init__(self, config: LSTMConfig) -> None:
+        super().__init__()
+        self.dropout, self.residual = config.dropout, config.residual
+        self.directions = 2 if config.bidirectional else 1
+        sizes = [config.embedding_width] + [config.hidden_size] * ((config.encoder_layers or config.num_layers) - 1)
+        layers = nn.ModuleList(
+            LSTMLayer(size, config.hidden_size // self.directions, config.bias)
+            for size in sizes
+            for _ in range(self.directions)
+        )
+        self.layers = cast(Sequence[LSTMLayer], layers)
+        self.block = NonLocalBlock(config.hidden_size) if config.encoder_block is EncoderBlock.non_local else None
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, list[LSTMState]]:
+        """x (S, B, E), lengths (B,) -> top outputs (S, B, H) and each layer's final state (B, H).
+
+        The final state is the forward direction's at the last word, beside the backward direction's at
+        the first.  Right-padding comes after a forward run's words and cannot reach them; a backward
+        run is held at zero until a row's last word.
+        """
+        S, B, _ = x.shape
+        words = (torch.arange(S, device=x.device)[:, None] < lengths)[..., None]  # (S, B, 1)
+        last = (lengths - 1) * B + torch.arange(B, device=x.device)  # rows of the flattened (S * B)
+        final = []
+        for depth in range(0, len(self.layers), self.directions):
+            if depth:
+                x = dropout(x, self.dropout, self.training)
+            h, c = self.layers[depth].states(x)
+            h_last, c_last = F.embedding(last, h.flatten(0, 1)), F.embedding(last, c.flatten(0, 1))
+            if self.directions == 2:
+                back_h, back_c = self.layers[depth + 1].states(x, mask=words.to(c.dtype), reverse=True)
+                h = torch.cat([h, back_h], 2)
+                h_last, c_last = torch.cat([h_last, back_h[0]], 1), torch.cat([c_last, back_c[0]], 1)
+            final.append(LSTMState(h_last, c_last))
+            x = h + x if self.residual and depth else h
+        if self.block is not None:
+            x = self.block(x.transpose(0, 1), lengths).transpose(0, 1)
+        return x, final
+
+
+def flipped(words: Tensor, size: int) -> Tensor:
+    """Places (B, size) that read each sentence's first ``words`` (B,) positions last to first, the rest as it is.
+
+    Its own inverse.  An end-of-sentence after the words stays after them.
+    """
+    s = torch.arange(size, device=words.device)
+    return torch.where(s < words[:, None], words[:, None] - 1 - s, s)

@@ -1,0 +1,154 @@
+"""Vocabulary projection and label-smoothed cross-entropy, a chunk of tokens at a time.
+
+    L = sum_n (1 - eps) (-log p(y_n)) + eps / V sum_v (-log p(v)),   p = softmax(W h_n + b)
+
+(Szegedy et al. 2016, section 7, with the uniform distribution over all V words: the same as
+``F.cross_entropy(label_smoothing=eps)``.)  N tokens times V words of logits are the largest tensor of
+a translation model; a chunk of them lives only until its loss and its gradients are taken, in the
+forward pass, so that nothing of size (N, V) is stored for the backward pass.  What else is asked of the
+predictions (nmt/models/ops/r_drop.py) is taken from the same chunk.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from nmt.batch import PAD
+from nmt.models.ops.matmul import linear
+from nmt.models.ops.precision import compute_dtype
+from nmt.models.ops.r_drop import divergence
+
+# Logits in a chunk: 16 MiB in bfloat16, and still a thousand rows for each product at V = 8,000.
+CHUNK_LOGITS = 1 << 23
+# Logits that go through the softmax together on a CPU: 1 MiB in float32, so that its passes stay in the cache.
+CACHED_LOGITS = 1 << 18
+
+
+class Loss(NamedTuple):
+    """Over N tokens."""
+
+    loss_sum: Tensor  # () L, differentiable
+    nll: Tensor  # (N,) -log p(y_n), float32 or wider, detached, 0 at padding
+
+
+def projected_cross_entropy(
+    hidden: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    label_smoothing: float = 0.0,
+    consistency: float = 0.0,
+) -> Loss:
+    """hidden (N, H), target (N,) int64 with PAD where nothing is asked, weight (V, H), bias (V,).
+
+    ``consistency`` alpha: rows 2n and 2n + 1 are the same token in two passes of dropout, and loss_sum holds
+    alpha / 2 [KL(p || q) + KL(q || p)] of each such pair besides.
+    Products run in autocast's dtype; log-softmax and all sums in float32 or wider.
+    """
+    rows: Tensor | None = None
+    if hidden.device.type == "cpu":  # leave padding out; on CUDA its size would have to come to the host
+        rows = (target != PAD).nonzero().squeeze(1)
+        hidden, kept = F.embedding(rows, hidden), target.index_select(0, rows)
+    else:
+        kept = target
+    how = label_smoothing, consistency, torch.is_grad_enabled()
+    loss_sum, nll = _ProjectedCrossEntropy.apply(hidden, kept, weight, bias, *how)
+    if rows is not None:
+        nll = nll.new_zeros(target.shape).index_copy_(0, rows, nll)
+    return Loss(loss_sum, nll)
+
+
+class _ProjectedCrossEntropy(torch.autograd.Function):
+    """See projected_cross_entropy."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        target: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        eps: float,
+        alpha: float,
+        wants_grad: bool,
+    ) -> tuple[Tensor, Tensor]:
+        need_x, _, need_w, need_b, *_ = (n and wants_grad for n in ctx.needs_input_grad)
+        dtype = compute_dtype(hidden)
+        wide = torch.promote_types(dtype, torch.float32)
+        V = weight.size(0)
+        w, x, b = weight.to(dtype), hidden.to(dtype), None if bias is None else bias.to(wide)
+        loss_sum, nll = x.new_zeros((), dtype=wide), x.new_empty(target.shape, dtype=wide)
+        dx = torch.zeros_like(x) if need_x else None
+        dw: Tensor | None = None
+        db = torch.zeros_like(b) if b is not None and need_b else None
+        size = rows_of(CHUNK_LOGITS, V, alpha)
+        for start in range(0, max(len(target), 1), size):
+            part = slice(start, start + size)
+            logits = linear(x[part], w)
+            loss_sum += _losses(logits, target[part], b, eps, alpha, nll[part], db)
+            if dx is not None:
+                dx[part] = linear(logits, w.t())  # no longer logits but their gradient
+            if need_w:
+                more = torch.mm(logits.t(), x[part])
+                dw = more.to(wide) if dw is None else dw.add_(more)
+        ctx.save_for_backward(dx, dw, db)
+        ctx.dtypes = hidden.dtype, weight.dtype, None if bias is None else bias.dtype
+        ctx.mark_non_differentiable(nll)
+        return loss_sum, nll
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        scale = grad_outputs[0]
+        dx, dw, db = (
+            None if d is None else (d * scale).to(dtype) for d, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+        )
+        return dx, None, dw, db, None, None, None
+
+
+def rows_of(logits: int, V: int, alpha: float) -> int:
+    """How many rows make so many logits: at least one, or where they come in pairs, one pair."""
+    pair = 2 if alpha else 1
+    return pair * max(1, logits // (pair * V))
+
+
+def _losses(
+    logits: Tensor, target: Tensor, bias: Tensor | None, eps: float, alpha: float, nll: Tensor, db: Tensor | None
+) -> Tensor:
+    """Loss of a chunk; overwrites logits (N, V) with dL/dlogits, fills nll (N,), adds to db (V,).
+
+    L_n = Z_n - (1 - eps) l_y - eps mean_v l_v,   Z_n = log sum_v exp l_v = max_v l_v - log max_v p_v
+    dL_n / dl_v = p_v - (1 - eps) [v = y_n] - eps / V
+
+    and what ``divergence`` adds to both, times alpha.
+    """
+    V = logits.size(1)
+    rows = rows_of(CACHED_LOGITS, V, alpha) if logits.device.type == "cpu" else len(logits)
+    loss_sum = nll.new_zeros(())
+    for start in range(0, len(logits), rows):
+        part = slice(start, start + rows)
+        score, y = logits[part].to(nll.dtype), target[part, None]  # l
+        if bias is not None:
+            score += bias
+        p = score.softmax(1)
+        real = (y != PAD).to(p)  # (n, 1)
+        z = score.amax(1, keepdim=True) - p.amax(1, keepdim=True).log()
+        of_word = score.gather(1, y)
+        nll[part] = ((z - of_word) * real).squeeze(1)
+        loss = z - (1 - eps) * of_word
+        if alpha:
+            apart, gradient = divergence(p, score - z)
+            loss += alpha * apart
+            p += alpha * gradient
+        if eps:
+            loss -= eps * score.mean(1, keepdim=True)
+            p -= eps / V
+        loss_sum += (loss * real).sum()
+        p.scatter_add_(1, y, p.new_full(y.shape, eps - 1)).mul_(real)
+        if db is not None:
+            db += p.sum(0)
+        logits[part] = p
+    return loss_sum

@@ -1,0 +1,164 @@
+"""Encoder and decoder of the Transformer (Vaswani et al. 2017, section 3.1).
+
+Shapes: B sentences, T target positions, S source positions, N positions of a call, D features.  The stream of residuals
+is float32 (or wider) where autocast makes the products bfloat16.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nmt.models.ops.dropout import dropout
+from nmt.models.ops.prepacked import Linear
+from nmt.models.transformer.config import Activation, Norm, TransformerConfig
+from nmt.models.transformer.multi_head import Attend, CrossAttention, SelfAttention
+
+
+class Residual(nn.Module):
+    """x + dropout(f(norm(x))) with ``model.norm=before``, norm(x + dropout(f(x))) with ``after``."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.before, self.dropout = config.norm is Norm.before, config.dropout
+        self.norm = nn.LayerNorm(config.hidden_size)
+
+    def forward(self, x: Tensor, f: Callable[[Tensor], Tensor]) -> Tensor:
+        if self.before:
+            return x + dropout(f(self.norm(x)), self.dropout, self.training)
+        return self.norm(x + dropout(f(x), self.dropout, self.training))
+
+
+class FeedForward(nn.Module):
+    """W_2 g(x) + b_2, position by position.
+
+    relu      g(x) = max(0, W_1 x + b_1)                  (Vaswani et al. 2017, eq. 2)
+    gelu      g(x) = GELU(W_1 x + b_1)                    (Hendrycks and Gimpel 2016, section 2)
+    swiglu    g(x) = SiLU(W_1 x + b_1) * (V x + c)        (Shazeer 2020, eq. 6, there without biases)
+    """
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.activation, self.dropout = config.activation, config.activation_dropout
+        maps = 2 if config.activation is Activation.swiglu else 1
+        self.inner = Linear(config.hidden_size, maps * config.ffn_size)
+        self.outer = Linear(config.ffn_size, config.hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.inner(x)
+        if self.activation is Activation.relu:
+            x = x.relu()
+        elif self.activation is Activation.gelu:
+            x = F.gelu(x)
+        else:
+            gate, x = x.chunk(2, -1)
+            x = F.silu(gate) * x
+        return self.outer(dropout(x, self.dropout, self.training))
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention and feed-forward, a residual around each."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.self_attention, self.feed_forward = SelfAttention(config), FeedForward(config)
+        self.around_self, self.around_feed = Residual(config), Residual(config)
+
+    def forward(self, x: Tensor, attend: Attend, turns: Tensor | None) -> Tensor:
+        x = self.around_self(x, lambda y: self.self_attention(y, attend, turns))
+        return self.around_feed(x, self.feed_forward)
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, attention to the source and feed-forward, a residual around each."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.self_attention, self.cross_attention = SelfAttention(config), CrossAttention(config)
+        self.feed_forward = FeedForward(config)
+        self.around_self, self.around_cross, self.around_feed = (Residual(config) for _ in range(3))
+
+    def forward(
+        self, x: Tensor, attend: Attend, turns: Tensor | None, memory: Tensor, mask: Tensor, record: list[Tensor] | None
+    ) -> Tensor:
+        x = self.around_self(x, lambda y: self.self_attention(y, attend, turns))
+        x = self.around_cross(x, lambda y: self.cross_attention(y, memory, mask, record))
+        return self.around_feed(x, self.feed_forward)
+
+
+class Encoder(nn.Module):
+    """A stack of layers."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers or config.num_layers))
+        self.layers = cast(Sequence[EncoderLayer], layers)
+        self.norm = last_norm(config)
+
+    def forward(self, x: Tensor, attend: Attend, turns: Tensor | None) -> Tensor:
+        """x (B, S, D), who sees whom, and the turns of rotary positions -> (B, S, D)"""
+        for layer in self.layers:
+            x = layer(x, attend, turns)
+        return self.norm(x)
+
+
+class Memory(NamedTuple):
+    """What the decoder needs of a batch of sources; hypotheses of a sentence share it."""
+
+    layers: list[Tensor]  # keys and values of each decoder layer (B, S, 2, H, F)
+    mask: Tensor  # (B, 1, 1, S) 0, minus infinity at padding
+
+    def keep(self, sentences: Tensor) -> "Memory":
+        """Only these rows (B',) int64 of the batch."""
+        layers = [rows.index_select(0, sentences) for rows in self.layers]
+        return Memory(layers, self.mask.index_select(0, sentences))
+
+
+class Decoder(nn.Module):
+    """A stack of layers, for all target positions in training and for one position of every hypothesis in search."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers or config.num_layers))
+        self.layers = cast(Sequence[DecoderLayer], layers)
+        self.norm = last_norm(config)
+
+    def remember(self, source: Tensor, mask: Tensor) -> Memory:
+        """The encoder's output (B, S, D) and its mask (B, 1, 1, S)."""
+        return Memory([layer.cross_attention.remember(source) for layer in self.layers], mask)
+
+    def forward(
+        self,
+        x: Tensor,
+        attends: Sequence[Attend],
+        turns: Tensor | None,
+        memory: Memory,
+        record: list[Tensor] | None = None,
+    ) -> Tensor:
+        """x (B, N, D), the self-attention of each layer -> (B, N, D).
+
+        ``record``, if there is one, receives each layer's weights over the source (B, H, N, S).
+        """
+        for layer, attend, rows in zip(self.layers, attends, memory.layers, strict=True):
+            x = layer(x, attend, turns, rows, memory.mask, record)
+        return self.norm(x)
+
+
+def last_norm(config: TransformerConfig) -> nn.Module:
+    """Where norms stand before sublayers nothing has normalized the last sum (Wang et al. 2019, section 2.2)."""
+    return nn.LayerNorm(config.hidden_size) if config.norm is Norm.before else nn.Identity()
+
+
+def initialize(module: nn.Module) -> None:
+    """Linear maps uniform by Glorot and Bengio 2010, eq. 16, biases 0; vectors of tokens and places N(0, 1/D)."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)
+        if module.padding_idx is not None:
+            with torch.no_grad():
+                module.weight[module.padding_idx].zero_()

@@ -1,0 +1,151 @@
+"""The Transformer encoder-decoder (Vaswani et al. 2017).
+
+Shapes: B sentences, S source positions, T target positions, K hypotheses a sentence, D features, H heads, F = D / H.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nmt.batch import EOS, PAD, Batch
+from nmt.errors import ConfigError
+from nmt.models.lstm.config import Tied
+from nmt.models.ops.cross_entropy import projected_cross_entropy
+from nmt.models.ops.precision import compute_dtype
+from nmt.models.ops.prepacked import Linear
+from nmt.models.seq2seq import Maps, Output, Seq2Seq, State
+from nmt.models.transformer.config import Positions, TransformerConfig
+from nmt.models.transformer.kv_cache import TokenTree
+from nmt.models.transformer.layers import Decoder, Encoder, Memory, initialize
+from nmt.models.transformer.multi_head import Attend, additive, real_positions
+from nmt.models.transformer.positions import Embedding, sinusoids
+from nmt.models.transformer.self_attention import Band, Full, recording
+
+
+@dataclass(frozen=True)
+class TransformerState:
+    """K hypotheses for each of B sentences."""
+
+    memory: Memory
+    tree: TokenTree
+    position: int  # target positions read so far
+
+    def reorder(self, parent: Tensor) -> "TransformerState":
+        """parent (B, K') in [0, K)"""
+        return replace(self, tree=self.tree.reorder(parent))
+
+    def keep(self, sentences: Tensor) -> "TransformerState":
+        """sentences (B',) int64"""
+        return replace(self, memory=self.memory.keep(sentences), tree=self.tree.keep(sentences))
+
+
+class Transformer(Seq2Seq):
+    """Stacks of self-attention, attention to the source and feed-forward sublayers.
+
+    p(y_t) = softmax(W x_t), x_t the decoder's output, W without a bias and the target embedding where they are tied.
+    """
+
+    def __init__(
+        self, config: TransformerConfig, source_size: int, target_size: int, joint: bool, label_smoothing: float = 0.0
+    ) -> None:
+        super().__init__()
+        if config.tied is Tied.all and not joint:
+            raise ConfigError("model.tied=all needs one vocabulary for both sides: data.tokenizer.joint=true")
+        self.config, self.target_size, self.label_smoothing = config, target_size, label_smoothing
+        self.source_eos, self.reach = config.appends_eos, config.self_attention.reach
+        if config.positions is Positions.learned:
+            self.longest_source = self.longest_target = config.max_positions
+        self.source_embedding = Embedding(config, source_size)
+        self.target_embedding = Embedding(config, target_size)
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        self.projection = Linear(config.hidden_size, target_size, bias=False)
+        self.apply(initialize)
+        nn.init.normal_(self.projection.weight, std=config.hidden_size**-0.5)
+        if config.tied is not Tied.none:
+            self.projection.weight = self.target_embedding.words.weight
+        if config.tied is Tied.all:
+            self.source_embedding.words.weight = self.target_embedding.words.weight
+
+    def encode(
+        self, source: Tensor, lengths: Tensor, hypotheses: int = 1, record: list[Tensor] | None = None
+    ) -> Memory:
+        """source (B, S), lengths (B,); ``record`` receives each layer's self-attention (B, H, S, S)."""
+        if self.source_eos:
+            source = F.pad(source, (0, 1), value=PAD).scatter(1, lengths[:, None], EOS)
+            lengths = lengths + 1
+        places = range(source.size(1))
+        x = self.source_embedding(source, places)
+        x = self.encoder(x, self.sight(x, lengths, record), self.turns(places, x))
+        return self.decoder.remember(x, additive(real_positions(lengths, x.size(1))[:, None, None], compute_dtype(x)))
+
+    def decode(
+        self, target: Tensor, memory: Memory, record: list[Tensor] | None, record_self: list[Tensor] | None = None
+    ) -> Tensor:
+        """Target ids (B, T) from BOS on -> the decoder's output (B, T, D) at each.
+
+        ``record`` receives each layer's attention to the source (B, H, T, S), ``record_self`` its own (B, H, T, T).
+        """
+        places = range(target.size(1))
+        x = self.target_embedding(target, places)
+        sight = self.sight(x, None, record_self)
+        return self.decoder(x, [sight] * len(memory.layers), self.turns(places, x), memory, record)
+
+    def forward(self, batch: Batch, want_maps: bool = False, consistency: float = 0.0) -> Output:
+        record: list[Tensor] | None = [] if want_maps else None
+        vectors = self.decode(batch.target_in, self.encode(batch.source, batch.source_lengths), record)
+        target = batch.target_out
+        if consistency:  # the two passes of a token must stand side by side
+            vectors, target = vectors.transpose(0, 1), target.t()
+        loss_sum, nll = projected_cross_entropy(
+            vectors.flatten(0, 1), target.flatten(), self.projection.weight, None, self.label_smoothing, consistency
+        )
+        nll = nll.view(target.shape)
+        return Output(loss_sum, (target != PAD).sum(), nll.t() if consistency else nll, maps(record))
+
+    def start(self, encoded: Memory) -> TransformerState:
+        return TransformerState(encoded, TokenTree.empty(len(encoded.layers), encoded.layers[0], self.reach), 0)
+
+    # Not in inference mode, where autocast would cast every weight anew at every step.
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def step(self, tokens: Tensor, state: State, want_maps: bool = False) -> tuple[Tensor, State, Maps | None]:
+        assert isinstance(state, TransformerState)
+        record: list[Tensor] | None = [] if want_maps else None
+        places = range(state.position, state.position + 1)
+        x = self.target_embedding(tokens, places)
+        tree = state.tree.append()
+        x = self.decoder(x, tree.readers(), self.turns(places, x), state.memory, record)
+        after = replace(state, tree=tree, position=places.stop)
+        return self.projection(x).to(x.dtype), after, maps(record)
+
+    def self_maps(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Self-attention of the encoder (B, layers, heads, S, S) and the decoder (B, layers, heads, T, T), float32.
+
+        Rows of padding mean nothing.
+        """
+        source: list[Tensor] = []
+        target: list[Tensor] = []
+        self.decode(batch.target_in, self.encode(batch.source, batch.source_lengths, record=source), None, target)
+        return torch.stack(source, 1).float(), torch.stack(target, 1).float()
+
+    def sight(self, x: Tensor, lengths: Tensor | None, record: list[Tensor] | None) -> Attend:
+        """Who sees whom among inputs x (B, T, D); lengths (B,) of the encoder's, None in the decoder."""
+        dropout = self.config.attention_dropout if self.training else 0.0
+        if record is not None:
+            return recording(Band(self.reach or x.size(1), x, lengths, dropout, one_block=True), record)
+        if self.reach is None:
+            return Full(x, lengths, dropout)
+        return Band(self.reach, x, lengths, dropout)
+
+    def turns(self, places: range, x: Tensor) -> Tensor | None:
+        """What rotary positions turn by."""
+        rotary = self.config.positions is Positions.rotary
+        return sinusoids(places, self.config.head_size, x) if rotary else None
+
+
+def maps(record: list[Tensor] | None) -> Maps | None:
+    """Attention to the source of every layer and head."""
+    return None if record is None else Maps(torch.stack(record, 1).float())

@@ -1,0 +1,243 @@
+"""A run directory: its name, making it, opening it, and what is written into it."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+
+from nmt.config import MAX_NAME, Config, from_yaml, to_tree, to_yaml
+from nmt.data.tokenizer import Tokenizers
+from nmt.errors import ConfigError, RunError
+from nmt.eval.alignment import AlignConfig
+from nmt.models import build_model
+from nmt.models.seq2seq import Seq2Seq
+from nmt.search import DecodeConfig, average_states
+from nmt.runs import checkpoint, retention
+
+# Inside a run directory; SCORES/SET/ holds results.json and the text.
+CONFIG_FILE, ORIGIN, TOKENIZER, SCORES = "config.yaml", "origin.json", "tokenizer", "scores"
+PATHS = ("root", "train", "validation", "tests", "gold", "alignments", "path", "files")  # keys of data that hold paths
+
+
+WEIGHTS = {"best": checkpoint.BEST, "last": checkpoint.LAST}
+AVERAGE = re.compile(r"(avg|best):([1-9][0-9]*)")
+
+
+def check_checkpoint(which: str) -> None:
+    """Raise ConfigError for weights that no run can have."""
+    if which not in WEIGHTS and not AVERAGE.fullmatch(which):
+        raise ConfigError(f"checkpoint must be best, last, avg:K or best:K, got {which}")
+
+
+# Names and places.
+
+
+def time_stamp() -> str:
+    """Now, as a folder's name that sorts by time."""
+    return datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+
+
+def run_name(parts: Sequence[str]) -> str:
+    """The parts joined into one folder name of [A-Za-z0-9._-] that leaves room for a number after it.
+
+    What has to be cut is replaced by a hash of it all, so that different choices keep different names.
+    """
+    name = "-".join(re.sub(r"[^A-Za-z0-9._-]+", "_", part) for part in parts).lstrip(".-")
+    room = MAX_NAME - len("-9999")
+    if len(name) > room:
+        digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+        name = f"{name[: room - 9]}-{digest}"
+    return name or "default"
+
+
+def place(config: Config) -> Path:
+    """Where the run would be: runs/NAME, in a sweep runs/SWEEP/NAME."""
+    return Path(config.runs, config.sweep or "", config.name or "default")
+
+
+def numbered(wanted: Path) -> dict[int, Path]:
+    """What there is of NAME (number 1), NAME-2, NAME-3, ..."""
+    name = re.compile(re.escape(wanted.name) + r"(?:-([2-9]|[1-9][0-9]{1,3}))?")
+    found = ((name.fullmatch(path.name), path) for path in wanted.parent.glob(f"{wanted.name}*") if path.is_dir())
+    return {int(match[1] or 1): path for match, path in found if match}
+
+
+def create(wanted: Path) -> Path:
+    """Make the folder; where its name is taken, one with the next number.  Two processes never get the same."""
+    try:
+        wanted.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"runs: {wanted.parent} cannot be made: {error.strerror}") from None
+    while True:
+        number = max(numbered(wanted), default=0) + 1
+        path = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            if not path.is_dir():
+                raise RunError(f"{path} is in the way: it is no folder") from None
+        else:
+            return path
+
+
+def newest(wanted: Path) -> Path | None:
+    """The last that was made of NAME, NAME-2, NAME-3, ..., if there is any."""
+    found = numbered(wanted)
+    return found[max(found)] if found else None
+
+
+# Reading.
+
+
+def read_config(directory: Path) -> Config:
+    """DIR/config.yaml; raises RunError if the directory is no run."""
+    path = directory / CONFIG_FILE
+    try:
+        return from_yaml(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise RunError(no_run(directory)) from None
+    except (ConfigError, UnicodeDecodeError, OSError) as error:
+        raise RunError(f"{path}: {error}") from None
+
+
+def read_data(directory: Path) -> dict[str, Any]:
+    """The data section of DIR/config.yaml, its relative paths as they can be found from here.
+
+    One that is not there from here, but is from the folder where the run was trained, gets that before it.
+    """
+    data = to_tree(read_config(directory).data)
+    try:
+        folder = Path(json.loads((directory / ORIGIN).read_text(encoding="utf-8"))["folder"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return data
+    return {key: found_from(folder, value) if key in PATHS else value for key, value in data.items()}
+
+
+def found_from(folder: Path, value: Any) -> Any:
+    """The same tree with ``folder`` before every relative path that is only there."""
+    if isinstance(value, dict):
+        return {k: found_from(folder, v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [found_from(folder, v) for v in value]
+    moved = isinstance(value, str) and value and not Path(value).exists() and (folder / value).exists()
+    return str(folder / value) if moved else value
+
+
+def no_run(directory: Path) -> str:
+    """Why a directory cannot be opened, and which could be."""
+    if not directory.is_dir():
+        return f"{directory}: there is no such run directory"
+    inside = sorted(str(p.parent) for p in directory.glob(f"*/{CONFIG_FILE}"))
+    found = f"; runs in it: {', '.join(inside[:8])}{', ...' * (len(inside) > 8)}" if inside else ""
+    return f"{directory} is no run directory: it has no {CONFIG_FILE}{found}"
+
+
+class Run:
+    """A run directory that is there.  Reading it executes nothing of what it holds."""
+
+    def __init__(self, directory: Path, config: Config, tokenizers: Tokenizers) -> None:
+        self.directory, self.config, self.tokenizers = directory, config, tokenizers
+
+    @classmethod
+    def open(cls, directory: str | Path) -> Self:
+        """Read configuration and tokenizer; raises RunError where something is missing or damaged."""
+        directory = Path(directory)
+        return cls(directory, read_config(directory), Tokenizers.load(directory / TOKENIZER))
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return str(self.directory)
+
+    @property
+    def scores(self) -> Path:
+        """The folder of its results."""
+        return self.directory / SCORES
+
+    def build(self) -> Seq2Seq:
+        """The run's model with fresh weights."""
+        sizes = self.tokenizers.source.size, self.tokenizers.target.size
+        return build_model(self.config.model, *sizes, self.tokenizers.joint, self.config.trainer.label_smoothing)
+
+    def weights(self, which: str) -> list[Path]:
+        """The files whose mean is meant by best, last, avg:K (the K latest kept) or best:K (the K best kept).
+
+        Raises ConfigError for anything else, RunError, which names what there is, for what the run does not have.
+        """
+        check_checkpoint(which)
+        if which in WEIGHTS:
+            path = self.directory / WEIGHTS[which]
+            if not path.exists():
+                others = [f"checkpoint={name}" for name, file in WEIGHTS.items() if (self.directory / file).exists()]
+                raise RunError(f"{path} is not there; there is {' and '.join(others) or 'no checkpoint yet'}")
+            return [path]
+        order, _, count = which.partition(":")
+        paths = retention.kept(self.directory)
+        if len(paths) < int(count):
+            there = f"only {', '.join(path.stem for path in paths)}" if paths else "none"
+            key = "trainer.keep_last" if order == "avg" else "trainer.keep_best"
+            raise RunError(
+                f"checkpoint={which}: of kept weights {self.directory} has {there}; train with {key}={count}"
+            )
+        metric = self.config.trainer.metric
+        return paths[-int(count) :] if order == "avg" else retention.best(paths, int(count), metric)
+
+    def load_model(self, which: str, device: torch.device) -> tuple[Seq2Seq, int]:
+        """The run's model in eval mode with the weights of ``weights``, and the latest step that they are of.
+
+        Raises RunError for a checkpoint that is missing, damaged or does not fit.
+        """
+        paths = self.weights(which)
+        states = [checkpoint.load(path) for path in paths]
+        model = self.build()
+        try:
+            model.load_state_dict(average_states([state["model"] for state in states], [str(path) for path in paths]))
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1].strip()
+            raise RunError(f"{paths[0]} does not fit {self.directory / CONFIG_FILE}: {reason}") from None
+        return model.to(device).eval(), max(state["step"] for state in states)
+
+
+def guided(config: Config, given: AlignConfig | None = None) -> AlignConfig:
+    """How alignments are read from a run's attention: as ``given``, and else from the head that was guided, if any.
+
+    A layer without a head means all its heads; a head without a layer is one of the guided layer.
+    """
+    given, trainer = given or AlignConfig(), config.trainer
+    if not trainer.guided_alignment or given.layer is not None:
+        return given
+    return replace(given, layer=trainer.guided_layer, head=given.head or trainer.guided_head)
+
+
+# Writing.
+
+
+def save_config(directory: Path, config: Config) -> None:
+    """Write DIR/config.yaml."""
+    write(directory / CONFIG_FILE, to_yaml(config))
+
+
+def write_json(path: Path, tree: dict[str, Any]) -> None:
+    """Write JSON that a person can read."""
+    write(path, json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
+
+
+def write(path: Path, text: str) -> None:
+    """Write a text file whole or not at all; raises RunError where the disk refuses."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(text, encoding="utf-8", newline="\n")
+        draft.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise RunError(f"{path} could not be written: {error}") from None

@@ -1,0 +1,41 @@
+"""Weights that training keeps beside last.pt and best.pt, to be averaged later (Vaswani et al. 2017, section 6.1)."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nmt.runs import checkpoint
+from nmt.train.config import Metric
+
+FILE = "checkpoints/step-{:08d}.pt"  # inside a run directory; sorted by name they are sorted by step
+
+
+def kept(directory: Path) -> list[Path]:
+    """The files of a run directory, the earliest first."""
+    return sorted(directory.glob("checkpoints/step-*.pt"))
+
+
+def best(paths: Sequence[Path], count: int, metric: Metric) -> list[Path]:
+    """The ``count`` best by the validation at which each was kept, the best first; the earlier of equals."""
+
+    def goodness(path: Path) -> float:
+        value = metric.sign * checkpoint.load(path, mmap=True).get("metrics", {}).get(metric.name, math.nan)
+        return -math.inf if math.isnan(value) else value
+
+    return sorted(paths, key=goodness, reverse=True)[:count]
+
+
+def keep(directory: Path, state: dict[str, Any], last: int, most: int, metric: Metric) -> None:
+    """Write ``state`` (model, step, metrics); delete what is neither of the ``last`` latest nor of the ``most`` best.
+
+    With both 0 nothing is written and nothing deleted.
+    """
+    if not (last or most):
+        return
+    checkpoint.save(directory / FILE.format(state["step"]), state)
+    paths = kept(directory)
+    wanted = {*paths[max(len(paths) - last, 0) :], *best(paths, most, metric)}
+    for path in paths:
+        if path not in wanted:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,241 @@
+"""python -m nmt.train: from a Config to a run directory with everything in it."""
+
+import os
+import platform
+import sys
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nmt.config import Config, flat, to_tree
+from nmt.data.batching import TrainBatches
+from nmt.data.corpus import ParallelText, gold_text
+from nmt.data.prepare import Prepared, load_tests, prepare
+from nmt.data.tokenizer import Tokenizers
+from nmt.device import resolve_device, resolve_precision, seed_everything, set_up
+from nmt.errors import ConfigError, RunError
+from nmt.eval.evaluate import evaluate, sentences_to_draw
+from nmt.runs.scoring import Scorer, languages
+from nmt.models import build_model
+from nmt.models.seq2seq import Seq2Seq
+from nmt.runs.directory import ORIGIN, TOKENIZER, Run, create, guided, newest, place, read_config, save_config, write_json
+from nmt.runs import checkpoint
+from nmt.train import loop
+from nmt.train.distributed import Ranks, join
+from nmt.train.log import RunLog, Sample, Validation
+from nmt.train.loop import Ending
+from nmt.train.preflight import rehearse
+
+# What a resumed run may not change: its weights, its data, the order of its batches, what the optimizer has kept.
+FIXED = ("model.", "data.", "seed", "optim.name")
+MOVABLE = ("data.root", "data.cache", "data.test", "data.tests", "data.gold")
+
+
+def train(config: Config) -> None:
+    """One run, from nothing or from where it stopped."""
+    device = resolve_device(config.device)
+    set_up(config.threads, config.deterministic)
+    with join(device) as ranks:
+        ending = fit(config, device, ranks)
+    if ending is Ending.interrupted:
+        raise KeyboardInterrupt  # so that a sweep ends here, too
+
+
+def fit(config: Config, device: torch.device, ranks: Ranks) -> Ending:
+    """Prepare, build, train and score; returns why training ended."""
+    tests = load_tests(config.data) if ranks.main else []  # what is wrong with them is said before training
+    gold = gold_text(config.data) if ranks.main else None
+    found = ranks.share(find(config) if ranks.main else None)
+    resume = found is not None and (found / checkpoint.LAST).exists()
+    tokenizers = Run.open(found).tokenizers if found and resume else initial_tokenizers(config)
+    data = prepared(config, tokenizers, ranks)
+    tokenizers = data.tokenizers
+    sizes = tokenizers.source.size, tokenizers.target.size
+    seed_everything(config.seed + ranks.rank)  # rank 0's weights count, but each has its own dropout
+    model = build_model(config.model, *sizes, tokenizers.joint, config.trainer.label_smoothing)
+    if config.init_from and not resume:
+        copy_weights(Path(config.init_from), model)
+    if ranks.main:
+        rehearse(config, model, data, tests, gold)
+    batches = TrainBatches(data.train, config.data.batching, config.seed, ranks.rank, ranks.size)
+    config.trainer.precision = resolve_precision(config.trainer.precision, device)
+    directory = ranks.share((found or create(place(config))) if ranks.main else None)
+    step = checkpoint.saved_step(directory / checkpoint.LAST) if resume else 0
+    if ranks.main:
+        save_config(directory, replace(config, resume=False))  # what the run is, not how it was started
+        tokenizers.save(directory / TOKENIZER)
+        write_json(directory / ORIGIN, origin(device, ranks))
+    with RunLog(directory, config.logger, main=ranks.main, step=step) as log:
+        announce(log, directory, config, model, data, device, ranks)
+        result = loop.train(
+            model,
+            batches,
+            Validator(config, data, gold, device),
+            config=config.trainer,
+            optim=config.optim,
+            log=log,
+            directory=directory,
+            device=device,
+            ranks=ranks,
+            resume=resume,
+        )
+        if ranks.main and result.ending is not Ending.interrupted:
+            score(Run.open(directory), device, log)
+    return result.ending
+
+
+def find(config: Config) -> Path | None:
+    """With resume=true, the run to go on with; raises RunError if it was another model or other data."""
+    found = newest(place(config)) if config.resume else None
+    if found is None or not (found / checkpoint.LAST).exists():
+        return found
+    old, new = flat(to_tree(read_config(found))), flat(to_tree(config))
+    changed = [
+        key
+        for key in sorted(old.keys() | new.keys())
+        if key.startswith(FIXED) and not key.startswith(MOVABLE) and old.get(key) != new.get(key)
+    ]
+    # The name of another choice says it all: its keys are others, too.
+    choices = [key.removesuffix("name") for key in changed if key.endswith(".name")]
+    telling = [key for key in changed if not any(key.startswith(c) and key != f"{c}name" for c in choices)]
+    if telling:
+        said = "; ".join(f"{key.removesuffix('.name')}={old.get(key)}, not {new.get(key)}" for key in telling)
+        raise RunError(f"resume=true: {found} was trained with {said}")
+    return found
+
+
+def prepared(config: Config, tokenizers: Tokenizers | None, ranks: Ranks) -> Prepared:
+    """The data, read by the first process and then, from its cache, by the others."""
+    progress = ranks.main and sys.stderr.isatty()
+    linked = config.trainer.guided_alignment > 0
+    data = prepare(config.data, config.seed, tokenizers, progress, linked) if ranks.main else None
+    ranks.share(None)
+    return data or prepare(config.data, config.seed, tokenizers, linked=linked)
+
+
+def initial_tokenizers(config: Config) -> Tokenizers | None:
+    """Those of the run that init_from names, if any.
+
+    Raises RunError if it is no run, ConfigError if data.tokenizer asks for others.  data.tokenizer.sampling may differ:
+    it changes what training makes of them.
+    """
+    if not config.init_from:
+        return None
+    try:
+        run = Run.open(config.init_from)
+    except RunError as error:
+        raise RunError(f"init_from: {error}") from None
+    theirs, asked = (to_tree(c.data.tokenizer) for c in (run.config, config))
+    other = [key for key in asked if key != "sampling" and theirs[key] != asked[key]]
+    if other:
+        said = "; ".join(f"data.tokenizer.{key}={theirs[key]}, not {asked[key]}" for key in other)
+        raise ConfigError(f"init_from={config.init_from} brings its tokenizer, so type what that has: {said}")
+    return run.tokenizers
+
+
+def copy_weights(directory: Path, model: Seq2Seq) -> None:
+    """Take the best weights of another run."""
+    try:
+        model.load_state_dict(checkpoint.load(directory / checkpoint.BEST)["model"])
+    except RunError as error:
+        raise RunError(f"init_from: {error}") from None
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise RunError(f"init_from={directory}: its weights do not fit this model: {reason}") from None
+
+
+def origin(device: torch.device, ranks: Ranks) -> dict[str, Any]:
+    """Where and by what the run was made."""
+    return {
+        "command": sys.argv,
+        "folder": str(Path.cwd()),
+        "nmt": nmt_version(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": device_name(device),
+        "processes": ranks.size,
+    }
+
+
+def nmt_version() -> str:
+    """Of the package, or that there is none: a source tree need not be installed."""
+    try:
+        return version("nmt")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def device_name(device: torch.device) -> str:
+    """cpu with its threads, or the accelerator's name."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({torch.get_num_threads()} threads of {os.cpu_count()} cores)"
+
+
+def announce(
+    log: RunLog, directory: Path, config: Config, model: Seq2Seq, data: Prepared, device: torch.device, ranks: Ranks
+) -> None:
+    """Say and log what was built."""
+    parameters = sum(p.numel() for p in model.parameters())
+    parts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+    shown = ", ".join(f"{name} {count:,}" for name, count in parts.items() if count)
+    plugs = (getattr(config.model, key, None) for key in ("attention", "self_attention"))
+    choices = [config.model.name, *(plug.name for plug in plugs if plug is not None)]
+    facts = {
+        "run": str(directory),
+        "model": f"{' '.join(choices)}: {parameters:,} parameters ({shown})",
+        "device": f"{device_name(device)}, {ranks.size} process{'es' * (ranks.size > 1)}",
+        "precision": config.trainer.precision.name,
+    }
+    text = "\n".join([*(f"{key:14}{value}" for key, value in facts.items()), str(data.table)])
+    log.event("built", text, **facts, parameters=parameters, data=data.table.as_dict())
+    log.hparams({k: v for k, v in flat(to_tree(config)).items() if k not in ("name", "runs", "sweep", "resume")})
+
+
+class Validator:
+    """What training reports of its validation set: the same evaluation that nmt.eval makes, of a fixed part of it.
+
+    Alignment is judged on ``gold`` where data.gold names a test set.
+    """
+
+    def __init__(self, config: Config, data: Prepared, gold: ParallelText | None, device: torch.device) -> None:
+        self.config, self.data, self.gold, self.device = config, data, gold, device
+        self.limit = config.trainer.validation_sentences
+        logger = config.logger
+        heatmaps = logger.heatmaps if logger.tensorboard else 0
+        shown = sentences_to_draw(data.validation, data.tokenizers, max(heatmaps, logger.samples), self.limit)
+        self.pictured, self.sampled = shown[:heatmaps], shown[: logger.samples]
+
+    def __call__(self, model: Seq2Seq, step: int) -> Validation:
+        text = self.data.validation
+        found = evaluate(
+            model,
+            self.data.tokenizers,
+            text,
+            self.config.decode,
+            device=self.device,
+            precision=self.config.decode.precision,
+            languages=languages(self.config.data),
+            maps_for=self.pictured,
+            self_maps=self.config.logger.self_attention,
+            limit=self.limit,
+            alignment=guided(self.config),
+            gold=self.gold,
+        )
+        by_place = dict(zip(found.indices, found.hypotheses, strict=True))
+        samples = [Sample(text.source[i], text.target[i], by_place[i]) for i in self.sampled]
+        drawn = self.config.logger.heatmap_layers, self.config.logger.heatmap_heads
+        figures = {f"attention {p.kind}/sentence {p.sentence}": p.draw(step, *drawn) for p in found.pictures}
+        return Validation(found.numbers(), samples, figures)
+
+
+def score(run: Run, device: torch.device, log: RunLog) -> None:
+    """The whole validation set and the test sets of the config, with the best checkpoint."""
+    scorer = Scorer(run, run.config.data, run.config.decode, device)
+    for text in (scorer.validation(), *load_tests(run.config.data)):
+        found = scorer.score(text)
+        log.scored(scorer.step, found.name, str(found), found.numbers())
+    log.say(f"{run.directory} holds it all; python -m nmt.translate run={run.directory} < in.txt > out.txt")

@@ -1,0 +1,326 @@
+"""What is typed reaches the job, mistakes are refused in a line or two, and sweeps keep their promises."""
+
+import errno
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from nmt.cli import app
+from nmt.cli.align import COMMAND as ALIGN
+from nmt.cli.eval import COMMAND as EVAL
+from nmt.cli.train import COMMAND
+from nmt.cli.translate import COMMAND as TRANSLATE
+from nmt.config import CONFIG_DIR, Config
+from nmt.errors import UserError
+from nmt.models.attention import ATTENTIONS
+from nmt.runs.directory import save_config
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """No test may leave anything in the source tree."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # app.run sets it; this takes it back
+
+
+@pytest.fixture
+def typed(monkeypatch):
+    """Type a command line; returns the configs that jobs got, or raises SystemExit with the message."""
+
+    def typed(*words: str, command=COMMAND, job=None):
+        got = []
+        monkeypatch.setattr(sys, "argv", ["nmt", *words])
+        app.run(command, lambda config: (got.append(config), job and job(config)))
+        return got
+
+    return typed
+
+
+def refused(typed, *words: str, command=COMMAND) -> str:
+    """The message with which a command line is refused."""
+    with pytest.raises(SystemExit) as caught:
+        typed(*words, command=command)
+    assert isinstance(caught.value.code, str)
+    assert caught.value.code.startswith("error: ")
+    return caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("model.attention=loca_p", "choose one of: " + ", ".join(sorted(a.name for a in ATTENTIONS))),
+        ("model.attention=loca_p", "did you mean: local_p"),
+        ("model=lstn", "model has no choice 'lstn'"),
+        ("model.hiden_size=3", "did you mean: model.hidden_size"),
+        ("model/attention=local_p", "did you mean: model.attention?"),
+        ("+model.attentio=3", "unknown key 'model.attentio'"),
+        ("hidden_size=3", "did you mean: model.hidden_size"),
+        ("model.hidden_size=wide", "could not be converted to Integer"),
+        ("optim.name=adm", "expected one of [adam, adamw, sgd]"),
+        ("trainer.max_steps=-1", "trainer.max_steps must be at least 1, got -1"),
+        ("+experiment=demo model.attention.half_width=0", "half_width must be at least 1"),
+        ("model.attention.half_width=3", "half_width belongs to model.attention=local_m|local_p"),
+        ("model.attention.name=local_p", "choose with model.attention=NAME"),
+        ("data.tests.mine={source:a,target:b}", "type +data.tests.mine="),
+        ("local_p", "cannot read 'local_p': expected KEY=VALUE"),
+        ("seed=1,2", "add --multirun"),
+        ("-m seed=1,2 --cfg job", "-m runs jobs: it does not go with --cfg"),
+        ("name=a/b", "name must be one folder's name"),
+        ("seed=-1", "seed must be at least 0"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_explained(typed, capsys, words, message):
+    """One message, naming the key; nothing else on either stream, no traceback."""
+    assert message in refused(typed, *words.split())
+    out, err = capsys.readouterr()
+    assert out == err == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("", "default"),
+        ("model.attention=local_p", "local_p"),
+        ("model.attention=global seed=1", "default"),  # these are the defaults
+        ("model.attention=local_p seed=2", "local_p-seed_2"),
+        ("model.attention=none threads=1 trainer.max_steps=9 data.root=/x device=cpu logger.every=2 runs=r", "none"),
+        ("model.hidden_size=64", "model.hidden_size_64"),  # attention has a hidden_size too
+        ("optim.lr=1e-2 optim=sgd", "lr_0.01-optim_sgd"),
+        ("+experiment=multi30k_en_de model.attention=local_p", "multi30k_en_de-local_p"),
+        ("+experiment=demo model.attention=local_p", "demo"),  # what the experiment chooses
+        ("init_from=runs/a", "init_from_runs_a"),
+        ("name=mine seed=3", "mine"),
+    ],
+)
+def test_a_run_is_named_after_its_choices(typed, words, name):
+    """Those that change the run, and not those that say where, on what or how long."""
+    (config,) = typed(*words.split())
+    assert config.name == name
+
+
+def test_a_bug_in_a_job_shows_its_traceback(typed):
+    """Not caught, not shortened, and free of Hydra's frames."""
+
+    def job(config):
+        raise ZeroDivisionError("a bug")
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        typed("seed=2", job=job)
+    assert not any("hydra" in str(entry.path) for entry in caught.traceback)
+
+
+def test_nothing_is_written_but_by_the_job(typed, tmp_path):
+    """Hydra makes no folder and no log file."""
+    typed("seed=2")
+    typed("-m", "seed=1,2")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_runs_every_combination_in_one_folder(typed):
+    configs = typed("-m", "model.attention=none,local_p", "seed=1,2", "optim.lr=0.01")
+    assert [c.name for c in configs] == ["none-seed_1", "none-seed_2", "local_p-seed_1", "local_p-seed_2"]
+    assert [c.model.attention.name for c in configs] == ["none", "none", "local_p", "local_p"]
+    assert [(c.seed, c.optim.lr) for c in configs] == [(1, 0.01), (2, 0.01)] * 2
+    (stamp,) = {c.sweep for c in configs}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", stamp)
+
+
+def test_globs_ranges_experiments_and_names_in_a_sweep(typed):
+    configs = typed("-m", "model.attention=glob(local*)", "seed=range(1,3)", "+experiment=demo", "sweep=s", "name=n")
+    assert [c.name for c in configs] == ["n-local_m-seed_1", "n-local_m-seed_2", "n-local_p-seed_1", "n-local_p-seed_2"]
+    assert {(c.sweep, c.decode.beam_size) for c in configs} == {("s", 1)}
+    assert "matches nothing" in refused(typed, "-m", "model.attention=glob(locl*)")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("model.attention=none,loca_p seed=1,2", "job 3 (loca_p-seed_1): model.attention has no choice 'loca_p'"),
+        ("model.dropout=0.1,high", "job 2 (dropout_high): model.dropout"),
+        ("trainer.max_steps=5,0", "job 2 (max_steps_0): trainer.max_steps must be at least 1"),
+        ("model.hiden_size=3 seed=1,2", "unknown key 'model.hiden_size'"),
+    ],
+)
+def test_a_mistake_anywhere_in_a_sweep_stops_it_before_the_first_job(typed, words, message):
+    def job(config):
+        raise AssertionError("a job started")
+
+    with pytest.raises(SystemExit, match=re.escape(message)):
+        typed("-m", *words.split(), job=job)
+
+
+def test_a_failing_job_does_not_stop_the_others(typed, capsys):
+    """All jobs run; the failed ones are named at the end, and the command leaves with an error."""
+    ran = []
+
+    def job(config: Config):
+        ran.append(config.seed)
+        if config.seed == 1:
+            raise ZeroDivisionError("a bug")
+        if config.seed == 3:
+            raise UserError("a mistake")
+
+    with pytest.raises(SystemExit) as caught:
+        typed("-m", "seed=1,2,3", job=job)
+    assert ran == [1, 2, 3]
+    assert caught.value.code == (
+        "error: 2 of 3 jobs failed\n  seed_1: ZeroDivisionError: a bug\n  seed_3: a mistake"
+    )  # fmt: skip
+    err = capsys.readouterr().err
+    assert err.count("Traceback") == 1, "a bug shows its traceback, a mistake does not"
+
+
+def test_interrupting_a_sweep_ends_it(typed):
+    def job(config):
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as caught:
+        typed("-m", "seed=1,2", job=job)
+    assert caught.value.code == 130
+
+
+def test_names_that_are_null_or_swept(typed):
+    """null is no name, as without -m, where it is the default; and jobs may be named."""
+    configs = typed("-m", "seed=1,2", "name=null", "sweep=null")
+    assert [c.name for c in configs] == ["seed_1", "seed_2"]
+    assert re.match(r"\d{4}-", configs[0].sweep)
+    assert [c.name for c in typed("-m", "name=a,b", "seed=2,3")] == ["a-seed_2", "a-seed_3", "b-seed_2", "b-seed_3"]
+
+
+def test_a_disk_that_refuses_is_no_bug(typed, capsys):
+    """One line that names the file, from a job and from a job of a sweep; other errors of the system are bugs."""
+
+    def job(config: Config):
+        code = errno.ENOENT if config.seed == 3 else errno.ENOSPC
+        raise OSError(code, os.strerror(code), "runs/a/x")
+
+    with pytest.raises(SystemExit, match=r"error: .*No space left on device: 'runs/a/x'"):
+        typed("seed=2", job=job)
+    with pytest.raises(SystemExit, match=r"seed_1: .*No space left.*\n  seed_3: FileNotFoundError"):
+        typed("-m", "seed=1,3", job=job)
+    assert capsys.readouterr().err.count("Traceback") == 1
+    with pytest.raises(FileNotFoundError):
+        typed("seed=3", job=job)
+
+
+@pytest.fixture(scope="module")
+def configs():
+    """Two different trained configurations."""
+    app.register(COMMAND)
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        first = app.typed(compose("train", ["data.source=fr", "decode=greedy", "data.tokenizer.vocab_size=500"]))
+        second = app.typed(compose("train", ["data.source=es"]))
+    first.decode.beam_size = 7
+    return first, second
+
+
+@pytest.fixture
+def trained(configs, tmp_path):
+    """Run directories a and b, as far as the command line looks at them."""
+    for name, config in zip("ab", configs, strict=True):
+        save_config(tmp_path / name, config)
+    return tmp_path / "a"
+
+
+def test_a_later_command_starts_from_what_the_run_was_trained_with(typed, trained):
+    """run=DIR is enough; what is typed, choices included, comes on top."""
+    ((config,),) = typed(f"run={trained}", command=EVAL)
+    assert (config.data.source, config.data.name, config.decode.beam_size) == ("fr", "phrases", 7)
+    ((config,),) = typed(f"run={trained}", "data.test=[x]", "decode=luong2015", "data.target=es", command=EVAL)
+    assert (config.data.source, config.data.target, config.data.test) == ("fr", "es", ["x"])
+    assert config.decode.beam_size == typed("decode=luong2015")[0].decode.beam_size
+
+
+def test_each_of_several_runs_keeps_its_own_settings(typed, trained):
+    """run=[A,B]: both get what is typed, each the rest from its own config.yaml."""
+    ((a, b),) = typed("run=[a,b]", "decode.n_best=2", command=EVAL)
+    assert (a.run, a.data.source, a.decode.beam_size, a.decode.n_best) == ("a", "fr", 7, 2)
+    assert (b.run, b.data.source, b.decode.beam_size, b.decode.n_best) == ("b", "es", 5, 2)
+
+
+def test_runs_in_an_inner_list_belong_together(typed, trained):
+    """An ensemble is one configuration, that of its first run."""
+    ((a, together),) = typed("run=[a,[b,a]]", command=EVAL)
+    assert (a.run, a.data.source) == ("a", "fr")
+    assert (together.run, together.data.source) == (["b", "a"], "es")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("", "which run?  python -m nmt.eval run=DIR"),
+        ("run=[[]]", "run=DIR names no run directory"),
+        ("run=a checkpoint=avg", "checkpoint must be best, last, avg:K or best:K, got avg"),
+        ("run=nowhere", "nowhere: there is no such run directory"),
+        ("run=.", "it has no config.yaml; runs in it: a, b"),
+        ("run=a model.hidden_size=3", "model.hidden_size is built into the run"),
+        ("run=a model=lstm", "model is built into the run"),
+        ("run=a data.tokenizer.vocab_size=3", "data.tokenizer.vocab_size is built into the run"),
+        ("run=a trainer.max_steps=3", "trainer belongs to nmt.train"),
+        ("run=a seed=3", "seed belongs to nmt.train, not to nmt.eval\n  did you mean: decode.seed?"),
+        ("run=a decode.beam_sise=3", "did you mean: decode.beam_size"),
+        ("run=a decode=gredy", "choose one of: beam, greedy"),
+        ("run=a eval.metrics=[blue]", "'blue' is not one of"),
+        ("-m run=a decode=greedy,beam", "-m belongs to nmt.train"),
+    ],
+)
+def test_mistakes_in_a_later_command(typed, trained, words, message):
+    text = refused(typed, *words.split(), command=EVAL)
+    assert message in text
+    assert "as_trained" not in text
+
+
+def test_only_what_the_command_takes_is_offered(typed, trained):
+    message = refused(typed, "run=a", "data=multi30k", command=TRANSLATE)
+    assert message == "error: data belongs to nmt.train, not to nmt.translate\n  --help lists them all"
+
+
+def test_what_must_be_given_is_asked_for(typed, trained):
+    assert "source is missing: type source=" in refused(typed, "run=a", command=ALIGN)
+
+
+def test_a_damaged_config_names_the_file(typed, trained):
+    (trained / "config.yaml").write_text("model: [", encoding="utf-8")
+    assert str(trained / "config.yaml") in refused(typed, f"run={trained}", command=TRANSLATE)
+
+
+def run_module(*words: str, cwd: Path) -> subprocess.CompletedProcess:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run([sys.executable, "-m", *words], cwd=cwd, env=env, capture_output=True, text=True, check=False)
+
+
+def test_help_from_any_folder(tmp_path):
+    """As typed: the page, and the values as the words before --help change them."""
+    out = run_module("nmt.train", "model.attention=local_p", "seed=41", "--help", cwd=tmp_path)
+    assert out.returncode == 0
+    assert out.stderr == ""
+    assert "python -m nmt.train -m model.attention=none," in out.stdout
+    assert "seed: 41" in out.stdout
+    assert "half_width: 10" in out.stdout
+
+
+def test_what_takes_long_to_import_waits_until_it_is_needed(tmp_path):
+    """Help and refusals come before datasets with pandas, matplotlib and TensorBoard, a second each."""
+    code = "import sys, nmt.cli.train, nmt.cli.eval, nmt.cli.translate; print(*sys.modules)"
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    out = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+    )
+    assert {"torch", "hydra"} <= set(out.stdout.split())
+    assert not {"datasets", "pandas", "matplotlib", "tensorboard"} & set(out.stdout.split())
+
+
+def test_a_mistake_as_typed(tmp_path):
+    """The process ends with 1 and prints one message."""
+    out = run_module("nmt.train", "model.attention=loca_p", cwd=tmp_path)
+    assert out.returncode == 1
+    assert out.stdout == ""
+    assert "did you mean: local_p" in out.stderr
+    assert "Traceback" not in out.stderr

@@ -1,0 +1,135 @@
+"""Bytes in, lines out: in windows that do not wait, in files that are whole."""
+
+import io
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nmt.cli import streams
+from nmt.cli.streams import Lines, Sink, count_lines, decode, reading, typed, writing
+from nmt.errors import DataError, UserError
+
+
+@given(st.binary(max_size=40) | st.lists(st.sampled_from([b"a", b"\n", b"\r\n"])).map(b"".join), st.integers(1, 7))
+def test_lines_are_those_of_the_bytes(data, block):
+    """Whatever blocks they come in and however many are taken; a last line needs no end."""
+    incoming, outgoing = os.pipe()
+    os.write(outgoing, data)
+    os.close(outgoing)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streams, "BLOCK", block)
+        windows = list(Lines(incoming).windows(1, 3))
+    os.close(incoming)
+    expected = data.split(b"\n")
+    assert [line for window in windows for line in window] == (expected if expected[-1] else expected[:-1])
+    assert [len(w) for w in windows[:-1]] == [1, 2, *[3] * 99][: max(len(windows) - 1, 0)]
+
+
+def test_nothing_waits_for_lines_that_have_not_come():
+    """Two lines are there and the writer goes on thinking: they are handed out."""
+    incoming, outgoing = os.pipe()
+    lines = Lines(incoming).windows(64, 64)
+    os.write(outgoing, b"one\ntwo\nthr")
+    assert next(lines) == [b"one", b"two"]
+    os.write(outgoing, b"ee\n")
+    assert next(lines) == [b"three"]
+    os.close(outgoing)
+    assert list(lines) == []
+    os.close(incoming)
+
+
+def test_odd_bytes_cost_no_line(capsys):
+    """Bytes that are not UTF-8 are replaced and named; a byte order mark and carriage returns are no text."""
+    lines = enumerate([b"\xef\xbb\xbfone\r", b"tw\xff", b"", "\ufefffour\u2028\x85\x0b".encode()], 1)
+    assert [decode(line, number) for number, line in lines] == ["one", "tw\ufffd", "", "\ufefffour\u2028\x85\x0b"]
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: line 2: not UTF-8 (byte 3 is 0xff); read with replacement characters"
+    ]
+
+
+def test_typed_lines_end_with_control_d(monkeypatch, capsys):
+    """What cannot be decoded is said and skipped, or replaced where the locale let it through."""
+    answers = iter(["one", UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"), "two\udcff", EOFError()])
+
+    def answer(prompt):
+        given = next(answers)
+        if isinstance(given, Exception):
+            raise given
+        return given
+
+    monkeypatch.setattr("builtins.input", answer)
+    assert list(typed()) == ["one", "two\ufffd"]
+    assert "not utf-8: invalid" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("data", "count"), [(b"", 0), (b"\n", 1), (b"a\nb", 2), (b"a\nb\n", 2), (b"x" * 99_999, 1)])
+def test_lines_of_a_file_are_counted_without_reading_on(tmp_path, data, count):
+    (tmp_path / "in").write_bytes(data)
+    with reading(str(tmp_path / "in")) as descriptor:
+        assert count_lines(descriptor) == count
+        assert sum(len(w) for w in Lines(descriptor).windows(9, 9)) == count
+    incoming, outgoing = os.pipe()
+    assert count_lines(incoming) is None
+    os.close(incoming)
+    os.close(outgoing)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "."])
+def test_an_input_that_cannot_be_read_is_named(tmp_path, name):
+    with pytest.raises(DataError, match=r"input=.*: (No such file|Is a directory)"), reading(str(tmp_path / name)):
+        pass
+
+
+def test_a_file_is_there_whole_or_not_at_all(tmp_path):
+    """Until the end the old one stays; after an error, too, and no draft beside it."""
+    path = tmp_path / "out"
+    path.write_text("old")
+    with writing("output", str(path)) as sink:
+        sink.write(["ä", ""])
+        assert path.read_text() == "old"
+    assert path.read_bytes() == "ä\n\n".encode()
+
+    def interrupted():
+        with writing("output", str(path)) as sink:
+            sink.write(["new"])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_bytes() == "ä\n\n".encode()
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    with writing("output", str(tmp_path / "link")) as sink:
+        sink.write(["new"])
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "out").read_text() == "new\n"
+
+
+def test_what_is_no_file_is_written_directly():
+    with writing("output", os.devnull) as sink:
+        sink.write(["x"])
+    assert not os.path.isfile(os.devnull)  # noqa: PTH113
+
+
+def test_a_place_that_refuses_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"output=.*nowhere/out: No such file"):  # noqa: SIM117
+        with writing("output", str(tmp_path / "nowhere" / "out")):
+            pass
+
+    class Full(io.BytesIO):
+        def write(self, _):
+            raise OSError(28, "No space left on device")
+
+    class Gone(io.BytesIO):
+        def write(self, _):
+            raise BrokenPipeError
+
+    with pytest.raises(UserError, match="standard output: No space left"):
+        Sink("standard output", Full()).write(["x"])
+    with pytest.raises(BrokenPipeError):  # which is no mistake of the user
+        Sink("standard output", Gone()).write(["x"])

@@ -1,0 +1,185 @@
+"""The command: lines in, lines out, in every form, and ends that leave no mess."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_runs import MODELS, make_run
+from tqdm import tqdm
+
+from nmt.cli.streams import Sink
+from nmt.cli.translate import Writer, copy, main
+from nmt.eval.alignment import hard_alignment
+from nmt.translate.translation import Translation
+from nmt.translate.translator import TranslateOptions
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("runs") / "a", MODELS["local_p"])
+
+
+@pytest.fixture
+def command(run, monkeypatch, tmp_path):
+    """Type words after the command, in an empty folder; returns the lines of file ``out``."""
+    threads = torch.get_num_threads()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+
+    def command(*words: str, text: str = "one two\n\nthree four five\n") -> list[str]:
+        (tmp_path / "in").write_text(text, encoding="utf-8")
+        typed = ["nmt", f"run={run}", "device=cpu", "threads=1", "input=in", "output=out", *words]
+        monkeypatch.setattr(sys, "argv", typed)
+        main()
+        return (tmp_path / "out").read_text(encoding="utf-8").split("\n")
+
+    yield command
+    torch.set_num_threads(threads)
+
+
+class Upper:
+    """A translator that can be checked by eye."""
+
+    def hypotheses(self, texts, progress, warn):
+        return [[Translation(text.upper(), 0.0, 0.0, True, [])] if text.strip() else [] for text in texts]
+
+
+def test_one_line_out_for_each_line_in_before_more_is_read():
+    """Blank ones too; whatever white space a line holds, it stays one."""
+    out = io.BytesIO()
+    lines = ["a", "", "  ", "b\u2028c", "d\x0be", "\x85", "f\x0c", "g"]
+
+    def windows():
+        for number in range(0, len(lines), 3):
+            assert out.getvalue().count(b"\n") == number
+            yield lines[number : number + 3]
+
+    copy(windows(), Upper(), Writer(TranslateOptions(), Sink("out", out)), tqdm(disable=True))  # type: ignore[arg-type]
+    expected = [line.upper() if line.strip() else "" for line in lines]
+    assert out.getvalue().decode().split("\n") == [*expected, ""]
+
+
+def test_the_bar_counts_lines(capsys):
+    """Not parts: blank lines have none, long ones several."""
+
+    class Parts(Upper):
+        def hypotheses(self, texts, progress, warn):
+            progress(5)
+            return super().hypotheses(texts, progress, warn)
+
+    with tqdm(file=io.StringIO(), total=4) as bar:
+        copy([["a", ""], ["b", "c"]], Parts(), Writer(TranslateOptions(), Sink("out", io.BytesIO())), bar)  # type: ignore[arg-type]
+        assert bar.n == 4
+
+
+def test_files_and_n_best_as_json_lines(command, capsys):
+    """One object a line, blank lines included; text is the best of them; nothing on either stream."""
+    best = command()
+    assert len(best) == 4
+    assert best[1] == best[3] == ""
+    options = ("decode.n_best=3", "translate.format=jsonl", "translate.token_scores=true", "translate.alignments=hard")
+    *lines, end = command(*options)
+    assert end == ""
+    trees = [json.loads(line) for line in lines]
+    assert [tree["line"] for tree in trees] == [1, 2, 3]
+    assert [tree["source"] for tree in trees] == ["one two", "", "three four five"]
+    assert [tree["translation"] for tree in trees] == best[:3]
+    assert [len(tree["hypotheses"]) for tree in trees] == [3, 0, 3]
+    for tree in (trees[0], trees[2]):
+        assert tree["hypotheses"][0]["text"] == tree["translation"]
+        for h in tree["hypotheses"]:
+            assert set(h) == {"text", "score", "log_prob", "finished", "tokens", "token_log_probs", "links"}
+            assert len(h["tokens"]) == len(h["token_log_probs"]) == len(h["text"].split()) + 1
+            links = [tuple(map(int, link.split("-"))) for link in h["links"].split()]
+            assert all(j < len(h["text"].split()) and i < len(tree["source"].split()) for i, j in links)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_alignments_in_a_file_of_their_own(command, tmp_path):
+    """Hard ones are the soft ones' largest weights; a line for each line."""
+    to_file = "translate.alignments_file=links"
+    text = command("translate.alignments=soft", to_file)
+    soft = (tmp_path / "links").read_text().split("\n")
+    assert command("translate.alignments=hard", to_file) == text
+    hard = (tmp_path / "links").read_text().split("\n")
+    assert [len(row.split()) for row in soft] == [len(row.split()) for row in text]
+    assert len(hard) == len(soft) == 4
+    *lines, _ = command("translate.alignments=soft", "translate.format=jsonl")
+    for line, links, weights in zip(lines, hard, soft, strict=False):
+        for h in json.loads(line)["hypotheses"]:
+            assert h["links"] == links == str(hard_alignment(np.array(h["weights"])))
+            rows = [[float(x) for x in row.split(",")] for row in weights.split()]
+            assert torch.allclose(torch.tensor(rows), torch.tensor(h["weights"]), atol=1e-3)
+
+
+def test_warnings_name_the_line(command, tmp_path, capsys):
+    """A long line and an odd byte, each by its number in the file; both give their line."""
+    words = ["translate.max_source=2", "decode.batch_size=1"]
+    assert len(command(*words, text="one\ntwo three four\nfive\n")) == 4
+    assert capsys.readouterr().err == (
+        "warning: line 2: 3 pieces, over 2: translated in 2 parts, split between words, for want of marks\n"
+    )
+
+
+def test_an_ensemble_and_an_error_leave_no_file(command, run, tmp_path):
+    """run=[A,A] is A; a mistake is one message, and the old output stays."""
+    alone = command()
+    assert command(f"run=[{run},{run}]", "decode.ensemble=log_probabilities") == alone
+    for words, message in (
+        (["checkpoint=avg:2"], "has none; train with trainer.keep_last=2"),
+        (["translate.alignments=hard"], "has nowhere to go"),
+        (["input=nowhere"], "input=nowhere: No such file"),
+        (["output=no/where"], "output=no/where: No such file"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            command(*words)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "out"]
+    assert (tmp_path / "out").read_text().split("\n") == alone
+
+
+def test_control_c_is_quiet(command, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nmt.cli.translate.copy", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        command()
+    assert caught.value.code == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_conversation_over_pipes(run):
+    """Each line is answered before the next is sent; a reader that leaves, and Ctrl-C, end without a word."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, "-m", "nmt.translate", f"run={run}", "device=cpu", "decode.min_length=1", "--interactive"]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    # Where the tests run in the background, children would inherit that Ctrl-C is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    left, stopped = (subprocess.Popen(words, env=env, **pipes) for _ in range(2))
+    signal.signal(signal.SIGINT, before)
+    for process in (left, stopped):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for line in (b"one two\n", b"\n", b"three\n"):
+            process.stdin.write(line)
+            process.stdin.flush()
+            assert bool(process.stdout.readline().strip()) == (line != b"\n")
+    stopped.send_signal(signal.SIGINT)
+    assert left.stdout is not None
+    left.stdout.close()
+    assert left.stdin is not None
+    left.stdin.write(b"one\n")
+    left.stdin.close()
+    for process, code in ((stopped, 130), (left, 141)):
+        assert process.wait(300) == code
+        assert process.stderr is not None
+        assert process.stderr.read() == b""

@@ -1,0 +1,64 @@
+"""Configurations, sentences and models that the LSTM's tests share."""
+
+from typing import Any
+
+import torch
+
+from nmt.batch import collate
+from nmt.models import LSTMConfig, build_model
+from nmt.models.attention import (
+    BahdanauConfig,
+    GlobalConfig,
+    HardConfig,
+    LocalMConfig,
+    LocalPConfig,
+    NoneConfig,
+    Score,
+)
+from nmt.models.lstm.config import Tied
+
+V_SOURCE, V_TARGET = 13, 11
+PAIRS = [([5, 7, 4], [9, 4, 4, 6, 8]), ([12], [5]), ([8, 4, 6, 11, 9, 4, 10], [10, 7, 5])]
+
+CONFIGS = {
+    "global": LSTMConfig(attention=GlobalConfig()),
+    "global dot unfed": LSTMConfig(attention=GlobalConfig(score=Score.dot), input_feeding=False),
+    "global uni reversed": LSTMConfig(attention=GlobalConfig(), bidirectional=False, reverse_source=True),
+    "global deep residual": LSTMConfig(attention=GlobalConfig(), num_layers=3, residual=True),
+    "global deep residual unfed": LSTMConfig(
+        attention=GlobalConfig(), num_layers=2, residual=True, input_feeding=False, bias=False
+    ),
+    "global encoder deeper": LSTMConfig(attention=GlobalConfig(), encoder_layers=3, decoder_layers=2, bias=False),
+    "global decoder deeper": LSTMConfig(attention=GlobalConfig(), encoder_layers=1, decoder_layers=3),
+    "global eos reversed": LSTMConfig(attention=GlobalConfig(), source_eos=True, reverse_source=True),
+    "global tied": LSTMConfig(attention=GlobalConfig(), tied=Tied.target),
+    "local_m": LSTMConfig(attention=LocalMConfig(half_width=1)),
+    "local_m unfed": LSTMConfig(attention=LocalMConfig(half_width=1), input_feeding=False),
+    "local_p": LSTMConfig(attention=LocalPConfig(half_width=2, hidden_size=5)),
+    "local_p reversed": LSTMConfig(
+        attention=LocalPConfig(half_width=1, hidden_size=5), reverse_source=True, bidirectional=False
+    ),
+    "local_p unfed": LSTMConfig(attention=LocalPConfig(half_width=1, hidden_size=5), input_feeding=False),
+    "hard": LSTMConfig(attention=HardConfig()),
+    "bahdanau": LSTMConfig(attention=BahdanauConfig(hidden_size=5), embedding_size=4),
+    "bahdanau deep": LSTMConfig(
+        attention=BahdanauConfig(hidden_size=5), num_layers=2, residual=True, source_eos=False, reverse_source=True
+    ),
+    "none": LSTMConfig(attention=NoneConfig(), embedding_size=4),
+    "none unfed": LSTMConfig(attention=NoneConfig(), num_layers=2, input_feeding=False),
+}
+
+
+def build(name, seed=0, **changes) -> Any:
+    """A float64 model without dropout, whose weights are large enough for its answers to differ."""
+    config = CONFIGS[name]
+    config = type(config)(**{**vars(config), "hidden_size": 6, "dropout": 0.0, **changes})
+    torch.manual_seed(seed)
+    model = build_model(config, V_SOURCE, V_TARGET, joint=False, label_smoothing=0.1).double().eval()
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.7)
+    return model
+
+
+def batch_of(pairs=PAIRS):
+    return collate([s for s, _ in pairs], [t for _, t in pairs], list(range(len(pairs))))

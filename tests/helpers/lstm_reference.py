@@ -1,0 +1,99 @@
+"""The LSTM model by the equations: one sentence at a time, one step at a time, plain autograd, no padding."""
+
+import torch
+
+from nmt.batch import BOS, EOS
+from nmt.models.lstm.config import Tied
+
+
+def lstm_cell(layer, x, state):
+    """x (I,), state (h, c) each (H,): one step of one layer."""
+    h, c = state
+    z = layer.weight_ih_l0 @ x + layer.weight_hh_l0 @ h
+    if layer.bias:
+        z = z + layer.bias_ih_l0 + layer.bias_hh_l0
+    H = len(h)
+    i, f, g, o = (z[k * H : (k + 1) * H] for k in range(4))
+    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+    return torch.sigmoid(o) * torch.tanh(c), c
+
+
+def run(layer, xs):
+    """One layer over a list of inputs: every output, and the last state."""
+    state = (xs[0].new_zeros(layer.hidden_size), xs[0].new_zeros(layer.hidden_size))
+    outputs = []
+    for x in xs:
+        state = lstm_cell(layer, x, state)
+        outputs.append(state[0])
+    return outputs, state
+
+
+def encode(model, source):
+    """Word ids -> memory rows in natural order, and every layer's final state."""
+    config = model.config
+    order = list(range(len(source)))
+    if config.reverse_source:
+        order.reverse()
+    if model.source_eos:
+        order.append(len(source))
+        source = [*source, EOS]
+    xs, final = [model.source_embedding.weight[source[s]] for s in order], []
+    layers = list(model.encoder.layers)
+    for depth in range(0, len(layers), 2 if config.bidirectional else 1):
+        outputs, (h, c) = run(layers[depth], xs)
+        if config.bidirectional:
+            back, (back_h, back_c) = run(layers[depth + 1], xs[::-1])
+            outputs = [torch.cat([a, b]) for a, b in zip(outputs, back[::-1], strict=True)]
+            h, c = torch.cat([h, back_h]), torch.cat([c, back_c])
+        if config.residual and depth:
+            outputs = [a + b for a, b in zip(outputs, xs, strict=True)]
+        xs = outputs
+        final.append((h, c))
+    memory = [torch.empty(0)] * len(order)
+    for place, x in zip(order, xs, strict=True):
+        memory[place] = x
+    return torch.stack(memory), final
+
+
+def log_probs(model, source, target):
+    """log p(. | y_<t, x) at every position of target and its end-of-sentence: (T, V)."""
+    config, decoder = model.config, model.decoder
+    memory, final = encode(model, source)
+    L = len(decoder.layers)
+    states = [final[max(len(final) - L + depth, 0)] for depth in range(L)]
+    feed, rows = torch.zeros_like(states[0][0]), []
+    prepared = decoder.attention and decoder.attention.prepare(memory[None], torch.tensor([len(memory)]))
+
+    def context(query, t):
+        return decoder.attention(query[None, None], prepared, torch.tensor([t])).context[0, 0]
+
+    for t, word in enumerate([BOS, *target]):
+        x = model.target_embedding.weight[word]
+        bahdanau, seen = config.attention.name == "bahdanau", feed
+        if bahdanau:
+            seen = context(states[-1][0], t)
+            x = torch.cat([x, seen])
+        elif config.input_feeding is not False:
+            x = torch.cat([x, feed])
+        for depth, layer in enumerate(decoder.layers):
+            states[depth] = lstm_cell(layer, x, states[depth])
+            x = states[depth][0] + x if config.residual and depth else states[depth][0]
+        if decoder.attention is None:
+            feed = x
+        else:
+            seen = seen if bahdanau else context(x, t)
+            feed = torch.tanh(decoder.readout.weight @ torch.cat([seen, x]))
+        logits = (model.projection if config.tied is Tied.none else model.target_embedding).weight @ feed
+        rows.append((logits + model.projection.bias if config.bias else logits).log_softmax(0))
+    return torch.stack(rows)
+
+
+def loss(model, pairs, eps):
+    """Summed label-smoothed loss, and each sentence's NLL (T,)."""
+    total, nll = torch.zeros((), dtype=torch.float64), []
+    for source, target in pairs:
+        log_p = log_probs(model, source, target)
+        each = -torch.stack([row[y] for row, y in zip(log_p, [*target, EOS], strict=True)])
+        total = total + (1 - eps) * each.sum() - eps * log_p.mean(1).sum()
+        nll.append(each)
+    return total, nll

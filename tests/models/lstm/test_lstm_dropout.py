@@ -1,0 +1,69 @@
+"""Where the LSTM model drops: everything that is dropped is set to zero, and what that cuts off is looked at."""
+
+import math
+
+import pytest
+import torch
+from closeness import assert_close
+from lstm_cases import V_TARGET, batch_of, build
+
+from nmt.batch import PAD, Batch
+from nmt.models.lstm.config import DropoutPlacement
+
+
+@pytest.mark.parametrize("name", ["global", "global dot unfed", "bahdanau", "none unfed", "local_p"])
+@pytest.mark.parametrize("placement", DropoutPlacement)
+def test_dropout_is_where_its_placement_says(name, placement, monkeypatch):
+    """With every dropped thing zeroed: ``standard`` projects zeros; ``luong`` projects what no word has reached."""
+    model = build(name, dropout=0.5, dropout_placement=placement).train()
+    model.projection.bias.data.zero_()
+    monkeypatch.setattr("nmt.models.ops.dropout.mask", lambda x, p: torch.zeros_like(x))
+    batch = batch_of()
+    got = model(batch).nll
+    real = batch.target_out != PAD
+    uniform = torch.full_like(got[real], math.log(V_TARGET))
+    if placement is DropoutPlacement.standard:
+        assert_close(got[real], uniform)
+        return
+    assert ((got[real] - uniform).abs() > 1e-3).all()
+    words = batch.target_in.where(batch.target_in == PAD, 7)
+    changed = model(Batch(batch.source * 0 + 4, batch.source_lengths, words, batch.target_out, batch.ids)).nll
+    assert_close(got, changed)
+
+
+def test_what_is_fed_back_is_dropped_only_by_luong(monkeypatch):
+    """Zeroing all that is dropped cuts feedback with ``luong``; ``standard`` leaves the fed copy whole."""
+    for placement, cut in ((DropoutPlacement.luong, True), (DropoutPlacement.standard, False)):
+        model = build("global", dropout=0.5, dropout_placement=placement).train()
+        with monkeypatch.context() as patch:
+            patch.setattr("nmt.models.ops.dropout.mask", lambda x, p: torch.zeros_like(x))
+            words = model.embed(model.target_embedding, batch_of().target_in.t())
+            encoded = model.encode(batch_of().source, batch_of().source_lengths)
+            vectors, _ = model.decoder.loop(words, encoded.start, encoded.memory)  # before the last dropout
+        (grad,) = torch.autograd.grad(vectors.sum(), model.decoder.layers[0].weight_ih_l0)
+        assert not grad[:, :6].any()
+        assert grad[:, 6:].any() != cut
+
+
+@pytest.mark.parametrize("name", ["global deep residual", "global deep residual unfed", "bahdanau deep"])
+@pytest.mark.parametrize("placement", DropoutPlacement)
+def test_dropout_lies_between_layers(name, placement, monkeypatch):
+    """With every dropped thing zeroed, no upper layer reads the one below it (whose biases keep it from zero)."""
+    model = build(name, dropout=0.5, dropout_placement=placement, bias=True).train()
+    monkeypatch.setattr("nmt.models.ops.dropout.mask", lambda x, p: torch.zeros_like(x))
+    batch = batch_of()
+    encoded = model.encode(batch.source, batch.source_lengths)
+    words = model.embed(model.target_embedding, batch.target_in.t())
+    vectors, _ = (model.decoder.loop if model.decoder.loops else model.decoder.at_once)(
+        words, encoded.start, encoded.memory
+    )
+    layers = [*model.encoder.layers[2 if model.config.bidirectional else 1 :], *model.decoder.layers[1:]]
+    for grad in torch.autograd.grad(vectors.sum(), [layer.weight_ih_l0 for layer in layers]):
+        assert not grad.any()
+
+
+def test_dropout_off_in_eval_and_random_in_training():
+    model, batch = build("global", dropout=0.5), batch_of()
+    assert torch.equal(model(batch).nll, model(batch).nll)
+    model.train()
+    assert not torch.equal(model(batch).nll, model(batch).nll)

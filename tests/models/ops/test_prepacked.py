@@ -1,0 +1,131 @@
+"""What search makes of weights is made once while they are held, and anew when they may have changed."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import torch
+
+from nmt.models import LSTMConfig, TransformerConfig, build_model
+from nmt.models.attention import BahdanauConfig, GlobalConfig, LocalPConfig
+from nmt.models.ops.matmul import Packed
+from nmt.models.ops.prepacked import Holder, Linear, hold_weights
+from nmt.models.ops.recurrent_linear import StepLinear
+from nmt.models.transformer.config import GlobalSelfAttentionConfig
+from nmt.search import DecodeConfig, Ensemble, translate_ids
+
+SOURCES = [[4, 5, 6], [7, 8], [9, 4, 5, 6]]
+CPU = torch.device("cpu")
+
+
+CONFIGS = [
+    LSTMConfig(hidden_size=8, attention=GlobalConfig()),
+    LSTMConfig(hidden_size=8, attention=BahdanauConfig()),
+    LSTMConfig(hidden_size=8, attention=LocalPConfig(half_width=1)),
+    TransformerConfig(hidden_size=8, ffn_size=16, heads=2, num_layers=1, self_attention=GlobalSelfAttentionConfig()),
+]
+
+
+@pytest.fixture(params=CONFIGS, ids=["lstm", "bahdanau", "local_p", "transformer"])
+def model(request):
+    return build(request.param)
+
+
+def build(config) -> Any:
+    torch.manual_seed(0)
+    return build_model(config, 12, 12, joint=True)
+
+
+def found(model):
+    config = DecodeConfig(beam_size=3, max_length=8)
+    return [h[0] for h in translate_ids(model, SOURCES, config, CPU)]
+
+
+def test_changed_weights_are_seen(model):
+    """A second search knows what training, or another checkpoint, has done to the weights in between."""
+    before = found(model)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(torch.randn_like(p))
+    after = found(model)
+    assert [h.log_prob for h in after] != pytest.approx([h.log_prob for h in before])
+    state = model.state_dict()
+    fresh = build(model.config)
+    fresh.load_state_dict(state)
+    assert after == found(fresh)
+
+
+def test_made_once_for_all_batches(model, monkeypatch):
+    made = []
+    once = Holder.once
+
+    def counted(self, dtype, make):
+        return once(self, dtype, lambda: made.append((self, dtype)) or make())
+
+    monkeypatch.setattr(Holder, "once", counted)
+    translate_ids(model, SOURCES, DecodeConfig(beam_size=3, max_length=8, batch_size=2), CPU)
+    assert made
+    assert len(made) == len(set(made))
+
+
+def test_held_by_the_outermost():
+    """An ensemble's members are held, too; who holds already is not let go by who comes later; an error lets go."""
+    lstm, transformer = build(CONFIGS[0]), build(CONFIGS[-1])
+
+    def stop():
+        with hold_weights(Ensemble([lstm, transformer])):
+            assert transformer.projection.held == {}
+            raise ValueError("stop")
+
+    with hold_weights(lstm):
+        with pytest.raises(ValueError, match="stop"):
+            stop()
+        assert lstm.held == {}
+        assert transformer.projection.held is None
+    assert lstm.held is None
+
+
+def test_with_gradients_nothing_is_held():
+    linear, x = Linear(3, 2), torch.randn(4, 3)
+    with hold_weights(linear):
+        y = linear(x)
+        assert y.requires_grad
+        assert linear.held == {}
+        with torch.no_grad():
+            torch.testing.assert_close(linear(x), y)
+            with torch.autocast("cpu", torch.bfloat16):
+                assert linear(x).dtype == torch.bfloat16
+        assert linear.held is not None
+        assert set(linear.held) == {torch.float32, torch.bfloat16}
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_what_queries_are_multiplied_by_is_the_same_when_held(transposed):
+    """W of general, by which windows' queries go backwards, is square: a shape would not tell."""
+    linear, x = StepLinear(6, 6), torch.randn(2, 3, 6)
+    expected = x @ (linear.weight if transposed else linear.weight.t())
+    with hold_weights(linear), torch.no_grad():
+        held = linear.once_a_batch(torch.float32, transposed)
+        assert isinstance(held, Packed)
+        torch.testing.assert_close(held(x), expected.detach())
+    torch.testing.assert_close(linear.once_a_batch(torch.float32, transposed)(x), expected)
+
+
+def test_made_once_by_threads_that_ask_together():
+    linear, made, together = Linear(3, 2), [], threading.Barrier(2, timeout=20)
+
+    def make():
+        made.append(None)
+        time.sleep(0.05)  # so that another would begin meanwhile
+        return object()
+
+    def ask(_):
+        together.wait()
+        return linear.once(torch.float32, make)
+
+    with hold_weights(linear), ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(ask, range(2))
+    assert first is second
+    assert len(made) == 1

@@ -1,0 +1,102 @@
+"""Checkpoint files survive crashes, refuse strangers, and execute nothing."""
+
+import os
+import pickle
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nmt.errors import RunError
+from nmt.runs import checkpoint
+
+CPU = torch.device("cpu")
+
+
+def test_what_is_saved_comes_back(tmp_path):
+    path = tmp_path / "checkpoints" / "last.pt"
+    checkpoint.save(path, {"model": {"w": torch.arange(3)}, "step": 7, "nested": {"list": [1, 2.5, None, "x"]}})
+    state = checkpoint.load(path)
+    assert torch.equal(state["model"]["w"], torch.arange(3))
+    assert (state["step"], state["nested"]) == (7, {"list": [1, 2.5, None, "x"]})
+    assert checkpoint.saved_step(path) == 7
+    assert [p.name for p in path.parent.iterdir()] == ["last.pt"]
+
+
+class Crash(BaseException):
+    """Like a kill: nothing in the program handles it."""
+
+
+@pytest.mark.parametrize(("owner", "name"), [(torch, "save"), (os, "fsync"), (Path, "replace")])
+def test_a_crash_while_saving_leaves_the_old_file(tmp_path, monkeypatch, owner, name):
+    def crash(*_):
+        raise Crash
+
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, {"model": {}, "step": 1})
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, crash)
+        with pytest.raises(Crash):
+            checkpoint.save(path, {"model": {}, "step": 2})
+    assert checkpoint.load(path)["step"] == 1
+    checkpoint.save(path, {"model": {}, "step": 3})
+    assert checkpoint.load(path)["step"] == 3
+    assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_a_disk_that_refuses_is_reported(tmp_path):
+    (tmp_path / "checkpoints").write_text("a file where the folder should be")
+    with pytest.raises(RunError, match=r"checkpoints.last\.pt could not be written"):
+        checkpoint.save(tmp_path / "checkpoints" / "last.pt", {"model": {}})
+
+
+def test_files_that_cannot_be_used_are_refused_by_name(tmp_path):
+    path = tmp_path / "last.pt"
+    with pytest.raises(RunError, match=r"last\.pt: there is no such checkpoint"):
+        checkpoint.load(path)
+    checkpoint.save(path, {"model": {"w": torch.zeros(1000)}})
+    whole = path.read_bytes()
+    for damaged in (b"", b"hello", whole[: len(whole) // 2]):
+        path.write_bytes(damaged)
+        with pytest.raises(RunError, match=r"last\.pt is damaged or no checkpoint"):
+            checkpoint.load(path)
+    torch.save({"weights": 1}, path)
+    with pytest.raises(RunError, match="holds no model"):
+        checkpoint.load(path)
+    torch.save({"model": {}, "format": 99}, path)
+    with pytest.raises(RunError, match="format 99"):
+        checkpoint.load(path)
+
+
+class Bomb:
+    """Makes a file when unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self):
+        return Path.touch, (self.target,)
+
+
+@pytest.mark.parametrize("write", [torch.save, lambda state, path: path.write_bytes(pickle.dumps(state, protocol=2))])
+def test_loading_executes_nothing(tmp_path, write):
+    path, target = tmp_path / "last.pt", tmp_path / "touched"
+    write({"model": Bomb(target), "format": 1}, path)
+    with pytest.raises(RunError, match=r"last\.pt holds more than tensors and plain values"):
+        checkpoint.load(path)
+    assert not target.exists()
+
+
+def test_random_numbers_go_on_where_they_were(tmp_path):
+    """Through a file, for every generator."""
+
+    def draw():
+        return random.random(), random.gauss(0, 1), np.random.rand(), np.random.randn(), torch.rand(2).tolist()
+
+    draw()  # leaves the second half of each generator's Gaussian pair behind
+    checkpoint.save(tmp_path / "a.pt", {"model": {}, "rng": checkpoint.capture_rng(CPU)})
+    expected = [draw() for _ in range(3)]
+    checkpoint.restore_rng(checkpoint.load(tmp_path / "a.pt")["rng"], CPU)
+    assert [draw() for _ in range(3)] == expected

@@ -1,0 +1,251 @@
+"""Run directories: names that need no quotes, folders that are never shared, damage that is named."""
+
+import json
+import re
+import string
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nmt.config import MAX_NAME, Config
+from nmt.data.corpus import FilesConfig, PhrasesConfig, TextFiles
+from nmt.data.tokenizer import train_tokenizers
+from nmt.errors import ConfigError, RunError
+from nmt.eval.alignment import AlignConfig
+from nmt.models import LSTMConfig
+from nmt.models.attention import LocalPConfig
+from nmt.runs.directory import (
+    ORIGIN,
+    TOKENIZER,
+    Run,
+    create,
+    guided,
+    newest,
+    numbered,
+    place,
+    read_config,
+    read_data,
+    run_name,
+    save_config,
+    write,
+    write_json,
+)
+from nmt.runs import checkpoint
+from nmt.cli.on_run import directories
+from nmt.translate.translator import load
+
+CPU = torch.device("cpu")
+
+
+@given(st.lists(st.text(max_size=80), max_size=6))
+def test_a_name_is_one_short_folder_that_needs_no_quotes(parts):
+    """Whatever was typed: no path, nothing hidden, nothing that a shell or Hydra would read."""
+    name = run_name(parts)
+    assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name)
+    assert len(f"{name}-9999") <= MAX_NAME
+
+
+@given(st.lists(st.text(string.ascii_letters + string.digits + "._", min_size=40, max_size=80), min_size=3, max_size=6))
+def test_long_names_stay_different(parts):
+    """What is cut off still tells two names apart."""
+    assert run_name(parts) != run_name([*parts[:-1], parts[-1] + "x"])
+
+
+def test_a_place_is_below_runs_and_its_sweep():
+    assert place(Config(runs="r", name="n")) == Path("r/n")
+    assert place(Config(runs="r", sweep="s", name="n")) == Path("r/s/n")
+
+
+def test_a_taken_name_gets_a_number(tmp_path):
+    assert [create(tmp_path / "x" / "a").name for _ in range(3)] == ["a", "a-2", "a-3"]
+
+
+def test_processes_at_once_get_folders_of_their_own(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: create(tmp_path / "a"), range(40)))
+    assert len(set(made)) == 40
+
+
+def test_the_newest_is_the_highest_number(tmp_path):
+    """Numbers, not letters; others' names that begin alike do not count; gaps do not matter."""
+    assert newest(tmp_path / "a") is None
+    for name in ("a", "a-2", "a-9", "a-10", "a-10b", "a-seed_3", "ab", "a-1", "a-02"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "a-99").touch()
+    assert newest(tmp_path / "a") == tmp_path / "a-10"
+    assert sorted(numbered(tmp_path / "a")) == [1, 2, 9, 10]
+    assert create(tmp_path / "a") == tmp_path / "a-11"
+
+
+def test_writing_is_whole_or_not_at_all(tmp_path):
+    write(tmp_path / "sub" / "x", "old\r\nline")
+    assert (tmp_path / "sub" / "x").read_bytes() == b"old\r\nline"
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="could not be written"):
+        write(tmp_path / "file" / "x", "new")
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["file", "sub", "x"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run directory with a tiny model."""
+    directory = tmp_path_factory.mktemp("runs") / "tiny"
+    data = PhrasesConfig()
+    data.tokenizer.vocab_size = 300
+    attention = LocalPConfig(hidden_size=4, half_width=2)
+    config = Config(model=LSTMConfig(hidden_size=8, attention=attention), data=data)
+    config.decode.max_length = 5
+    save_config(directory, config)
+    train_tokenizers(data.tokenizer, ["one two three"], ["eins zwei drei"], seed=1).save(directory / TOKENIZER)
+    torch.manual_seed(0)
+    for step, file in enumerate((checkpoint.BEST, checkpoint.LAST), 7):
+        state = Run.open(directory).build().state_dict()
+        checkpoint.save(directory / file, {"model": state, "step": step})
+    return directory
+
+
+def test_a_run_is_what_was_saved(run):
+    opened = Run.open(run)
+    assert opened.config.model == LSTMConfig(hidden_size=8, attention=LocalPConfig(hidden_size=4, half_width=2))
+    models = [opened.load_model(which, CPU) for which in ("best", "last")]
+    assert [step for _, step in models] == [7, 8]
+    assert not models[0][0].training
+    first, second = (torch.cat([p.flatten() for p in model.parameters()]) for model, _ in models)
+    assert not torch.equal(first, second)
+
+
+def weights(run: Run, which: str) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in run.load_model(which, CPU)[0].parameters()])
+
+
+def test_averages_of_kept_weights(run, tmp_path):
+    """avg:K is the mean of the K latest, best:K of the K best; too few are counted, and named."""
+    copy_without(run, tmp_path, "")
+    opened, bleu = Run.open(tmp_path), {10: 1.0, 20: 5.0, 30: 2.0, 40: 4.0}
+    with pytest.raises(RunError, match=r"checkpoint=avg:1: .* has none; train with trainer\.keep_last=1"):
+        opened.weights("avg:1")
+    single = {}
+    for step, value in bleu.items():
+        model = opened.build()
+        single[step] = torch.cat([p.detach().flatten() for p in model.parameters()])
+        state = {"model": model.state_dict(), "step": step, "metrics": {"bleu": value}}
+        checkpoint.save(tmp_path / f"checkpoints/step-{step:08d}.pt", state)
+    for which, steps in {"avg:1": [40], "avg:3": [20, 30, 40], "best:1": [20], "best:3": [20, 40, 30]}.items():
+        assert [path.stem for path in opened.weights(which)] == [f"step-{step:08d}" for step in steps]
+        torch.testing.assert_close(weights(opened, which), torch.stack([single[s] for s in steps]).mean(0))
+        assert opened.load_model(which, CPU)[1] == max(steps)
+    with pytest.raises(
+        RunError, match=r"best:5: .* only step-00000010, .*step-00000040; train with trainer\.keep_best=5"
+    ):
+        opened.weights("best:5")
+    assert torch.equal(weights(opened, "best"), weights(Run.open(run), "best"))
+
+
+@pytest.mark.parametrize("which", ["avg", "avg:0", "avg:-1", "last:2", "best:", "bset", "avg:1.5"])
+def test_no_other_weights_can_be_asked_for(run, which):
+    with pytest.raises(ConfigError, match=r"checkpoint must be best, last, avg:K or best:K, got"):
+        Run.open(run).weights(which)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("a", [["a"]]),
+        (["a"], [["a"]]),
+        (["a", "b"], [["a"], ["b"]]),
+        ([["a", "b"]], [["a", "b"]]),
+        (["a", ["b", "c"]], [["a"], ["b", "c"]]),
+    ],
+)
+def test_lists_of_runs_and_lists_in_them(typed, meant):
+    assert directories(typed) == [[Path(name) for name in inner] for inner in meant]
+
+
+@pytest.mark.parametrize("typed", ["", None, [], [[]], ["a", []]])
+def test_no_run_is_refused(typed):
+    with pytest.raises(ConfigError, match="names no run directory"):
+        directories(typed)
+
+
+def test_a_moved_run_translates_the_same(run, tmp_path):
+    """load(DIR) needs nothing but the directory: one line for each text, blank ones included."""
+    texts = ["one two", "", "  \n", "three", "zero \u2028 weird \x00 \U0001f600"]
+    before = load(run, device="cpu").translate(texts)
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for path in run.rglob("*"):
+        if path.is_file():
+            (moved / path.relative_to(run)).parent.mkdir(exist_ok=True)
+            (moved / path.relative_to(run)).write_bytes(path.read_bytes())
+    assert load(moved, device="cpu").translate(texts) == before
+    assert before[1:3] == ["", ""]
+    assert not any("\n" in text or "\r" in text for text in before)
+
+
+def copy_without(run: Path, target: Path, name: str) -> Path:
+    for path in run.rglob("*"):
+        if path.is_file() and path.name != name:
+            (target / path.relative_to(run)).parent.mkdir(exist_ok=True)
+            (target / path.relative_to(run)).write_bytes(path.read_bytes())
+    return target
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [("config.yaml", "no config.yaml"), ("best.pt", "there is checkpoint=last"), ("joint.model", "tokenizer")],
+)
+def test_what_is_missing_is_named(run, tmp_path, missing, message):
+    with pytest.raises(RunError, match=message) as caught:
+        load(copy_without(run, tmp_path, missing), device="cpu")
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_weights_that_do_not_fit_are_refused(run, tmp_path):
+    copy_without(run, tmp_path, "config.yaml")
+    config = read_config(run)
+    config.model.hidden_size = 10  # type: ignore[attr-defined]
+    save_config(tmp_path, config)
+    with pytest.raises(RunError, match=r"best\.pt does not fit .*config\.yaml"):
+        load(tmp_path, device="cpu")
+
+
+def test_relative_paths_are_found_from_where_the_run_was_trained(tmp_path, monkeypatch):
+    """A path that is only there gets that folder before it; one that is here stays, as does one that is nowhere."""
+    home, away, run = (tmp_path / name for name in ("home", "away", "run"))
+    for path in (home / "text" / "a.en", home / "text" / "a.de", home / "here", away / "here", home / "en"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    data = FilesConfig(
+        train=TextFiles(["text/a.en", "text/gone.en"], "text/a.de"),
+        validation=TextFiles("here", "here"),
+        tests={"t": TextFiles("text/a.en", "text/a.de")},
+    )
+    save_config(run, Config(model=LSTMConfig(attention=LocalPConfig()), data=data))
+    write_json(run / ORIGIN, {"folder": str(home)})
+    monkeypatch.chdir(away)
+    found = read_data(run)
+    assert found["train"]["source"] == [str(home / "text/a.en"), "text/gone.en"]
+    assert found["train"]["target"] == str(home / "text/a.de")
+    assert found["validation"] == {"source": "here", "target": "here", "gold": None}
+    assert found["tests"]["t"]["source"] == str(home / "text/a.en")
+    assert found["source"] == "en", "a language is no path, whatever lies around"
+    (run / ORIGIN).write_text(json.dumps([]), encoding="utf-8")
+    assert read_data(run)["train"]["target"] == "text/a.de"
+
+
+@pytest.mark.parametrize(
+    ("layer", "head", "read"),
+    [(None, None, (2, 3)), (None, 4, (2, 4)), (-1, None, (-1, None)), (1, 4, (1, 4))],
+)
+def test_the_guided_head_is_read_unless_another_is_asked_for(layer, head, read):
+    """A head alone is one of the guided layer, a layer alone the mean of its heads."""
+    config = Config(model=LSTMConfig(attention=LocalPConfig()), data=PhrasesConfig())
+    asked = AlignConfig(layer=layer, head=head, shift=1)
+    assert guided(config, asked) == asked
+    config.trainer.guided_alignment, config.trainer.guided_layer, config.trainer.guided_head = 0.05, 2, 3
+    found = guided(config, asked)
+    assert (found.layer, found.head, found.shift) == (*read, 1)

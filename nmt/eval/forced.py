@@ -14,7 +14,7 @@ from nmt.data.tokenizer import Tokenizers
 from nmt.device import Precision, autocast, memory_explained, resolve_precision
 from nmt.errors import UserError
 from nmt.eval.alignment import AlignConfig, Pool, one_map, word_weights
-from nmt.models.seq2seq import Maps, Seq2Seq
+from nmt.models.seq2seq import AttentionMaps, Seq2Seq
 
 # Padded tokens of a batch, as data.batching.tokens counts them.  No result depends on it but through rounding.
 BATCH_TOKENS = 4096
@@ -96,13 +96,13 @@ def batches(sources: Sequence[list[int]], targets: Sequence[list[int]], batch_to
         yield batch
 
 
-def to_cpu(maps: Maps) -> Maps:
+def to_cpu(maps: AttentionMaps) -> AttentionMaps:
     """The same maps in main memory, in float32."""
     centre = None if maps.centre is None else maps.centre.float().cpu()
-    return Maps(maps.weights.float().cpu(), centre, maps.half_width)
+    return AttentionMaps(maps.weights.float().cpu(), centre, maps.half_width)
 
 
-def sentence_maps(maps: Maps, row: int, size: tuple[int, int]) -> SentenceMaps:
+def sentence_maps(maps: AttentionMaps, row: int, size: tuple[int, int]) -> SentenceMaps:
     """One sentence of a batch's maps, without its padding: ``size`` is (T, S)."""
     centre = None if maps.centre is None else maps.centre[row, :, :, : size[0]]
     return SentenceMaps(maps.weights[row, :, :, : size[0], : size[1]], centre, maps.half_width)

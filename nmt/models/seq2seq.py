@@ -22,16 +22,27 @@ class ModelConfig:
     dropout: float = field(default=0.2, metadata={"help": "dropout probability"})
 
 
-class Maps(NamedTuple):
-    """Attention weights for pictures and alignments; made only when asked for.
+class AttentionMaps(NamedTuple):
+    """Attention weights with the centre and the half width of the window that they were read in; made when asked for.
 
-    S counts the model's own source positions: one more than the words where it adds an
+    The one record of them: of a batch (B, layers, heads, N, S), and without B of a single sentence.  N counts target
+    positions or hypotheses.  S counts the model's own source positions: one more than the words where it adds an
     end-of-sentence (``Seq2Seq.source_eos``), in natural order whatever the encoder reverses.
     """
 
-    weights: Tensor  # (B, layers, heads, N, S) float32
-    centre: Tensor | None = None  # (B, layers, heads, N) where a local window stands (real-valued for local_p)
+    weights: Tensor  # ([B,] layers, heads, N, S) float32
+    centre: Tensor | None = None  # ([B,] layers, heads, N) centre of a local window (real-valued for local_p)
     half_width: int | None = None  # D: the window is floor(centre) plus and minus D
+
+    def cpu(self) -> "AttentionMaps":
+        """The same in main memory, in float32."""
+        centre = None if self.centre is None else self.centre.float().cpu()
+        return AttentionMaps(self.weights.float().cpu(), centre, self.half_width)
+
+    def of_sentence(self, row: int, target: int, source: int) -> "AttentionMaps":
+        """One sentence of a batch: its first ``target`` queries and ``source`` positions, (layers, heads, T, S)."""
+        centre = None if self.centre is None else self.centre[row, :, :, :target]
+        return AttentionMaps(self.weights[row, :, :, :target, :source], centre, self.half_width)
 
 
 def numbered(number: int, count: int, key: str) -> int:
@@ -50,7 +61,7 @@ class Output(NamedTuple):
     loss_sum: Tensor  # () the training criterion, label smoothing included, summed over target tokens
     tokens: Tensor  # () int64, how many target tokens that sum holds
     nll: Tensor  # (B, T) float32, -log p(y_t | y_<t, x) without smoothing, detached; 0 at padding
-    maps: Maps | None = None  # N = T
+    maps: AttentionMaps | None = None  # N = T
     extra_loss: Tensor | None = None  # () to be added after normalization, by a mechanism that needs it
 
 
@@ -85,7 +96,7 @@ class Seq2Seq(nn.Module):
     def forward(self, batch: Batch, want_maps: bool = False, consistency: float = 0.0) -> Output:
         """Teacher forcing; projection and loss run inside, so that DDP wraps the whole.
 
-        Maps are part of the graph: a loss may be made of them.  With ``consistency`` alpha, sentences 2b and 2b + 1
+        AttentionMaps are part of the graph: a loss may be made of them.  With ``consistency`` alpha, sentences 2b and 2b + 1
         are the same (``Batch.doubled``), and loss_sum holds the divergence of their predictions, too
         (nmt/models/ops/r_drop.py).
         """
@@ -102,6 +113,6 @@ class Seq2Seq(nn.Module):
         """The state before the first target token, with K = 1."""
         raise NotImplementedError
 
-    def step(self, tokens: Tensor, state: State, want_maps: bool = False) -> tuple[Tensor, State, Maps | None]:
+    def step(self, tokens: Tensor, state: State, want_maps: bool = False) -> tuple[Tensor, State, AttentionMaps | None]:
         """Read tokens (B, K), return logits (B, K, V), the next state and, if asked, maps with N = K.  No gradients."""
         raise NotImplementedError

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nmt.batch import BOS, EOS
-from nmt.models.seq2seq import Maps, Seq2Seq, State
+from nmt.models.seq2seq import AttentionMaps, Seq2Seq, State
 from nmt.search.config import DecodeConfig, Stopping, Utility
 from nmt.search.hypothesis import Hypothesis, Trace, best_first
 from nmt.search.penalty import coverage_penalty, length_score, score_bound
@@ -163,7 +163,7 @@ def choose_in_groups(log_probs: Tensor, base: Tensor, ends: Tensor, config: Deco
 
 
 def advance(
-    live: Live, logits: Tensor, maps: Maps | None, step: int, config: DecodeConfig, skip_unended: bool
+    live: Live, logits: Tensor, maps: AttentionMaps | None, step: int, config: DecodeConfig, skip_unended: bool
 ) -> tuple[Live, Tensor]:
     """One step of every live hypothesis.  ``skip_unended``: look first whether anything ended, which costs CUDA a sync.
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nmt.batch import PAD, Batch
 from nmt.errors import ConfigError, RunError
-from nmt.models.seq2seq import Maps, Output, Seq2Seq, State
+from nmt.models.seq2seq import AttentionMaps, Output, Seq2Seq, State
 from nmt.search.config import Average
 from nmt.search.request import log_probabilities
 
@@ -34,7 +34,7 @@ class Ensemble(Seq2Seq):
     probabilities        log p = log sum_m p_m - log M             (the arithmetic mean; Sutskever et al. 2014)
     log_probabilities    log p = 1/M sum_m log p_m - log Z         (the geometric mean, Z over the vocabulary)
 
-    Members may be of any architecture over the same source and target vocabulary.  Maps are the mean over the
+    Members may be of any architecture over the same source and target vocabulary.  AttentionMaps are the mean over the
     members with attention of their means over layers and heads, at the source positions that members share (the
     end-of-sentence that only some of them add gets its weight from those alone): layers = heads = 1.  There are no
     centres.  Raises ConfigError where the target vocabularies differ in size.
@@ -74,13 +74,17 @@ class Ensemble(Seq2Seq):
         real = batch.target_out != PAD
         losses = torch.cat(nll, 1).masked_fill(~real, 0.0)
         weights = [maps.weights for maps in seen if maps is not None]
-        return Output(losses.sum(), real.sum(), losses.detach(), Maps(torch.cat(weights, 3)) if weights else None)
+        return Output(
+            losses.sum(), real.sum(), losses.detach(), AttentionMaps(torch.cat(weights, 3)) if weights else None
+        )
 
     def start(self, encoded: Any) -> EnsembleState:
         """The members' first states."""
         return EnsembleState(tuple(m.start(e) for m, e in zip(self._members(), encoded, strict=True)))
 
-    def step(self, tokens: Tensor, state: Any, want_maps: bool = False) -> tuple[Tensor, EnsembleState, Maps | None]:
+    def step(
+        self, tokens: Tensor, state: Any, want_maps: bool = False
+    ) -> tuple[Tensor, EnsembleState, AttentionMaps | None]:
         """Logits (B, K, V): the mean log-probabilities up to a constant, which normalizing removes."""
         log_probs, states, maps = [], [], []
         for member, own in zip(self._members(), state.members, strict=True):
@@ -96,13 +100,13 @@ class Ensemble(Seq2Seq):
         return list(self.members)  # pyright: ignore[reportReturnType]  # only Seq2Seq go in
 
 
-def mean_map(maps: Sequence[Maps | None]) -> Maps | None:
+def mean_map(maps: Sequence[AttentionMaps | None]) -> AttentionMaps | None:
     """One layer and one head: weights (B, 1, 1, N, S), S the longest of the members'; None if none has attention."""
     means = [m.weights.mean((1, 2), keepdim=True) for m in maps if m is not None]
     if not means:
         return None
     S = max(mean.size(-1) for mean in means)
-    return Maps(torch.stack([F.pad(mean, (0, S - mean.size(-1))) for mean in means]).mean(0))
+    return AttentionMaps(torch.stack([F.pad(mean, (0, S - mean.size(-1))) for mean in means]).mean(0))
 
 
 def average_states(states: Sequence[Mapping[str, Tensor]], names: Sequence[str]) -> dict[str, Tensor]:

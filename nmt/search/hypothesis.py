@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nmt.models.seq2seq import Maps
+from nmt.models.seq2seq import AttentionMaps
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Trace:
     def __init__(self, steps: int, sentences: int, width: int, device: torch.device) -> None:
         self.tokens = torch.zeros(steps, sentences, width, dtype=torch.int64, device=device)
         self.parents = torch.zeros_like(self.tokens)
-        self.maps: list[tuple[Tensor, Maps]] = []
+        self.maps: list[tuple[Tensor, AttentionMaps]] = []
 
     def record(self, step: int, rows: Tensor, tokens: Tensor, parents: Tensor) -> None:
         """Sentences ``rows`` (B,) chose ``tokens`` (B, K) as continuations of ``parents`` (B, K)."""
@@ -45,7 +45,7 @@ class Trace:
         self.tokens[step, :, :width].index_copy_(0, rows, tokens)
         self.parents[step, :, :width].index_copy_(0, rows, parents)
 
-    def record_maps(self, rows: Tensor, maps: Maps) -> None:
+    def record_maps(self, rows: Tensor, maps: AttentionMaps) -> None:
         """The maps of the current step, in the order of the slots before its choice."""
         self.maps.append((rows, maps))
 
@@ -63,8 +63,8 @@ class Trace:
             slots[:, :, t] = np.where(inside, parents[t, sentence, there], there)
         return Resolved(ids, end, self._maps(slots) if self.maps else None)
 
-    def _maps(self, slots: np.ndarray) -> Maps:
-        """Maps (B, N, layers, heads, T, S) of the hypotheses that stood in ``slots`` (B, N, T)."""
+    def _maps(self, slots: np.ndarray) -> AttentionMaps:
+        """AttentionMaps (B, N, layers, heads, T, S) of the hypotheses that stood in ``slots`` (B, N, T)."""
         first, N, T = self.maps[0][1], *slots.shape[1:]
         layers, heads, S = (first.weights.size(i) for i in (1, 2, 4))
         weights = torch.zeros(len(slots), N, layers, heads, T, S)
@@ -77,7 +77,7 @@ class Trace:
             weights[rows, :, :, :, t, : maps.weights.size(4)] = maps.weights.float().cpu()[here, :, :, there]
             if centre is not None and maps.centre is not None:
                 centre[rows, :, :, :, t] = maps.centre.float().cpu()[here, :, :, there]
-        return Maps(weights, centre, first.half_width)
+        return AttentionMaps(weights, centre, first.half_width)
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Resolved:
 
     ids: np.ndarray  # (B, N, T)
     end: np.ndarray  # (B, N)
-    maps: Maps | None  # (B, N, layers, heads, T + 1, S)
+    maps: AttentionMaps | None  # (B, N, layers, heads, T + 1, S)
 
     def hypothesis(self, b: int, n: int, score: float, log_prob: float, limit: int, positions: int) -> Hypothesis:
         """Number n of sentence b, which has ``positions`` source positions and at most ``limit`` target tokens."""

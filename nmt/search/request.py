@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nmt.errors import ConfigError, UserError
-from nmt.models.seq2seq import Maps
+from nmt.models.seq2seq import AttentionMaps
 from nmt.search.config import DecodeConfig
 from nmt.search.rules import Rules, build_rules
 
@@ -99,7 +99,7 @@ def largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return found.values, piece * PIECE + found.indices % PIECE
 
 
-def attention_received(maps: Maps | None, words: int) -> Tensor:
+def attention_received(maps: AttentionMaps | None, words: int) -> Tensor:
     """Mean weight over layers and heads of each of the first ``words`` source positions: (B, N, words) float64.
 
     Raises ConfigError for the maps of a model that has none.

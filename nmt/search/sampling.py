@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nmt.batch import BOS, EOS
-from nmt.models.seq2seq import Maps, Seq2Seq, State
+from nmt.models.seq2seq import AttentionMaps, Seq2Seq, State
 from nmt.search.config import DecodeConfig, Method
 from nmt.search.hypothesis import Hypothesis, Trace
 from nmt.search.penalty import coverage_penalty, length_score
@@ -92,7 +92,7 @@ def draw(model: Seq2Seq, problem: Problem, config: DecodeConfig, want_maps: bool
     return collect(score, log_prob, end, trace, model, problem, config)
 
 
-def advance(chains: Chains, logits: Tensor, maps: Maps | None, step: int, choose: Chooser) -> Chains:
+def advance(chains: Chains, logits: Tensor, maps: AttentionMaps | None, step: int, choose: Chooser) -> Chains:
     """One token for every chain that has not ended."""
     log_probs = log_probabilities(logits)
     chains.rules(log_probs, step, chains.history)

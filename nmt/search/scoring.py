@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nmt.batch import BOS, EOS, PAD, pad
 from nmt.device import Precision
-from nmt.models.seq2seq import Maps, Seq2Seq
+from nmt.models.seq2seq import AttentionMaps, Seq2Seq
 from nmt.search.batches import in_batches
 from nmt.search.config import DecodeConfig
 from nmt.search.penalty import coverage_penalty, length_score
@@ -98,7 +98,7 @@ def score(
     ]
 
 
-def stack(recorded: list[Maps]) -> tuple[Tensor, Tensor | None]:
+def stack(recorded: list[AttentionMaps]) -> tuple[Tensor, Tensor | None]:
     """The maps of all steps: weights (B, K, layers, heads, T, S) and centres (B, K, layers, heads, T), on the CPU."""
     weights = torch.stack([maps.weights.float().cpu() for maps in recorded], dim=4).permute(0, 3, 1, 2, 4, 5)
     centres = [maps.centre.float().cpu() for maps in recorded if maps.centre is not None]

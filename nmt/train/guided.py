@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from nmt.errors import ConfigError
-from nmt.models.seq2seq import Maps, numbered
+from nmt.models.seq2seq import AttentionMaps, numbered
 
 
 def guided_loss(weights: Tensor, links: Tensor) -> Tensor:
@@ -20,7 +20,7 @@ def guided_loss(weights: Tensor, links: Tensor) -> Tensor:
     return -(log_a / count[sentence, target]).sum()
 
 
-def guided_head(maps: Maps | None, layer: int, head: int) -> Tensor:
+def guided_head(maps: AttentionMaps | None, layer: int, head: int) -> Tensor:
     """The head that trainer.guided_layer and guided_head name: (B, T, S).  Raises ConfigError where there is none."""
     if maps is None:
         raise ConfigError("trainer.guided_alignment: this model has no attention that could be guided")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nmt.batch import BOS, EOS, PAD, UNK
 from nmt.data.tokenizer import Tokenizers
-from nmt.models.seq2seq import Maps, Output, Seq2Seq
+from nmt.models.seq2seq import AttentionMaps, Output, Seq2Seq
 
 LAYERS, HEADS = 2, 3
 
@@ -58,7 +58,7 @@ class FakeModel(Seq2Seq):
         weights = scores.masked_fill(~state.real[:, None, None, None], -torch.inf).softmax(-1)
         logits = self.project(query + weights.mean((1, 2)) @ key)
         later = FakeState(state.source, state.real, state.time + tokens.size(1))
-        maps = Maps(weights, weights.argmax(-1) + 0.25, 1) if want_maps and self.attention else None
+        maps = AttentionMaps(weights, weights.argmax(-1) + 0.25, 1) if want_maps and self.attention else None
         return logits, later, maps
 
     def forward(self, batch, want_maps=False, consistency=0.0):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nmt.batch import BOS, EOS
-from nmt.models.seq2seq import Maps, Seq2Seq
+from nmt.models.seq2seq import AttentionMaps, Seq2Seq
 
 WORDS = (4, 5, 6)  # the legal tokens besides EOS
 V = 7
@@ -85,7 +85,7 @@ class TableModel(Seq2Seq):
             weights = (
                 self.attention[kind, node, ..., :S].masked_fill(~real[:, None, None, None], -torch.inf).softmax(-1)
             )
-            maps = Maps(weights.permute(0, 2, 3, 1, 4), node[:, None, None].expand(-1, 2, 3, -1).double(), 1)
+            maps = AttentionMaps(weights.permute(0, 2, 3, 1, 4), node[:, None, None].expand(-1, 2, 3, -1).double(), 1)
         return self.table[kind, node].clone(), TableState(state.kind, state.lengths, state.memory, node), maps
 
     def next_log_probs(self, source, prefix):

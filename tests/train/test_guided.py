@@ -12,7 +12,7 @@ from nmt.device import Precision
 from nmt.errors import ConfigError
 from nmt.models import LSTMConfig, TransformerConfig, build_model
 from nmt.models.attention import GlobalConfig, LocalMConfig, NoneConfig
-from nmt.models.seq2seq import Maps
+from nmt.models.seq2seq import AttentionMaps
 from nmt.models.transformer.config import GlobalSelfAttentionConfig
 from nmt.train.config import TrainerConfig
 from nmt.train.distributed import Ranks
@@ -51,10 +51,10 @@ def test_weights_of_zero_and_no_links_at_all_are_no_trouble():
 
 
 def test_the_head_is_the_one_that_is_named():
-    maps = Maps(torch.randn(2, 3, 4, 5, 6))
+    maps = AttentionMaps(torch.randn(2, 3, 4, 5, 6))
     assert torch.equal(guided_head(maps, 3, 1), maps.weights[:, 2, 0])
     assert torch.equal(guided_head(maps, -2, -1), maps.weights[:, 1, 3])
-    assert torch.equal(guided_head(Maps(maps.weights[:, :1]), -2, 2), maps.weights[:, 0, 1])
+    assert torch.equal(guided_head(AttentionMaps(maps.weights[:, :1]), -2, 2), maps.weights[:, 0, 1])
     with pytest.raises(ConfigError, match=r"trainer\.guided_layer=4: this model has only 3"):
         guided_head(maps, 4, 1)
     with pytest.raises(ConfigError, match=r"trainer\.guided_head=5: this model has only 4"):

@@ -19,7 +19,7 @@ from nmt.models.ops.lstm_layer import LSTMState
 from nmt.models.ops.matmul import Packed
 from nmt.models.ops.precision import compute_dtype
 from nmt.models.ops.prepacked import Holder
-from nmt.models.seq2seq import Maps, Output, Seq2Seq, State
+from nmt.models.seq2seq import AttentionMaps, Output, Seq2Seq, State
 
 
 class SearchWeights(NamedTuple):
@@ -147,7 +147,7 @@ class LSTM(Holder, Seq2Seq):
         projection = Packed.of(self.projection, compute_dtype(x))
         return SearchWeights(weights, Packed(weights.word, weights.biases[0]), projection)
 
-    def step(self, tokens: Tensor, state: State, want_maps: bool = False) -> tuple[Tensor, State, Maps | None]:
+    def step(self, tokens: Tensor, state: State, want_maps: bool = False) -> tuple[Tensor, State, AttentionMaps | None]:
         assert isinstance(state, LSTMSearchState)
         B, K = tokens.shape
         H, depth, weights = self.config.hidden_size, len(self.decoder.layers), state.weights.decoder
@@ -168,14 +168,14 @@ class LSTM(Holder, Seq2Seq):
     def embed(self, table: nn.Embedding, ids: Tensor) -> Tensor:
         return dropout(table(ids), self.config.dropout, self.training)
 
-    def maps(self, attended: list[Attended], memory: Memory | None) -> Maps | None:
+    def maps(self, attended: list[Attended], memory: Memory | None) -> AttentionMaps | None:
         """Attention of one layer and one head, over all source positions."""
         if not attended or memory is None:
             return None
         S = memory.values.size(1)
         weights = torch.cat([a.dense_weights(S) for a in attended], 1).float()[:, None, None]
         if attended[0].centre is None:
-            return Maps(weights)
+            return AttentionMaps(weights)
         centre = torch.cat([a.centre for a in attended if a.centre is not None], 1)[:, None, None]
         local = self.config.attention
-        return Maps(weights, centre, local.half_width if isinstance(local, LocalMConfig) else None)
+        return AttentionMaps(weights, centre, local.half_width if isinstance(local, LocalMConfig) else None)

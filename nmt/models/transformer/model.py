@@ -15,7 +15,7 @@ from nmt.models.lstm.config import Tied
 from nmt.models.ops.cross_entropy import projected_cross_entropy
 from nmt.models.ops.precision import compute_dtype
 from nmt.models.ops.prepacked import Linear
-from nmt.models.seq2seq import Maps, Output, Seq2Seq, State
+from nmt.models.seq2seq import AttentionMaps, Output, Seq2Seq, State
 from nmt.models.transformer.config import Positions, TransformerConfig
 from nmt.models.transformer.kv_cache import TokenTree
 from nmt.models.transformer.layers import Decoder, Encoder, Memory, initialize
@@ -111,7 +111,7 @@ class Transformer(Seq2Seq):
     # Not in inference mode, where autocast would cast every weight anew at every step.
     @torch.inference_mode(False)
     @torch.no_grad()
-    def step(self, tokens: Tensor, state: State, want_maps: bool = False) -> tuple[Tensor, State, Maps | None]:
+    def step(self, tokens: Tensor, state: State, want_maps: bool = False) -> tuple[Tensor, State, AttentionMaps | None]:
         assert isinstance(state, TransformerState)
         record: list[Tensor] | None = [] if want_maps else None
         places = range(state.position, state.position + 1)
@@ -146,6 +146,6 @@ class Transformer(Seq2Seq):
         return sinusoids(places, self.config.head_size, x) if rotary else None
 
 
-def maps(record: list[Tensor] | None) -> Maps | None:
+def maps(record: list[Tensor] | None) -> AttentionMaps | None:
     """Attention to the source of every layer and head."""
-    return None if record is None else Maps(torch.stack(record, 1).float())
+    return None if record is None else AttentionMaps(torch.stack(record, 1).float())

@@ -96,7 +96,7 @@ class Seq2Seq(nn.Module):
     def forward(self, batch: Batch, want_maps: bool = False, consistency: float = 0.0) -> Output:
         """Teacher forcing; projection and loss run inside, so that DDP wraps the whole.
 
-        AttentionMaps are part of the graph: a loss may be made of them.  With ``consistency`` alpha, sentences 2b and 2b + 1
+        The maps are part of the graph: a loss may be made of them.  With ``consistency`` alpha, sentences 2b and 2b + 1
         are the same (``Batch.doubled``), and loss_sum holds the divergence of their predictions, too
         (nmt/models/ops/r_drop.py).
         """

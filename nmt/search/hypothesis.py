@@ -64,7 +64,7 @@ class Trace:
         return Resolved(ids, end, self._maps(slots) if self.maps else None)
 
     def _maps(self, slots: np.ndarray) -> AttentionMaps:
-        """AttentionMaps (B, N, layers, heads, T, S) of the hypotheses that stood in ``slots`` (B, N, T)."""
+        """The maps (B, N, layers, heads, T, S) of the hypotheses that stood in ``slots`` (B, N, T)."""
         first, N, T = self.maps[0][1], *slots.shape[1:]
         layers, heads, S = (first.weights.size(i) for i in (1, 2, 4))
         weights = torch.zeros(len(slots), N, layers, heads, T, S)

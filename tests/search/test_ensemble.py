@@ -84,7 +84,7 @@ def test_teacher_forcing_is_the_sum_of_the_steps(average):
 
 
 def test_members_without_attention():
-    """AttentionMaps are those of the members that have any; None if none has."""
+    """Maps are those of the members that have any; None if none has."""
     blind = TableModel(seed=5)
     step = blind.step
     blind.step = lambda tokens, state, want_maps=False: step(tokens, state)

@@ -23,7 +23,7 @@ class Heads(Enum):
 
 
 class Grid(NamedTuple):
-    """AttentionMaps in rows and columns; the places after the last name are empty."""
+    """Maps in rows and columns; the places after the last name are empty."""
 
     maps: np.ndarray  # (rows, columns, T, S), NaN in empty places
     names: list[str]  # of the maps, row after row

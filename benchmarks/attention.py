@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from nmt.device import set_up
-from nmt.models.attention import ATTENTIONS, Attention, AttentionConfig, Memory, Score, build_attention
+from nmt.models.attention import ATTENTIONS, Attention, AttentionConfig, Memory, build_attention
 from nmt.models.attention.config import ScoredConfig
 from nmt.models.attention.local_attention import LocalAttention
 from nmt.models.lstm.config import LSTMConfig
@@ -64,7 +64,7 @@ def build(name: str, width: int) -> Attention:
     asked = config_of(mechanism)
     if score:
         assert isinstance(asked, ScoredConfig)
-        asked = replace(asked, score=Score[score])
+        asked = replace(asked, score=score)
     module = build_attention(asked, width, width)
     assert module is not None
     if isinstance(module, LocalAttention):

@@ -1,4 +1,4 @@
-"""Models behind one protocol, and the table of them."""
+"""Models behind one protocol (seq2seq.py), and the table of them."""
 
 from nmt.errors import ConfigError
 from nmt.models.lstm.config import LSTMConfig
@@ -9,16 +9,15 @@ from nmt.models.transformer.model import Transformer
 
 __all__ = ["MODELS", "LSTMConfig", "TransformerConfig", "build_model"]
 
-# The one table: the command line, --help and build_model all read it.
+# The one table: the command line, --help and the tests of the protocol read it.
 MODELS: dict[type[ModelConfig], type[Seq2Seq]] = {LSTMConfig: LSTM, TransformerConfig: Transformer}
 
 
 def build_model(
     config: ModelConfig, source_size: int, target_size: int, joint: bool, label_smoothing: float = 0.0
 ) -> Seq2Seq:
-    """The model a config asks for; sizes of the vocabularies, and whether they are one."""
-    for key in ("attention", "self_attention"):
-        if isinstance(getattr(config, key, None), str):  # OmegaConf's MISSING
+    """The model that ``config`` describes (``ModelConfig.build``); raises ConfigError where a choice was not made."""
+    for key in config.choices:
+        if isinstance(getattr(config, key), str):  # OmegaConf's MISSING
             raise ConfigError(f"model.{key} is missing: choose one, as in model.{key}=global")
-    model = MODELS[type(config)]
-    return model(config, source_size, target_size, joint, label_smoothing)  # pyright: ignore[reportCallIssue]
+    return config.build(source_size, target_size, joint, label_smoothing)

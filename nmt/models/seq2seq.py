@@ -6,7 +6,8 @@ learns which model it drives.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, Self
+from enum import Enum
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 from torch import Tensor, nn
 
@@ -14,12 +15,38 @@ from nmt.batch import Batch
 from nmt.errors import ConfigError
 
 
+class Tied(Enum):
+    """Which tables of word vectors are one."""
+
+    none = "none"
+    target = "target"  # target embedding = output projection (Press and Wolf 2017)
+    all = "all"  # the source embedding too; needs a joint vocabulary (Press and Wolf 2017, three-way)
+
+
+class Choices(NamedTuple):
+    """A key of a model whose value is one of several dataclasses, as model.attention: a config group of its own."""
+
+    base: type  # of the dataclasses; the type of the field
+    configs: tuple[type, ...]  # what there is to choose from, by ``name``
+    default: str
+
+
 @dataclass
 class ModelConfig:
-    """Fields common to all models."""
+    """Fields common to all models, and how a configuration becomes one."""
 
     name: str = "?"
     dropout: float = field(default=0.2, metadata={"help": "dropout probability"})
+
+    # By field name; the command line, --help and the checks read it.
+    choices: ClassVar[dict[str, Choices]] = {}
+
+    def build(self, source_size: int, target_size: int, joint: bool, label_smoothing: float = 0.0) -> "Seq2Seq":
+        """The model with fresh weights; sizes of the vocabularies, and whether both sides have the same one.
+
+        Raises ConfigError where a choice was not made, or the vocabularies do not suit the model.
+        """
+        raise NotImplementedError
 
 
 class AttentionMaps(NamedTuple):
@@ -62,7 +89,7 @@ class Output(NamedTuple):
     tokens: Tensor  # () int64, how many target tokens that sum holds
     nll: Tensor  # (B, T) float32, -log p(y_t | y_<t, x) without smoothing, detached; 0 at padding
     maps: AttentionMaps | None = None  # N = T
-    extra_loss: Tensor | None = None  # () to be added after normalization, by a mechanism that needs it
+    extra_loss: Tensor | None = None  # to be removed
 
 
 class State(Protocol):
@@ -93,11 +120,11 @@ class Seq2Seq(nn.Module):
         """
         raise NotImplementedError
 
-    def forward(self, batch: Batch, want_maps: bool = False, consistency: float = 0.0) -> Output:
+    def forward(self, batch: Batch, want_maps: bool = False, r_drop: float = 0.0) -> Output:
         """Teacher forcing; projection and loss run inside, so that DDP wraps the whole.
 
-        The maps are part of the graph: a loss may be made of them.  With ``consistency`` alpha, sentences 2b and 2b + 1
-        are the same (``Batch.doubled``), and loss_sum holds the divergence of their predictions, too
+        The maps are part of the graph: a loss may be made of them.  With ``r_drop`` alpha, sentences 2b and 2b + 1
+        are the same (``Batch.doubled``), and loss_sum also holds the divergence of their predictions
         (nmt/models/ops/r_drop.py).
         """
         raise NotImplementedError

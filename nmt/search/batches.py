@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nmt.batch import UNK, pad
 from nmt.device import Precision, autocast, memory_explained, resolve_precision
-from nmt.models.ops.prepacked import hold_weights
+from nmt.models.ops.prepacked import cached_weights
 from nmt.models.seq2seq import Seq2Seq
 from nmt.search.config import DecodeConfig
 
@@ -54,7 +54,7 @@ def in_batches(
     training = model.training
     model.eval()
     try:
-        with hold_weights(model), at_once(device, len(groups) if config.batch_size > 1 else 1) as each:
+        with cached_weights(model), at_once(device, len(groups) if config.batch_size > 1 else 1) as each:
             for chosen, found in zip(groups, each(one, groups), strict=True):
                 result.update(zip(chosen, found, strict=True))
                 if progress is not None:

@@ -280,7 +280,7 @@ def test_mistakes_are_named():
 
 
 def test_memory_that_runs_out_is_explained(monkeypatch):
-    def forward(batch, want_maps=False, consistency=0.0):
+    def forward(batch, want_maps=False, r_drop=0.0):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     model = fake()

@@ -13,7 +13,6 @@ from nmt.models.attention import (
     GlobalConfig,
     LocalMConfig,
     LocalPConfig,
-    Score,
     Sigma,
     build_attention,
 )
@@ -41,18 +40,18 @@ def softmax(scores: Scalars) -> Scalars:
 
 def score(module: Attention, config: AttentionConfig, q: Scalars, h: Scalars, row: int) -> Tensor:
     parameters = dict(module.named_parameters())
-    if isinstance(config, BahdanauConfig) or config.score is Score.concat:  # pyright: ignore[reportAttributeAccessIssue]
+    if isinstance(config, BahdanauConfig) or config.score == "concat":  # pyright: ignore[reportAttributeAccessIssue]
         identity = getattr(config, "concat_source", None) is ConcatSource.identity
         right = h if identity else times(parameters["score.key.weight"], h)
         left = times(parameters["score.query.weight"], q)
         hidden = [torch.tanh(x + y) for x, y in zip(left, right, strict=True)]
         return dot(list(parameters["score.energy.weight"][0].unbind()), hidden)
     assert isinstance(config, GlobalConfig | LocalMConfig)
-    if config.score is Score.general:
+    if config.score == "general":
         return dot(q, times(parameters["score.project.weight"], h))
-    if config.score is Score.location:
+    if config.score == "location":
         return dot(list(parameters["score.rows.weight"][row].unbind()), q)
-    return dot(q, h) / (math.sqrt(len(q)) if config.score is Score.scaled_dot else 1.0)
+    return dot(q, h) / (math.sqrt(len(q)) if config.score == "scaled_dot" else 1.0)
 
 
 def attend(

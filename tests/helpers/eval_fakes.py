@@ -61,7 +61,7 @@ class FakeModel(Seq2Seq):
         maps = AttentionMaps(weights, weights.argmax(-1) + 0.25, 1) if want_maps and self.attention else None
         return logits, later, maps
 
-    def forward(self, batch, want_maps=False, consistency=0.0):
+    def forward(self, batch, want_maps=False, r_drop=0.0):
         logits, _, maps = self.step(batch.target_in, self.encode(batch.source, batch.source_lengths), want_maps)
         nll = F.cross_entropy(logits.mT, batch.target_out, ignore_index=PAD, reduction="none")
         return Output(nll.sum() * 7, (batch.target_out != PAD).sum(), nll.detach(), maps)

@@ -13,7 +13,6 @@ from nmt.models.attention import (
     LocalMConfig,
     LocalPConfig,
     NoneConfig,
-    Score,
 )
 from nmt.models.lstm.config import Tied
 
@@ -22,7 +21,7 @@ PAIRS = [([5, 7, 4], [9, 4, 4, 6, 8]), ([12], [5]), ([8, 4, 6, 11, 9, 4, 10], [1
 
 CONFIGS = {
     "global": LSTMConfig(attention=GlobalConfig()),
-    "global dot unfed": LSTMConfig(attention=GlobalConfig(score=Score.dot), input_feeding=False),
+    "global dot unfed": LSTMConfig(attention=GlobalConfig(score="dot"), input_feeding=False),
     "global uni reversed": LSTMConfig(attention=GlobalConfig(), bidirectional=False, reverse_source=True),
     "global deep residual": LSTMConfig(attention=GlobalConfig(), num_layers=3, residual=True),
     "global deep residual unfed": LSTMConfig(

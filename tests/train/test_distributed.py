@@ -12,7 +12,7 @@ from train_fakes import WORDS, FakeBatches, FakeModel, OneOfTwo, rows, weights
 
 from nmt.device import Precision
 from nmt.models import LSTMConfig, TransformerConfig, build_model
-from nmt.models.attention import ATTENTIONS, GlobalConfig, HardConfig, Score
+from nmt.models.attention import ATTENTIONS, GlobalConfig, HardConfig
 from nmt.models.lstm.config import EncoderBlock, Tied
 from nmt.models.transformer.config import LocalSelfAttentionConfig
 from nmt.runs import checkpoint
@@ -27,7 +27,7 @@ CPU = torch.device("cpu")
 SIZES: dict[str, Any] = {"hidden_size": 8, "dropout": 0.0}
 REAL = {
     **{a.name: LSTMConfig(attention=a(), num_layers=2, **SIZES) for a in ATTENTIONS if a is not HardConfig},  # it draws
-    "non-local": LSTMConfig(attention=GlobalConfig(score=Score.concat), encoder_block=EncoderBlock.non_local, **SIZES),
+    "non-local": LSTMConfig(attention=GlobalConfig(score="concat"), encoder_block=EncoderBlock.non_local, **SIZES),
     "transformer": TransformerConfig(
         heads=2, ffn_size=8, num_layers=2, tied=Tied.all, self_attention=LocalSelfAttentionConfig(half_width=1), **SIZES
     ),

@@ -14,7 +14,7 @@ from nmt.data.text import ParallelText
 from nmt.data.tokenizer import TokenizerConfig, TokenizerKind, train_tokenizers
 from nmt.errors import ConfigError, UserError
 from nmt.models import LSTMConfig, TransformerConfig, build_model
-from nmt.models.attention import ATTENTIONS, GlobalConfig, HardConfig, NoneConfig, Score
+from nmt.models.attention import ATTENTIONS, GlobalConfig, HardConfig, NoneConfig
 from nmt.models.transformer.config import GlobalSelfAttentionConfig, Positions
 from nmt.search.config import Method, Utility
 from nmt.train.preflight import rehearse
@@ -68,7 +68,7 @@ def test_sentences_that_learned_positions_have_no_rows_for(text, name):
 
 
 def test_sources_that_the_location_score_has_no_rows_for():
-    model = LSTMConfig(hidden_size=8, attention=GlobalConfig(score=Score.location, max_source=7))
+    model = LSTMConfig(hidden_size=8, attention=GlobalConfig(score="location", max_source=7))
     rehearsed(configured(model), test=LONG)  # a target
     with pytest.raises(UserError, match=r"^validation: model\.attention\.max_source=7"):
         rehearsed(configured(model), validation=LONG)

@@ -15,7 +15,6 @@ from nmt.eval.alignment import AlignConfig, hard_alignment
 from nmt.eval.forced import NoAttentionError, align
 from nmt.models import LSTMConfig
 from nmt.models.attention import GlobalConfig, NoneConfig
-from nmt.models.attention.config import Score
 from nmt.runs.directory import Run
 from nmt.search import DecodeConfig, Ensemble, Method
 from nmt.translate.translator import Format, Links, TranslateOptions, Translator, load
@@ -191,7 +190,7 @@ def test_a_long_line_is_translated_in_parts(run):
 
 def test_a_model_is_never_given_more_than_it_can_read(tmp_path):
     """A location score has so many rows: longer lines come in parts, with a warning, whatever max_source is."""
-    location = GlobalConfig(score=Score.location, max_source=5)
+    location = GlobalConfig(score="location", max_source=5)
     for eos in (False, True):
         run = Run.open(make_run(tmp_path / f"eos_{eos}", LSTMConfig(hidden_size=8, attention=location, source_eos=eos)))
         given = translator(run, TranslateOptions(max_source=100))

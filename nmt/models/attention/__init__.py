@@ -1,23 +1,23 @@
-"""Attention mechanisms behind one interface: the table of them, and the names the rest of the house uses."""
+"""Attention mechanisms behind one interface: the table of them, and the names that other packages use."""
 
 from nmt.models.attention.base import Attended, Attention, Memory
 from nmt.models.attention.config import (
     AttentionConfig,
     BahdanauConfig,
-    ConcatSource,
     GlobalConfig,
     HardConfig,
     LocalMConfig,
     LocalPConfig,
     NoneConfig,
-    Score,
     Sigma,
 )
 from nmt.models.attention.global_attention import BahdanauAttention, GlobalAttention, HardAttention
 from nmt.models.attention.local_attention import LocalAttention
+from nmt.models.attention.scores import SCORES, ConcatSource, Score, ScoreFunction
 
 __all__ = [
     "ATTENTIONS",
+    "SCORES",
     "Attended",
     "Attention",
     "AttentionConfig",
@@ -30,6 +30,7 @@ __all__ = [
     "Memory",
     "NoneConfig",
     "Score",
+    "ScoreFunction",
     "Sigma",
     "build_attention",
 ]

@@ -1,78 +1,83 @@
-"""The door of the attention room: what goes in, what comes out, and the base of the mechanisms.
+"""The interface of attention: what goes in, what comes out, and the base class of the mechanisms.
 
 Shape letters used throughout:
-    B sentences, S source positions, N queries per sentence, W window positions,
+    B sentences, S source positions, N queries a sentence, W window positions,
     Q query features, M memory (encoder) features, K key features.
 
-N is whatever the caller has at hand: every target position in teacher forcing without
-input feeding, one position with it, every live hypothesis in beam search.  Hypotheses of
-a sentence therefore share one memory and nothing is ever tiled by the beam size.
+N is whatever the caller has: every target position in teacher forcing without input feeding, one position with it,
+every live hypothesis in beam search.  The hypotheses of a sentence therefore share one memory, and nothing is ever
+repeated for each of them.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from nmt.models.ops.precision import compute_dtype
-from nmt.models.ops.rows import Table
-
-QueryMap: TypeAlias = Callable[[Tensor], Tensor]
+from nmt.models.ops.recurrent_linear import QueryProjection
+from nmt.models.ops.rows import Rows
 
 
 class Memory(NamedTuple):
-    """What a sentence offers to attention; made once per batch by ``Attention.prepare``."""
+    """What a batch of sources offers to attention; made once a batch by ``Attention.prepare``."""
 
-    value_table: Table  # encoder states, zero beyond each length
-    key_table: Table  # what queries are scored against; may be the values themselves
+    value_rows: Rows  # encoder states, zero beyond each length
+    key_rows: Rows  # what queries are compared with; the same object as ``value_rows`` where there are no keys apart
     lengths: Tensor  # (B,) number of real source positions, at least 1
     padding: Tensor  # (B, 1, S) True beyond each length
-    query_map: QueryMap | None = None  # what each query goes through before it is scored
-    centre_map: QueryMap | None = None  # W_p of local_p
+    query_projection: QueryProjection | None = None  # what each query is multiplied by before it is compared
+    centre_projection: QueryProjection | None = None  # W_p of local_p
 
     @property
     def values(self) -> Tensor:
         """(B, S, M)"""
-        return self.value_table.rows
+        return self.value_rows.tensor
 
     @property
     def keys(self) -> Tensor:
         """(B, S, K)"""
-        return self.key_table.rows
+        return self.key_rows.tensor
 
-    def of_query(self, query: Tensor) -> Tensor:
-        """What is scored in its place."""
-        return query if self.query_map is None else self.query_map(query)
+    @property
+    def keyed(self) -> bool:
+        """Whether there are keys apart from the values."""
+        return self.key_rows is not self.value_rows
 
     def keep(self, sentences: Tensor) -> "Memory":
         """Only these rows (B',) int64 of the batch."""
-        values = self.value_table.keep(sentences)
-        keys = values if self.key_table is self.value_table else self.key_table.keep(sentences)
+        values = self.value_rows.keep(sentences)
+        keys = self.key_rows.keep(sentences) if self.keyed else values
         lengths, padding = (x.index_select(0, sentences) for x in (self.lengths, self.padding))
-        return self._replace(value_table=values, key_table=keys, lengths=lengths, padding=padding)
+        return self._replace(value_rows=values, key_rows=keys, lengths=lengths, padding=padding)
 
 
 class Attended(NamedTuple):
-    """Result for N queries per sentence.  ``positions`` is None when W == S."""
+    """Result for N queries a sentence.  ``positions`` is None when W == S."""
 
     context: Tensor  # (B, N, M) in the query's dtype
     weights: Tensor  # (B, N, W) float32 or wider
     positions: Tensor | None = None  # (B, N, W) source index of each weight; outside the sentence the weight is 0
     centre: Tensor | None = None  # (B, N) where a window stands: real-valued for local_p
-    log_prob: Tensor | None = None  # (B, N) of the position that hard attention chose
 
     def dense_weights(self, source_length: int) -> Tensor:
         """Spread window weights over all source positions: (B, N, S), for pictures, AER and tests."""
         if self.positions is None:
             return self.weights
-        return spread(self.weights, self.positions.clamp(0, source_length - 1), source_length)
+        positions = self.positions.clamp(0, source_length - 1)
+        zeros = self.weights.new_zeros(*self.weights.shape[:2], source_length)
+        return zeros.scatter_add(2, positions, self.weights)
 
 
 class Attention(nn.Module):
-    """Base of the mechanisms: ``prepare`` once per batch, then ``forward`` once per step."""
+    """Base of the mechanisms: ``prepare`` once a batch, then ``forward`` once a step.
 
-    longest_source: int | None = None  # most positions that ``prepare`` takes; None: any
+    A mechanism is one dataclass (config.py), one class and one row of ``ATTENTIONS``.  It must implement ``forward``.
+    ``project_keys`` and ``projections`` are for work that does not depend on the query, or whose gradient should be
+    made once a batch.
+    """
+
+    longest_source: int | None = None  # most positions that ``prepare`` takes; None: any number
 
     def prepare(self, values: Tensor, lengths: Tensor, queries: int | None = None, at_once: int = 1) -> Memory:
         """Do the work that does not depend on the query.  values (B, S, M), lengths (B,) at least 1.
@@ -83,19 +88,19 @@ class Attention(nn.Module):
         forcing), ``at_once`` how many at a time (N); they decide what is worth doing once and never
         change the result.
         """
-        padding = torch.arange(values.size(1), device=lengths.device) >= lengths[:, None]  # (B, S)
+        padding = ~real_positions(lengths, values.size(1))  # (B, S)
         dtype = compute_dtype(values)
-        table = Table(values.to(dtype).masked_fill(padding[..., None], 0.0))
-        keys = self.keys(table.rows, queries, at_once)
-        keyed = table if keys is None else Table(keys)
-        return Memory(table, keyed, lengths, padding[:, None], *self.query_maps(dtype, keys is not None))
+        value_rows = Rows(values.to(dtype).masked_fill(padding[..., None], 0.0))
+        keys = self.project_keys(value_rows.tensor, queries, at_once)
+        key_rows = value_rows if keys is None else Rows(keys)
+        return Memory(value_rows, key_rows, lengths, padding[:, None], *self.projections(dtype, keys is not None))
 
-    def keys(self, values: Tensor, queries: int | None, at_once: int) -> Tensor | None:
-        """What queries are scored against, (B, S, K); None for the values themselves."""
+    def project_keys(self, values: Tensor, queries: int | None, at_once: int) -> Tensor | None:
+        """What queries are compared with, (B, S, K); None for the values themselves."""
         return None
 
-    def query_maps(self, dtype: torch.dtype, keyed: bool) -> tuple[QueryMap | None, QueryMap | None]:
-        """The memory's ``query_map`` and ``centre_map``, in the dtype of the products."""
+    def projections(self, dtype: torch.dtype, keyed: bool) -> tuple[QueryProjection | None, QueryProjection | None]:
+        """The memory's ``query_projection`` and ``centre_projection``, with products in ``dtype``."""
         return None, None
 
     def forward(self, query: Tensor, memory: Memory, position: Tensor) -> Attended:
@@ -103,12 +108,12 @@ class Attention(nn.Module):
         raise NotImplementedError
 
 
+def real_positions(lengths: Tensor, size: int) -> Tensor:
+    """lengths (B,) -> (B, size) bool, False at padding."""
+    return torch.arange(size, device=lengths.device) < lengths[:, None]
+
+
 def masked_softmax(scores: Tensor, outside: Tensor) -> Tensor:
     """Softmax over the last axis, exactly zero where ``outside`` is True (not all of a row), in float32 or wider."""
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     return scores.masked_fill(outside, torch.finfo(scores.dtype).min).softmax(-1)
-
-
-def spread(weights: Tensor, positions: Tensor, source_length: int) -> Tensor:
-    """Window weights (B, N, W) at positions within 0..S-1 to weights (B, N, S)."""
-    return weights.new_zeros(*weights.shape[:2], source_length).scatter_add(2, positions, weights)

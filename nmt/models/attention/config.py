@@ -5,23 +5,7 @@ from enum import Enum
 from typing import ClassVar
 
 from nmt.errors import ConfigError
-
-
-class Score(Enum):
-    """How a query q is compared with one memory position h_s."""
-
-    dot = "dot"  # q . h_s                          (Luong et al. 2015, eq. 8)
-    general = "general"  # q . W h_s                (Luong et al. 2015, eq. 8)
-    concat = "concat"  # v . tanh(W_q q + W_k h_s)  (Luong et al. 2015, eq. 8; Bahdanau et al. 2015, A.1.2)
-    location = "location"  # row s of W q           (Luong et al. 2015, eq. 9)
-    scaled_dot = "scaled_dot"  # q . h_s / sqrt(Q)  (Vaswani et al. 2017, eq. 1)
-
-
-class ConcatSource(Enum):
-    """The source half W_k of the concat score."""
-
-    learned = "learned"  # a matrix (Luong et al. 2015, eq. 8)
-    identity = "identity"  # as in Luong's program: v . tanh(W_q q + h_s) (nmt.hybrid, attnLayerForward.m, attnOpt 3)
+from nmt.models.attention.scores import SCORES, ConcatSource
 
 
 class Sigma(Enum):
@@ -65,18 +49,18 @@ class BahdanauConfig(AttentionConfig):
 class ScoredConfig(AttentionConfig):
     """Fields common to Luong's mechanisms, which share the scores."""
 
-    score: Score = field(
-        default=Score.general, metadata={"help": "score: dot, general, concat, location or scaled_dot"}
-    )
+    score: str = field(default="general", metadata={"help": f"score: {', '.join(SCORES)}"})
     concat_source: ConcatSource = field(
         default=ConcatSource.learned, metadata={"help": "source half of score=concat: learned, or identity"}
     )
 
     def __post_init__(self) -> None:
-        if self.concat_source is not ConcatSource.learned and self.score is not Score.concat:
+        if self.score not in SCORES:
+            raise ConfigError(f"model.attention.score: {self.score!r} is not one of {', '.join(SCORES)}")
+        if self.concat_source is not ConcatSource.learned and self.score != "concat":
             raise ConfigError(
                 f"model.attention.concat_source={self.concat_source.name} belongs to model.attention.score=concat, "
-                f"not to score={self.score.name}"
+                f"not to score={self.score}"
             )
 
 
@@ -93,10 +77,9 @@ class GlobalConfig(ScoredConfig):
         super().__post_init__()
         if self.max_source is not None:
             at_least(1, "max_source", self.max_source)
-            if self.score is not Score.location:
+            if self.score != "location":
                 raise ConfigError(
-                    "model.attention.max_source belongs to model.attention.score=location, "
-                    f"not to score={self.score.name}"
+                    f"model.attention.max_source belongs to model.attention.score=location, not to score={self.score}"
                 )
 
 

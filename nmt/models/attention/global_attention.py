@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from nmt.models.attention.base import Attended, Attention, Memory, QueryMap, masked_softmax
-from nmt.models.attention.config import BahdanauConfig, ConcatSource, GlobalConfig
-from nmt.models.attention.scores import ConcatScore, LocationScore, ProductScore, build_score
+from nmt.models.attention.base import Attended, Attention, Memory, masked_softmax
+from nmt.models.attention.config import BahdanauConfig, GlobalConfig
+from nmt.models.attention.scores import AdditiveScore, ScoreFunction, build_score
+from nmt.models.ops.recurrent_linear import QueryProjection
 
 LOCATION_ROWS = 256  # where max_source is not set
 
@@ -13,32 +14,30 @@ LOCATION_ROWS = 256  # where max_source is not set
 class GlobalAttention(Attention):
     """Luong et al. 2015, section 3.1: a = softmax_s(score(q, h_s)) over every source position."""
 
-    score: ProductScore | ConcatScore | LocationScore
+    score: ScoreFunction
 
     def __init__(self, config: GlobalConfig, query_size: int, memory_size: int) -> None:
         super().__init__()
         self.score = build_score(config, query_size, memory_size, config.max_source or LOCATION_ROWS)
-        if isinstance(self.score, LocationScore):
-            self.longest_source = self.score.rows.out_features
+        self.longest_source = self.score.longest_source
 
     def prepare(self, values: Tensor, lengths: Tensor, queries: int | None = None, at_once: int = 1) -> Memory:
-        if isinstance(self.score, LocationScore):
-            self.score.check(lengths, values.size(1))
+        self.score.check(lengths, values.size(1))
         return super().prepare(values, lengths, queries, at_once)
 
-    def keys(self, values: Tensor, queries: int | None, at_once: int) -> Tensor | None:
-        return None if isinstance(self.score, LocationScore) else self.score.keys(values)
+    def project_keys(self, values: Tensor, queries: int | None, at_once: int) -> Tensor | None:
+        return self.score.project_keys(values)
 
-    def query_maps(self, dtype: torch.dtype, keyed: bool) -> tuple[QueryMap | None, QueryMap | None]:
-        return self.score.of_query(dtype, keyed), None
+    def projections(self, dtype: torch.dtype, keyed: bool) -> tuple[QueryProjection | None, QueryProjection | None]:
+        return self.score.query_projection(dtype, keyed), None
 
     def forward(self, query: Tensor, memory: Memory, position: Tensor) -> Attended:
         weights = self.weigh(query, memory)
-        return Attended(memory.value_table.sum(weights).to(query.dtype), weights)
+        return Attended(memory.value_rows.weighted_sum(weights).to(query.dtype), weights)
 
     def weigh(self, query: Tensor, memory: Memory) -> Tensor:
         """a: (B, N, S)"""
-        return masked_softmax(self.score(query, memory), memory.padding)
+        return masked_softmax(self.score.over_all(query, memory), memory.padding)
 
 
 class BahdanauAttention(GlobalAttention):
@@ -46,7 +45,7 @@ class BahdanauAttention(GlobalAttention):
 
     def __init__(self, config: BahdanauConfig, query_size: int, memory_size: int) -> None:
         Attention.__init__(self)
-        self.score = ConcatScore(ConcatSource.learned, query_size, memory_size, config.hidden_size)
+        self.score = AdditiveScore(query_size, memory_size, config.hidden_size)
 
 
 class HardAttention(GlobalAttention):
@@ -54,8 +53,7 @@ class HardAttention(GlobalAttention):
 
     Training (``module.train()``) draws s and passes the gradient straight through the draw, as if the
     weights had been a (Bengio et al. 2013, arXiv 1308.3432, section 4).  ``module.eval()`` takes the
-    likeliest position, the first of equals.  The paper's REINFORCE is not built; ``log_prob`` holds
-    log a of the chosen position.
+    likeliest position, the first of equals.  The paper's REINFORCE is not built.
     """
 
     def forward(self, query: Tensor, memory: Memory, position: Tensor) -> Attended:
@@ -64,7 +62,6 @@ class HardAttention(GlobalAttention):
             chosen = torch.multinomial(soft.detach().flatten(0, 1), 1).view(*soft.shape[:2], 1)
         else:
             chosen = soft.argmax(2, keepdim=True)
-        log_prob = soft.gather(2, chosen).squeeze(2).log()
         one = torch.zeros_like(soft).scatter(2, chosen, 1.0)
         weights = one + (soft - soft.detach())  # the bracket is exactly 0
-        return Attended(memory.value_table.sum(weights).to(query.dtype), weights, log_prob=log_prob)
+        return Attended(memory.value_rows.weighted_sum(weights).to(query.dtype), weights)

@@ -1,88 +1,205 @@
-"""Scores between a query and memory positions, on all positions or on those inside a window."""
+"""How a query q is compared with the positions h_s of the memory: one class a score, one row of ``SCORES`` each.
+
+A class of your own needs ``forward`` alone, which compares queries with keys; override the other methods of
+``ScoreFunction`` where a score can be had for less.
+"""
+
+from enum import Enum, StrEnum
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nmt.errors import ConfigError, UserError
-from nmt.models.attention.base import Memory, QueryMap
-from nmt.models.attention.config import ConcatSource, Score, ScoredConfig
+from nmt.models.attention.base import Memory
 from nmt.models.ops.additive import additive_scores
-from nmt.models.ops.recurrent_linear import StepLinear
+from nmt.models.ops.recurrent_linear import QueryLinear, QueryProjection
+from nmt.models.ops.rows import RowWindow, windows_are_cheaper
+
+if TYPE_CHECKING:
+    from nmt.models.attention.config import ScoredConfig
 
 
-class ProductScore(nn.Module):
-    """dot q.h_s, general q.W h_s (Luong et al. 2015, eq. 8), scaled_dot q.h_s / sqrt(Q) (Vaswani et al. 2017, eq. 1).
+class ConcatSource(Enum):
+    """The source half W_k of the concat score."""
 
-    Raises ConfigError where dot or scaled_dot meets a query and a memory of different widths.
+    learned = "learned"  # a matrix (Luong et al. 2015, eq. 8)
+    identity = "identity"  # as in Luong's program: v . tanh(W_q q + h_s) (nmt.hybrid, attnLayerForward.m, attnOpt 3)
+
+
+class ScoreFunction(nn.Module):
+    """Base of the scores: a number for each query and each position it is compared with.
+
+    Shapes: B sentences, N queries a sentence, S source positions, W window positions, Q query features, M memory
+    features, K key features.
+
+    A score may split into a part that depends on the memory alone, the keys k(h_s), made once a batch, and one that
+    depends on the query, made at every step (``project_keys``, ``project_query``).  A batch may come without keys of
+    its own where that is cheaper; then the memory's values stand in their place and ``over_window`` makes the keys of a
+    window itself.
     """
 
-    def __init__(self, score: Score, query_size: int, memory_size: int) -> None:
+    longest_source: int | None = None  # most source positions that global attention can score; None: any number
+
+    def __init__(self, config: "ScoredConfig", query_size: int, memory_size: int, location_rows: int) -> None:
+        """``location_rows``: how many positions there can be, of the source or of a window, where that matters."""
         super().__init__()
-        if score is not Score.general and query_size != memory_size:
+
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        """Projected queries (B, N, Q) against keys (B, 1 or N, R, K), R of them a query: (B, N, R)."""
+        raise NotImplementedError
+
+    def check(self, lengths: Tensor, source_length: int) -> None:
+        """Raise UserError where a sentence of lengths (B,), padded to ``source_length``, is too long to be scored."""
+
+    def project_keys(self, values: Tensor) -> Tensor | None:
+        """k(h_s) of values (B, S, M) or of a window's (B, N, W, M); None where queries are compared with h_s itself."""
+        return None
+
+    def keys_pay(self, values: Tensor, queries: int | None, at_once: int, width: int | None) -> bool:
+        """Whether local attention should project the keys of all positions instead of each query or each window.
+
+        ``queries`` a sentence will come (None: unknown), ``at_once`` of them at a time; ``width`` W of the windows that
+        are gathered for them, None where all positions are read.
+        """
+        return True
+
+    def prefers_windows(self, values: Tensor, width: int, queries: int) -> bool:
+        """Whether local attention should gather windows instead of reading all of values (B, S, M)."""
+        return windows_are_cheaper(values, queries, width)
+
+    def query_projection(self, dtype: torch.dtype, keyed: bool) -> QueryProjection | None:
+        """The matrix that every query of a batch is multiplied by, if any; ``keyed``: the batch has keys of its own."""
+        return None
+
+    def project_query(self, query: Tensor, memory: Memory) -> Tensor:
+        """What is compared in the place of query (B, N, Q)."""
+        return query if memory.query_projection is None else memory.query_projection(query)
+
+    def over_all(self, query: Tensor, memory: Memory, offset: Tensor | None = None) -> Tensor:
+        """Scores of all source positions: (B, N, S).
+
+        ``offset`` (B, N, S) is the distance of each position from the centre of a window, where there is one.
+        """
+        return self(self.project_query(query, memory), memory.keys[:, None])
+
+    def over_window(self, query: Tensor, memory: Memory, s: Tensor, window: RowWindow) -> Tensor:
+        """Scores of the positions s (B, N, W), whose values ``window`` gathers: (B, N, W)."""
+        keys = (RowWindow(memory.key_rows, s) if memory.keyed else window).gathered()
+        projected = None if memory.keyed else self.project_keys(keys)
+        return self(self.project_query(query, memory), keys if projected is None else projected)
+
+
+class DotScore(ScoreFunction):
+    """q . h_s   (Luong et al. 2015, eq. 8).  Raises ConfigError for a query and a memory of different widths."""
+
+    scale: float | None = None
+
+    def __init__(self, config: "ScoredConfig", query_size: int, memory_size: int, location_rows: int) -> None:
+        super().__init__(config, query_size, memory_size, location_rows)
+        if query_size != memory_size:
             raise ConfigError(
-                f"model.attention.score={score.name} needs a query as wide as the memory, "
+                f"model.attention.score={config.score} needs a query as wide as the memory, "
                 f"got {query_size} and {memory_size}; use model.attention.score=general"
             )
-        self.scale = query_size**-0.5 if score is Score.scaled_dot else None
-        self.project = StepLinear(memory_size, query_size) if score is Score.general else None
 
-    def keys(self, values: Tensor) -> Tensor | None:
-        """W h_s: (B, S, Q)."""
-        return None if self.project is None else self.project(values)
+    def project_query(self, query: Tensor, memory: Memory) -> Tensor:
+        return query if self.scale is None else query * self.scale
 
-    def of_query(self, dtype: torch.dtype, keyed: bool) -> QueryMap | None:
-        """q, or without keys W^T q, whose product with h_s itself is the same score; None for q."""
-        if self.project is not None:
-            return None if keyed else self.project.once_a_batch(dtype, transposed=True)
-        scale = self.scale
-        return None if scale is None else lambda query: query * scale
+    def over_all(self, query: Tensor, memory: Memory, offset: Tensor | None = None) -> Tensor:
+        return memory.key_rows.scores(self.project_query(query, memory))
 
-    def forward(self, query: Tensor, memory: Memory) -> Tensor:
-        """Against all keys: (B, N, S)."""
-        return memory.key_table.scores(memory.of_query(query))
+    def over_window(self, query: Tensor, memory: Memory, s: Tensor, window: RowWindow) -> Tensor:
+        keys = RowWindow(memory.key_rows, s) if memory.keyed else window
+        return keys.scores(self.project_query(query, memory))
 
 
-class ConcatScore(nn.Module):
-    """v . tanh(W_q q + W_k h_s)   (Bahdanau et al. 2015, A.1.2; Luong et al. 2015, eq. 8, whose W_a is [W_q W_k]).
+class ScaledDotScore(DotScore):
+    """q . h_s / sqrt(Q)   (Vaswani et al. 2017, eq. 1)."""
+
+    def __init__(self, config: "ScoredConfig", query_size: int, memory_size: int, location_rows: int) -> None:
+        super().__init__(config, query_size, memory_size, location_rows)
+        self.scale = query_size**-0.5
+
+
+class GeneralScore(DotScore):
+    """q . W h_s   (Luong et al. 2015, eq. 8).
+
+    The same number is W^T q . h_s: one projected query instead of S projected positions, which pays where few queries
+    come or where each reads a window.
+    """
+
+    def __init__(self, config: "ScoredConfig", query_size: int, memory_size: int, location_rows: int) -> None:
+        ScoreFunction.__init__(self, config, query_size, memory_size, location_rows)
+        self.project = QueryLinear(memory_size, query_size)
+
+    def project_keys(self, values: Tensor) -> Tensor:
+        """W h_s: (B, S, Q)"""
+        return self.project(values)
+
+    def keys_pay(self, values: Tensor, queries: int | None, at_once: int, width: int | None) -> bool:
+        few = queries is not None and queries <= at_once and queries < values.size(1)
+        return not few and width is None
+
+    def query_projection(self, dtype: torch.dtype, keyed: bool) -> QueryProjection | None:
+        """None, or without keys W^T."""
+        return None if keyed else self.project.for_batch(dtype, transposed=True)
+
+    def project_query(self, query: Tensor, memory: Memory) -> Tensor:
+        return ScoreFunction.project_query(self, query, memory)
+
+
+class AdditiveScore(ScoreFunction):
+    """v . tanh(W_q q + W_k h_s)   (Bahdanau et al. 2015, A.1.2)."""
+
+    def __init__(self, query_size: int, memory_size: int, width: int, learned: bool = True) -> None:
+        """``width`` of the hidden layer; without ``learned`` W_k is the identity, which needs memory_size = width."""
+        nn.Module.__init__(self)
+        self.query = QueryLinear(query_size, width)
+        self.key = nn.Linear(memory_size, width, bias=False) if learned else None
+        self.energy = nn.Linear(width, 1, bias=False)
+
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        return additive_scores(query, keys, self.energy.weight[0])
+
+    def project_keys(self, values: Tensor) -> Tensor | None:
+        """W_k h_s: (B, S, K)"""
+        return None if self.key is None else self.key(values)
+
+    def keys_pay(self, values: Tensor, queries: int | None, at_once: int, width: int | None) -> bool:
+        return width is None or queries is None or queries * width >= values.size(1)
+
+    def prefers_windows(self, values: Tensor, width: int, queries: int) -> bool:
+        """The cost is in the tanh, of W rows a query or of S."""
+        return values.size(1) > 2 * width
+
+    def query_projection(self, dtype: torch.dtype, keyed: bool) -> QueryProjection:
+        """W_q"""
+        return self.query.for_batch(dtype)
+
+
+class ConcatScore(AdditiveScore):
+    """v_a . tanh(W_a [q; h_s]) with W_a = [W_q W_k]   (Luong et al. 2015, eq. 8), as wide as the query.
 
     With concat_source=identity W_k is the identity and the width is the memory's (Luong's program).
     """
 
-    def __init__(self, source: ConcatSource, query_size: int, memory_size: int, width: int) -> None:
-        super().__init__()
-        learned = source is ConcatSource.learned
-        width = width if learned else memory_size
-        self.query = StepLinear(query_size, width)
-        self.key = nn.Linear(memory_size, width, bias=False) if learned else None
-        self.energy = nn.Linear(width, 1, bias=False)
-
-    def keys(self, values: Tensor) -> Tensor | None:
-        """W_k h_s: (B, S, K)."""
-        return None if self.key is None else self.key(values)
-
-    def of_query(self, dtype: torch.dtype, keyed: bool) -> QueryMap:
-        """W_q q"""
-        return self.query.once_a_batch(dtype)
-
-    def forward(self, query: Tensor, memory: Memory) -> Tensor:
-        """Against all keys: (B, N, S)."""
-        return self.rows(memory.of_query(query), memory.keys[:, None])
-
-    def rows(self, projected: Tensor, keys: Tensor) -> Tensor:
-        """Of W_q q against rows of keys (B, 1 or N, R, K): (B, N, R)."""
-        return additive_scores(projected, keys, self.energy.weight[0])
+    def __init__(self, config: "ScoredConfig", query_size: int, memory_size: int, location_rows: int) -> None:
+        learned = config.concat_source is ConcatSource.learned
+        super().__init__(query_size, memory_size, query_size if learned else memory_size, learned)
 
 
-class LocationScore(nn.Module):
+class LocationScore(ScoreFunction):
     """W q, one row a position   (Luong et al. 2015, eq. 9).
 
     Inside a window the rows belong to the offsets -D..D from its centre; globally to source positions.
     """
 
-    def __init__(self, query_size: int, rows: int) -> None:
-        super().__init__()
-        self.rows = StepLinear(query_size, rows)
+    def __init__(self, config: "ScoredConfig", query_size: int, memory_size: int, location_rows: int) -> None:
+        super().__init__(config, query_size, memory_size, location_rows)
+        self.rows = QueryLinear(query_size, location_rows)
+        self.longest_source = location_rows
 
     def check(self, lengths: Tensor, source_length: int) -> None:
         """Raise UserError where a sentence is longer than there are rows; it is never cut short."""
@@ -94,23 +211,39 @@ class LocationScore(nn.Module):
                 f"train with model.attention.max_source={longest} or more, or leave longer sources out"
             )
 
-    def of_query(self, dtype: torch.dtype, keyed: bool) -> QueryMap:
-        """W q, of all rows"""
-        return self.rows.once_a_batch(dtype)
+    def keys_pay(self, values: Tensor, queries: int | None, at_once: int, width: int | None) -> bool:
+        return False
 
-    def forward(self, query: Tensor, memory: Memory) -> Tensor:
-        """(B, N, S); positions that have no row are padding and score 0."""
+    def query_projection(self, dtype: torch.dtype, keyed: bool) -> QueryProjection:
+        """W, all rows"""
+        return self.rows.for_batch(dtype)
+
+    def over_all(self, query: Tensor, memory: Memory, offset: Tensor | None = None) -> Tensor:
+        """(B, N, S); globally, positions that have no row are padding and score 0."""
+        scores = self.project_query(query, memory)
+        if offset is not None:
+            width = self.rows.out_features
+            return scores.gather(2, (offset + width // 2).clamp_(0, width - 1))
         S = memory.values.size(1)
-        scores = memory.of_query(query)[..., :S]
+        scores = scores[..., :S]
         return F.pad(scores, (0, S - scores.size(-1)))
 
+    def over_window(self, query: Tensor, memory: Memory, s: Tensor, window: RowWindow) -> Tensor:
+        return self.project_query(query, memory)
 
-def build_score(
-    config: ScoredConfig, query_size: int, memory_size: int, location_rows: int
-) -> ProductScore | ConcatScore | LocationScore:
-    """The module of a config's score; W_a of concat is as wide as the query, as in Luong's program."""
-    if config.score is Score.location:
-        return LocationScore(query_size, location_rows)
-    if config.score is Score.concat:
-        return ConcatScore(config.concat_source, query_size, memory_size, width=query_size)
-    return ProductScore(config.score, query_size, memory_size)
+
+# The one table: the command line, --help and the builders read it.  The name is what model.attention.score takes.
+SCORES: dict[str, type[ScoreFunction]] = {
+    "dot": DotScore,
+    "general": GeneralScore,
+    "concat": ConcatScore,
+    "location": LocationScore,
+    "scaled_dot": ScaledDotScore,
+}
+
+Score = StrEnum("Score", {name: name for name in SCORES})  # the names, for those who like an editor to complete them
+
+
+def build_score(config: "ScoredConfig", query_size: int, memory_size: int, location_rows: int) -> ScoreFunction:
+    """The score that ``config`` names."""
+    return SCORES[config.score](config, query_size, memory_size, location_rows)

@@ -2,19 +2,11 @@
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import cast
+from typing import ClassVar, cast
 
 from nmt.errors import ConfigError
-from nmt.models.attention import AttentionConfig, NoneConfig
-from nmt.models.seq2seq import ModelConfig
-
-
-class Tied(Enum):
-    """Which tables of word vectors are one."""
-
-    none = "none"
-    target = "target"  # target embedding = output projection (Press and Wolf 2017)
-    all = "all"  # the source embedding too; needs a joint vocabulary (Press and Wolf 2017, three-way)
+from nmt.models.attention import ATTENTIONS, AttentionConfig, NoneConfig
+from nmt.models.seq2seq import Choices, ModelConfig, Seq2Seq, Tied
 
 
 class DropoutPlacement(Enum):
@@ -76,6 +68,8 @@ class LSTMConfig(ModelConfig):
     # OmegaConf's MISSING: the group model.attention fills it.
     attention: AttentionConfig = field(default=cast(AttentionConfig, "???"), metadata={"help": "attention mechanism"})
 
+    choices: ClassVar[dict[str, Choices]] = {"attention": Choices(AttentionConfig, tuple(ATTENTIONS), "global")}
+
     def __post_init__(self) -> None:
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"model.dropout must be at least 0 and below 1, got {self.dropout}")
@@ -105,6 +99,11 @@ class LSTMConfig(ModelConfig):
                 f"model.input_feeding=true does not apply to model.attention={self.attention.name}: "
                 "its context enters the step instead"
             )
+
+    def build(self, source_size: int, target_size: int, joint: bool, label_smoothing: float = 0.0) -> Seq2Seq:
+        from nmt.models.lstm.model import LSTM  # here: the model imports its configuration
+
+        return LSTM(self, source_size, target_size, joint, label_smoothing)
 
     @property
     def embedding_width(self) -> int:

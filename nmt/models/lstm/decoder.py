@@ -1,4 +1,4 @@
-"""The LSTM decoder: attention, input feeding, and the loop over target positions.
+"""The LSTM decoder: one step of Luong's or Bahdanau's model, and the loop over target positions.
 
 With h_t the top state and c_t the context it attends to (Luong et al. 2015, section 3):
 
@@ -29,27 +29,27 @@ from nmt.models.ops.dropout import dropout
 from nmt.models.ops.lstm_layer import LSTMLayer, LSTMState, cell
 from nmt.models.ops.precision import compute_dtype
 from nmt.models.ops.prepacked import Linear
-from nmt.models.ops.recurrent_linear import LoopLinear
+from nmt.models.ops.recurrent_linear import RecurrentLinear
 
-# What a weight W is made into: (x, a) -> a + W x.
-Map = TypeVar("Map", bound=Callable[[Tensor, Tensor], Tensor])
+# A weight W as a loop over steps uses it, (x, a) -> a + W x: RecurrentLinear in training, PrepackedLinear in search.
+Product = TypeVar("Product", bound=Callable[[Tensor, Tensor], Tensor])
 
 
 @dataclass(frozen=True)
-class Weights(Generic[Map]):
+class StepWeights(Generic[Product]):
     """The decoder's weights as a loop over steps needs them; cast and concatenated once."""
 
-    word: Tensor  # (4H, E) of the first layer's input, the half for y_{t-1}
-    steps: list[Map]  # of each layer, for [h_{t-1}; fed] or [h_{t-1}; x] -> (4H)
+    word: Tensor  # (4H, E) the columns of the first layer's W that y_{t-1} meets
     biases: list[Tensor]  # (4H,) of each layer
-    readout: Map | None  # W_c
+    layers: list[Product]  # [U W] of each layer, for [h_{t-1}; x] -> (4H)
+    readout: Product | None  # W_c
 
 
-class Step(NamedTuple):
-    """What one step leaves to the next, and to the projection."""
+class StepResult(NamedTuple):
+    """What one step gives to the next one, and to the projection."""
 
     states: list[LSTMState]  # (R, H) of each layer
-    vector: Tensor  # (R, H): h~_t; with bahdanau [c_t; s_t], which nothing in the loop needs W_c of
+    vector: Tensor  # (R, H): h~_t; of bahdanau [c_t; s_t], because no later step needs W_c of it
     attended: Attended | None
 
 
@@ -79,13 +79,24 @@ class LSTMDecoder(nn.Module):
     ) -> tuple[Tensor, list[Attended]]:
         """Teacher forcing: words (T, B, E) -> h~ (T, B, H), and who attended where if asked.
 
-        Without feedback each layer runs over all positions and attention is called once (one Attended with
-        N = T); else step by step (T of them with N = 1).
+        Without feedback each layer runs over all positions and attention is called once (one Attended with N = T);
+        else position by position (T of them with N = 1), and only what waits for the step before is in the loop.
         """
-        vectors, attended = (self.loop if self.loops else self.at_once)(words, start, memory)
+        if self.loops:
+            step = self.step(self.weights(words, RecurrentLinear))
+            terms = step.terms(words)
+            states, fed = start, words.new_zeros(words.size(1), self.hidden_size, dtype=step.weights.word.dtype)
+            vectors, attended = [], []
+            for t in range(len(words)):
+                states, fed, seen = step([term[t] for term in terms], states, fed, memory, position_of(t, words))
+                vectors.append(fed)
+                attended.append(seen)
+            h, attended = self.after_loop(torch.stack(vectors)), [a for a in attended if a is not None]
+        else:
+            h, attended = self.at_once(words, start, memory)
         if not self.drops_inputs:
-            vectors = dropout(vectors, self.dropout, self.training)
-        return vectors, attended if want_maps else []
+            h = dropout(h, self.dropout, self.training)
+        return h, attended if want_maps else []
 
     def at_once(self, x: Tensor, start: list[LSTMState], memory: Memory | None) -> tuple[Tensor, list[Attended]]:
         """Layer by layer; x (T, B, E)."""
@@ -100,85 +111,96 @@ class LSTMDecoder(nn.Module):
         both = torch.cat([attended.context.transpose(0, 1), x], 2)
         return self.readout(both).tanh(), [attended]
 
-    def loop(self, words: Tensor, start: list[LSTMState], memory: Memory | None) -> tuple[Tensor, list[Attended]]:
-        """Step by step; what does not wait for the step before is taken out of the loop."""
-        T, B, _ = words.shape
-        weights = self.weights(words, LoopLinear)
-        first = F.linear(words.to(weights.word.dtype), weights.word, weights.biases[0])
-        terms = [weights.steps[0].terms(first)]
-        terms += [
-            step.terms(bias.expand(T, B, -1)) for step, bias in zip(weights.steps[1:], weights.biases[1:], strict=True)
-        ]
-        if weights.readout is not None and not self.attends_first:
-            terms.append(weights.readout.terms(first.new_zeros(1).expand(T, B, self.hidden_size)))
-        states, fed = start, first.new_zeros(B, self.hidden_size)
-        vectors, attended = [], []
-        for t in range(T):
-            position = torch.full((1,), t, device=words.device)
-            step = self.step([term[t] for term in terms], states, fed, memory, weights, position)
-            states, fed = step.states, step.vector
-            vectors.append(step.vector)
-            if step.attended is not None:
-                attended.append(step.attended)
-        return self.after_loop(torch.stack(vectors)), attended
-
-    def step(
-        self,
-        terms: list[Tensor],
-        states: list[LSTMState],
-        fed: Tensor,
-        memory: Memory | None,
-        weights: Weights[Any],
-        position: Tensor,
-    ) -> Step:
-        """One position for R rows.
-
-        terms: what of each layer's gates (R, 4H), and of the readout's sum (R, H), was known before;
-        fed (R, H): h~_{t-1}, unused with bahdanau; position (K,).
-        """
-        attended = None
-        if self.attends_first:
-            attended = self.attend(states[-1].h, memory, position)
-            fed = attended.context.flatten(0, 1)
-        extra = [fed] if self.loops else []
-        if self.drops_inputs:
-            extra = [dropout(e, self.dropout, self.training) for e in extra]
-        after = []
-        x = fed
-        for depth, (linear, state) in enumerate(zip(weights.steps, states, strict=True)):
-            if depth:
-                extra = [dropout(x, self.dropout, self.training)]
-            gates = linear(torch.cat([state.h, *extra], 1), terms[depth])
-            after.append(cell(gates, state.c))
-            x = after[-1].h + x if self.residual and depth else after[-1].h
-        if self.attends_first:
-            return Step(after, torch.cat([fed, x], 1), attended)
-        if weights.readout is None:
-            return Step(after, x, None)
-        attended = self.attend(x, memory, position)
-        both = torch.cat([attended.context.flatten(0, 1), x], 1)
-        return Step(after, weights.readout(both, terms[-1]).tanh(), attended)
-
     def after_loop(self, vectors: Tensor) -> Tensor:
-        """What Step.vector (..., H or 2H) becomes once no later step can need it: h~ (..., H)."""
+        """h~ (..., H) of StepResult.vector (..., H or 2H), once no later step can need it."""
         return self.readout(vectors).tanh() if self.attends_first and self.readout is not None else vectors
 
-    def attend(self, query: Tensor, memory: Memory | None, position: Tensor) -> Attended:
-        """query (R, H), position (K,)"""
-        assert self.attention is not None
-        assert memory is not None
-        return self.attention(query.view(-1, position.size(0), query.size(1)), memory, position)
+    def step(self, weights: "StepWeights[Any]") -> "LuongStep":
+        """One target position of this model, with weights for a loop."""
+        return (BahdanauStep if self.attends_first else LuongStep)(self, weights)
 
-    def weights(self, x: Tensor, form: Callable[[Tensor], Map]) -> Weights[Map]:
+    def weights(self, x: Tensor, form: Callable[[Tensor], Product]) -> StepWeights[Product]:
         """Weights for a loop whose input is like ``x``, those of its products as ``form`` makes them."""
         dtype = compute_dtype(x)
         fed = self.hidden_size if self.loops else 0
         word, *inputs = self.layers[0].weight_ih_l0.to(dtype).split([self.layers[0].input_size - fed, fed], 1)
         inputs += [layer.weight_ih_l0.to(dtype) for layer in self.layers[1:]]
-        steps, biases = [], []
+        layers, biases = [], []
         for layer, w in zip(self.layers, inputs, strict=True):
-            steps.append(form(torch.cat([layer.weight_hh_l0.to(dtype), w], 1)))
+            layers.append(form(torch.cat([layer.weight_hh_l0.to(dtype), w], 1)))
             bias = layer.total_bias
             biases.append((w.new_zeros(4 * self.hidden_size) if bias is None else bias).to(dtype))
         readout = None if self.readout is None else form(self.readout.weight.to(dtype))
-        return Weights(word, steps, biases, readout)
+        return StepWeights(word, biases, layers, readout)
+
+
+def position_of(t: int, like: Tensor) -> Tensor:
+    """The target position t as attention takes it: (1,), on the device of ``like``."""
+    return torch.full((1,), t, device=like.device)
+
+
+class LuongStep:
+    """h_t = LSTM([y_{t-1}; h~_{t-1}]),  c_t = attend(h_t),  h~_t = tanh(W_c [c_t; h_t])   (Luong et al. 2015, eq. 5)"""
+
+    def __init__(self, decoder: LSTMDecoder, weights: StepWeights[Any]) -> None:
+        self.decoder, self.weights = decoder, weights
+
+    def __call__(
+        self, terms: list[Tensor], states: list[LSTMState], fed: Tensor, memory: Memory | None, position: Tensor
+    ) -> StepResult:
+        """One position (K,) of R rows, from the states and h~_{t-1} (R, H) of the one before.
+
+        ``terms``: what of each layer's gates (R, 4H), and of the readout's sum (R, H), does not wait for that.
+        """
+        states, h = self.layers(terms, states, [fed] if self.decoder.feeds else [])
+        W_c = self.weights.readout
+        if self.decoder.attention is None or memory is None or W_c is None:
+            return StepResult(states, h, None)
+        attended = self.decoder.attention(by_sentence(h, position), memory, position)
+        both = torch.cat([attended.context.flatten(0, 1), h], 1)
+        return StepResult(states, W_c(both, terms[-1]).tanh(), attended)
+
+    def layers(self, terms: list[Tensor], states: list[LSTMState], fed: list[Tensor]) -> tuple[list[LSTMState], Tensor]:
+        """The stacked LSTM at one position: the state of each layer, and the output of the top one (R, H)."""
+        p, training, residual = self.decoder.dropout, self.decoder.training, self.decoder.residual
+        inputs = [dropout(x, p, training) for x in fed] if self.decoder.drops_inputs else fed
+        after: list[LSTMState] = []
+        x = torch.empty(0)
+        for depth, (product, state) in enumerate(zip(self.weights.layers, states, strict=True)):
+            if depth:
+                inputs = [dropout(x, p, training)]
+            after.append(cell(product(torch.cat([state.h, *inputs], 1), terms[depth]), state.c))
+            x = after[-1].h + x if residual and depth else after[-1].h
+        return after, x
+
+    def terms(self, words: Tensor) -> list[Sequence[Tensor]]:
+        """``terms`` of all positions: for each layer, and the readout, one (B, ...) a position.  words (T, B, E)."""
+        (T, B, _), w = words.shape, self.weights
+        first = F.linear(words.to(w.word.dtype), w.word, w.biases[0])
+        terms = [w.layers[0].terms(first)]
+        terms += [layer.terms(b.expand(T, B, -1)) for layer, b in zip(w.layers[1:], w.biases[1:], strict=True)]
+        if w.readout is not None and not self.decoder.attends_first:
+            terms.append(w.readout.terms(first.new_zeros(1).expand(T, B, self.decoder.hidden_size)))
+        return terms
+
+
+class BahdanauStep(LuongStep):
+    """c_t = attend(s_{t-1}),  s_t = LSTM([y_{t-1}; c_t]),  h~_t = tanh(W_c [c_t; s_t])   (Bahdanau et al. 2015, A.1.2)
+
+    W_c is applied to all positions together, after the loop.
+    """
+
+    def __call__(
+        self, terms: list[Tensor], states: list[LSTMState], fed: Tensor, memory: Memory | None, position: Tensor
+    ) -> StepResult:
+        assert self.decoder.attention is not None
+        assert memory is not None
+        attended = self.decoder.attention(by_sentence(states[-1].h, position), memory, position)
+        context = attended.context.flatten(0, 1)
+        states, s = self.layers(terms, states, [context])
+        return StepResult(states, torch.cat([context, s], 1), attended)
+
+
+def by_sentence(rows: Tensor, position: Tensor) -> Tensor:
+    """Rows (R, H) as the queries (B, K, H) of attention, of which position (K,) tells the number."""
+    return rows.view(-1, position.size(0), rows.size(1))

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nmt.models.attention import Memory
 from nmt.models.lstm.config import EncoderBlock, LSTMConfig
 from nmt.models.lstm.non_local import NonLocalBlock
 from nmt.models.ops.dropout import dropout
-from nmt.models.ops.lstm_layer import LSTMLayer, LSTMState
+from nmt.models.ops.lstm_layer import LSTMLayer, LSTMState, read_padded
 
 
 class Encoded(NamedTuple):
@@ -45,24 +44,14 @@ class LSTMEncoder(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, list[LSTMState]]:
         """x (S, B, E), lengths (B,) -> top outputs (S, B, H) and each layer's final state (B, H).
 
-        The final state is the forward direction's at the last word, beside the backward direction's at
-        the first.  Right-padding comes after a forward run's words and cannot reach them; a backward
-        run is held at zero until a row's last word.
+        The final state is the forward direction's at the last word, beside the backward direction's at the first.
         """
-        S, B, _ = x.shape
-        words = (torch.arange(S, device=x.device)[:, None] < lengths)[..., None]  # (S, B, 1)
-        last = (lengths - 1) * B + torch.arange(B, device=x.device)  # rows of the flattened (S * B)
         final = []
         for depth in range(0, len(self.layers), self.directions):
             if depth:
                 x = dropout(x, self.dropout, self.training)
-            h, c = self.layers[depth].states(x)
-            h_last, c_last = F.embedding(last, h.flatten(0, 1)), F.embedding(last, c.flatten(0, 1))
-            if self.directions == 2:
-                back_h, back_c = self.layers[depth + 1].states(x, mask=words.to(c.dtype), reverse=True)
-                h = torch.cat([h, back_h], 2)
-                h_last, c_last = torch.cat([h_last, back_h[0]], 1), torch.cat([c_last, back_c[0]], 1)
-            final.append(LSTMState(h_last, c_last))
+            h, state = read_padded(self.layers[depth : depth + self.directions], x, lengths)
+            final.append(state)
             x = h + x if self.residual and depth else h
         if self.block is not None:
             x = self.block(x.transpose(0, 1), lengths).transpose(0, 1)

@@ -10,40 +10,61 @@ from torch import Tensor, nn
 from nmt.batch import EOS, PAD, Batch
 from nmt.errors import ConfigError
 from nmt.models.attention import Attended, LocalMConfig, Memory
-from nmt.models.lstm.config import LSTMConfig, Tied
-from nmt.models.lstm.decoder import LSTMDecoder, Weights
+from nmt.models.lstm.config import LSTMConfig
+from nmt.models.lstm.decoder import LSTMDecoder, LuongStep
 from nmt.models.lstm.encoder import Encoded, LSTMEncoder, flipped
 from nmt.models.ops.cross_entropy import projected_cross_entropy
 from nmt.models.ops.dropout import dropout
 from nmt.models.ops.lstm_layer import LSTMState
-from nmt.models.ops.matmul import Packed
+from nmt.models.ops.matmul import PrepackedLinear
 from nmt.models.ops.precision import compute_dtype
-from nmt.models.ops.prepacked import Holder
-from nmt.models.seq2seq import AttentionMaps, Output, Seq2Seq, State
+from nmt.models.ops.prepacked import CachesWeights
+from nmt.models.seq2seq import AttentionMaps, Output, Seq2Seq, State, Tied
 
 
 class SearchWeights(NamedTuple):
     """Weights that search uses at every step."""
 
-    decoder: Weights[Packed]
-    word: Packed  # (E) -> (4H)
-    projection: Packed  # (H) -> (V)
+    step: LuongStep  # with its weights laid out for search
+    word: PrepackedLinear  # (E) -> (4H) what the first layer's gates get of the word, bias included
+    projection: PrepackedLinear  # (H) -> (V)
+
+
+class Recurrent(NamedTuple):
+    """What the decoder carries from one target position to the next, for R rows."""
+
+    layers: list[LSTMState]  # h and c (R, H) of each layer
+    vector: Tensor  # h~ (R, H)
+
+    def pack(self, dtype: torch.dtype) -> Tensor:
+        """Everything side by side, (R, 2 layers + 1, H), so that one gather reorders it."""
+        columns = [*(s.h for s in self.layers), *(s.c for s in self.layers), self.vector]
+        return torch.stack([x.to(dtype) for x in columns], 1)
+
+    @classmethod
+    def unpack(cls, rows: Tensor, dtype: torch.dtype) -> "Recurrent":
+        """What ``pack`` packed, h and h~ in the dtype of the products, c as it is."""
+        *columns, vector = rows.unbind(1)
+        depth = len(columns) // 2
+        layers = [LSTMState(h.to(dtype), c) for h, c in zip(columns[:depth], columns[depth:], strict=True)]
+        return cls(layers, vector.to(dtype))
 
 
 @dataclass(frozen=True)
 class LSTMSearchState:
     """K hypotheses for each of B sentences."""
 
-    rows: Tensor  # (B, K, (2 layers + 1) H) float32 or wider: h of each layer, c of each layer, h~; one gather reorders
+    rows: Tensor  # (B, K, 2 layers + 1, H) float32 or wider: a packed Recurrent for each hypothesis
     memory: Memory | None
     position: int  # target positions read so far
     weights: SearchWeights
 
     def reorder(self, parent: Tensor) -> "LSTMSearchState":
         """parent (B, K') in [0, K)"""
-        B, K, _ = self.rows.shape
+        B, K = self.rows.shape[:2]
         flat = (parent + torch.arange(B, device=parent.device)[:, None] * K).flatten()
-        return replace(self, rows=self.rows.flatten(0, 1).index_select(0, flat).view(B, parent.size(1), -1))
+        rows = self.rows.flatten(0, 1).index_select(0, flat)
+        return replace(self, rows=rows.unflatten(0, (B, parent.size(1))))
 
     def keep(self, sentences: Tensor) -> "LSTMSearchState":
         """sentences (B',) int64"""
@@ -51,15 +72,15 @@ class LSTMSearchState:
         return replace(self, rows=self.rows.index_select(0, sentences), memory=memory)
 
 
-class LSTM(Holder, Seq2Seq):
+class LSTM(CachesWeights, Seq2Seq):
     """Stacked LSTM encoder and decoder.
 
     The decoder starts from the encoder's final states, layer by layer from the top: decoder layer l of L takes
     encoder layer max(l + L_enc - L, 1).  A bidirectional encoder's are [->h_S; <-h_1] and [->c_S; <-c_1], as
     wide as the decoder's, so that no learned bridge stands between.
 
-    With source reversal (Sutskever et al. 2014) the encoder reads the words last to first; the memory is handed
-    over in natural order.  Output p(y_t) = softmax(W_s h~_t + b) (Luong et al. 2015, eq. 6).
+    With source reversal (Sutskever et al. 2014) the encoder reads the words last to first; attention's memory is in
+    natural order.  Output p(y_t) = softmax(W_s h~_t + b) (Luong et al. 2015, eq. 6).
     """
 
     def __init__(
@@ -118,51 +139,49 @@ class LSTM(Holder, Seq2Seq):
             values = F.embedding(rows, values.flatten(0, 1))
         return Encoded(self.decoder.attention.prepare(values, lengths, queries, hypotheses), start)
 
-    def forward(self, batch: Batch, want_maps: bool = False, consistency: float = 0.0) -> Output:
-        B, T = batch.target_in.shape
+    def forward(self, batch: Batch, want_maps: bool = False, r_drop: float = 0.0) -> Output:
+        T = batch.target_in.size(1)
         at_once = 1 if self.decoder.loops else T
         encoded = self.encode(batch.source, batch.source_lengths, at_once, T)
         words = self.embed(self.target_embedding, batch.target_in.t())
         vectors, attended = self.decoder(words, encoded.start, encoded.memory, want_maps)
         loss_sum, nll = projected_cross_entropy(
-            vectors.flatten(0, 1),
-            batch.target_out.t().flatten(),
+            vectors.transpose(0, 1),
+            batch.target_out,
             self.projection.weight,
             self.projection.bias,
             self.label_smoothing,
-            consistency,  # sentence follows sentence in the rows, position follows position
+            r_drop,
         )
         tokens = (batch.target_out != PAD).sum()
-        return Output(loss_sum, tokens, nll.view(T, B).t(), self.maps(attended, encoded.memory))
+        return Output(loss_sum, tokens, nll, self.maps(attended, encoded.memory))
 
     def start(self, encoded: Encoded) -> LSTMSearchState:
-        h, c = zip(*encoded.start, strict=True)
-        rows = torch.cat([*(x.to(c[0].dtype) for x in h), *c, torch.zeros_like(c[0])], 1)
-        weights = self.once(compute_dtype(rows), lambda: self.search_weights(rows))
+        c = encoded.start[0].c
+        rows = Recurrent(encoded.start, torch.zeros_like(c)).pack(c.dtype)
+        weights = self.cached(compute_dtype(rows), lambda: self.search_weights(rows))
         return LSTMSearchState(rows[:, None], encoded.memory, 0, weights)
 
     def search_weights(self, x: Tensor) -> SearchWeights:
         """The weights that a step of search multiplies by, for inputs like ``x``."""
-        weights = self.decoder.weights(x, Packed)
-        projection = Packed.of(self.projection, compute_dtype(x))
-        return SearchWeights(weights, Packed(weights.word, weights.biases[0]), projection)
+        weights = self.decoder.weights(x, PrepackedLinear)
+        word = PrepackedLinear(weights.word, weights.biases[0])
+        return SearchWeights(self.decoder.step(weights), word, PrepackedLinear.of(self.projection, compute_dtype(x)))
 
     def step(self, tokens: Tensor, state: State, want_maps: bool = False) -> tuple[Tensor, State, AttentionMaps | None]:
         assert isinstance(state, LSTMSearchState)
         B, K = tokens.shape
-        H, depth, weights = self.config.hidden_size, len(self.decoder.layers), state.weights.decoder
-        *parts, fed = state.rows.flatten(0, 1).split(H, 1)
-        dtype = weights.word.dtype
-        states = [LSTMState(h.to(dtype), c) for h, c in zip(parts[:depth], parts[depth:], strict=True)]
-        words = self.embed(self.target_embedding, tokens.flatten()).to(dtype)
-        terms = [state.weights.word(words), *weights.biases[1:], words.new_zeros(H)]
+        step, wide = state.weights.step, state.rows.dtype
+        words = self.embed(self.target_embedding, tokens.flatten()).to(step.weights.word.dtype)
+        before = Recurrent.unpack(state.rows.flatten(0, 1), words.dtype)
+        terms = [state.weights.word(words), *step.weights.biases[1:], words.new_zeros(self.config.hidden_size)]
         position = torch.full((K,), state.position, device=tokens.device)
-        result = self.decoder.step(terms, states, fed.to(dtype), state.memory, weights, position)
+        result = step(terms, before.layers, before.vector, state.memory, position)
         vector = self.decoder.after_loop(result.vector)
-        logits = state.weights.projection(vector).to(state.rows.dtype)
-        wide = [x.to(state.rows.dtype) for x in (*(s.h for s in result.states), *(s.c for s in result.states), vector)]
-        after = replace(state, rows=torch.cat(wide, 1).view(B, K, -1), position=state.position + 1)
+        logits = state.weights.projection(vector).to(wide)
+        rows = Recurrent(result.states, vector).pack(wide).unflatten(0, (B, K))
         attended = [result.attended] if want_maps and result.attended is not None else []
+        after = replace(state, rows=rows, position=state.position + 1)
         return logits.view(B, K, -1), after, self.maps(attended, state.memory)
 
     def embed(self, table: nn.Embedding, ids: Tensor) -> Tensor:

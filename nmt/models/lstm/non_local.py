@@ -3,7 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nmt.models.transformer.multi_head import additive, real_positions
+from nmt.models.attention.base import real_positions
+from nmt.models.transformer.multi_head import additive_mask
 
 
 class NonLocalBlock(nn.Module):
@@ -27,6 +28,6 @@ class NonLocalBlock(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """x (B, S, M), lengths (B,) -> (B, S, M).  Padding is not looked at; what stands there must be finite."""
         theta, phi, g = self.inputs(x)[:, None].chunk(3, -1)  # one head
-        mask = additive(real_positions(lengths, x.size(1))[:, None, None], theta.dtype)
+        mask = additive_mask(real_positions(lengths, x.size(1))[:, None, None], theta.dtype)
         y = F.scaled_dot_product_attention(theta, phi, g, mask, scale=1.0)
         return x + self.output(y[:, 0])

@@ -5,8 +5,8 @@
 (Szegedy et al. 2016, section 7, with the uniform distribution over all V words: the same as
 ``F.cross_entropy(label_smoothing=eps)``.)  N tokens times V words of logits are the largest tensor of
 a translation model; a chunk of them lives only until its loss and its gradients are taken, in the
-forward pass, so that nothing of size (N, V) is stored for the backward pass.  What else is asked of the
-predictions (nmt/models/ops/r_drop.py) is taken from the same chunk.
+forward pass, so that nothing of size (N, V) is stored for the backward pass.  R-Drop's divergence
+(nmt/models/ops/r_drop.py) is taken from the same chunk.
 """
 
 from typing import Any, NamedTuple
@@ -28,10 +28,10 @@ CACHED_LOGITS = 1 << 18
 
 
 class Loss(NamedTuple):
-    """Over N tokens."""
+    """Of a batch of B sentences with T positions."""
 
     loss_sum: Tensor  # () L, differentiable
-    nll: Tensor  # (N,) -log p(y_n), float32 or wider, detached, 0 at padding
+    nll: Tensor  # (B, T) -log p(y), float32 or wider, detached, 0 at padding
 
 
 def projected_cross_entropy(
@@ -40,25 +40,40 @@ def projected_cross_entropy(
     weight: Tensor,
     bias: Tensor | None,
     label_smoothing: float = 0.0,
-    consistency: float = 0.0,
+    r_drop: float = 0.0,
 ) -> Loss:
-    """hidden (N, H), target (N,) int64 with PAD where nothing is asked, weight (V, H), bias (V,).
+    """hidden (B, T, H), target (B, T) int64 with PAD where nothing is asked, weight (V, H), bias (V,).
 
-    ``consistency`` alpha: rows 2n and 2n + 1 are the same token in two passes of dropout, and loss_sum holds
-    alpha / 2 [KL(p || q) + KL(q || p)] of each such pair besides.
+    With ``r_drop`` alpha, sentences 2b and 2b + 1 are the same in two passes of dropout, and loss_sum also holds
+    alpha / 2 [KL(p || q) + KL(q || p)] of each of their tokens.  Raises ValueError for an odd number of sentences.
     Products run in autocast's dtype; log-softmax and all sums in float32 or wider.
     """
+    if r_drop and target.size(0) % 2:
+        raise ValueError(f"R-Drop compares sentences two by two, got {target.size(0)}")
+    # Tokens become rows in the order in which they lie in memory, sentence by sentence or position by position; for
+    # R-Drop position by position, so that the two passes of a token stand next to each other.
+    by_position = bool(r_drop) or hidden.stride(0) < hidden.stride(1)
+    if by_position:
+        hidden, target = hidden.transpose(0, 1), target.t()
+    loss_sum, nll = _over_rows(hidden.flatten(0, 1), target.flatten(), weight, bias, label_smoothing, r_drop)
+    nll = nll.view(target.shape)
+    return Loss(loss_sum, nll.t() if by_position else nll)
+
+
+def _over_rows(
+    hidden: Tensor, target: Tensor, weight: Tensor, bias: Tensor | None, label_smoothing: float, r_drop: float
+) -> tuple[Tensor, Tensor]:
+    """hidden (N, H), target (N,) -> loss_sum (), nll (N,); with ``r_drop`` rows 2n and 2n + 1 are of one token."""
     rows: Tensor | None = None
+    real = target
     if hidden.device.type == "cpu":  # leave padding out; on CUDA its size would have to come to the host
         rows = (target != PAD).nonzero().squeeze(1)
-        hidden, kept = F.embedding(rows, hidden), target.index_select(0, rows)
-    else:
-        kept = target
-    how = label_smoothing, consistency, torch.is_grad_enabled()
-    loss_sum, nll = _ProjectedCrossEntropy.apply(hidden, kept, weight, bias, *how)
+        hidden, real = F.embedding(rows, hidden), target.index_select(0, rows)
+    options = label_smoothing, r_drop, torch.is_grad_enabled()
+    loss_sum, nll = _ProjectedCrossEntropy.apply(hidden, real, weight, bias, *options)
     if rows is not None:
         nll = nll.new_zeros(target.shape).index_copy_(0, rows, nll)
-    return Loss(loss_sum, nll)
+    return loss_sum, nll
 
 
 class _ProjectedCrossEntropy(torch.autograd.Function):

@@ -1,4 +1,4 @@
-"""One LSTM layer in one direction: whole sequences with few, large matrix products, and single steps.
+"""One LSTM layer: whole sequences with few, large matrix products, in one direction or both, and single steps.
 
     i, f, g, o = split(W x_t + U h_{t-1} + b)
     c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g)
@@ -11,9 +11,12 @@ Here a layer's loop is one node: U's gradient is one product over all steps, and
 cells are float32 (float64 for float64 weights) also where autocast makes the products bfloat16.
 """
 
+import warnings
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -81,6 +84,67 @@ class LSTMState(NamedTuple):
 
     h: Tensor
     c: Tensor
+
+
+def read_padded(layers: Sequence[LSTMLayer], x: Tensor, lengths: Tensor) -> tuple[Tensor, LSTMState]:
+    """Right-padded rows x (T, B, I) of lengths (B,), read forward and, by a second layer, backward.
+
+    Returns the outputs (T, B, H), those of the directions side by side, and the final states (B, H): forward at each
+    row's last step, backward at its first.  Padding reaches neither: it comes after a forward run's steps, and a
+    backward run is zero until a row's last step.  What the outputs hold at padding is undefined, and finite.
+    """
+    read = _by_cudnn if x.is_cuda else _by_states
+    return read(layers, x, lengths)
+
+
+def _by_states(layers: Sequence[LSTMLayer], x: Tensor, lengths: Tensor) -> tuple[Tensor, LSTMState]:
+    """``read_padded`` with ``LSTMLayer.states``: cells in float32 or wider."""
+    h, c = layers[0].states(x)
+    h_last, c_last = at_last_step(h, lengths), at_last_step(c, lengths)
+    if len(layers) == 2:
+        real = (torch.arange(x.size(0), device=x.device)[:, None] < lengths)[..., None]  # (T, B, 1)
+        back_h, back_c = layers[1].states(x, mask=real.to(c.dtype), reverse=True)
+        h = torch.cat([h, back_h], 2)
+        h_last, c_last = torch.cat([h_last, back_h[0]], 1), torch.cat([c_last, back_c[0]], 1)
+    return h, LSTMState(h_last, c_last)
+
+
+# sigmoid of it is exactly 1, and of its negative exactly 0, in every dtype; bfloat16 and float16 can hold it.
+SATURATED = 1e4
+
+
+def _by_cudnn(layers: Sequence[LSTMLayer], x: Tensor, lengths: Tensor) -> tuple[Tensor, LSTMState]:
+    """``read_padded`` in one call of torch's own LSTM: on CUDA that of cuDNN, whose kernels run all steps.
+
+    cuDNN returns no cell state but the last, and takes lengths only from the host, for which the device's queue would
+    have to run empty.  So one more input feature marks padding, with weights that saturate two gates: at padding a
+    forward run has i = 0 and f = 1, and thus hands c on as it was at the last step; a backward run has i = f = 0, and
+    thus c = h = 0.
+    """
+    dtype, training = compute_dtype(x), torch.is_grad_enabled()  # cuDNN keeps what a backward pass needs if asked
+    padding = (torch.arange(x.size(0), device=x.device)[:, None] >= lengths)[..., None].to(dtype)
+    weights: list[Tensor] = []
+    for layer, forget in zip(layers, (SATURATED, -SATURATED), strict=False):
+        gate = layer.weight_ih_l0.new_ones(layer.hidden_size, 1)
+        mark = torch.cat([-SATURATED * gate, forget * gate, 0 * gate, 0 * gate])  # of i, f, g and o
+        weights += [torch.cat([layer.weight_ih_l0, mark], 1).to(dtype), layer.weight_hh_l0.to(dtype)]
+        weights += [layer.bias_ih_l0.to(dtype), layer.bias_hh_l0.to(dtype)] if layer.bias else []
+    zero = x.new_zeros(len(layers), x.size(1), layers[0].hidden_size, dtype=dtype)
+    both = len(layers) == 2
+    with warnings.catch_warnings(), torch.autocast(x.device.type, enabled=False):
+        # The weights are made anew for each batch, so that they cannot lie in one piece, as cuDNN would like it.
+        warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
+        marked = torch.cat([x.to(dtype), padding], 2)
+        h, h_n, c_n = torch._VF.lstm(marked, (zero, zero), weights, layers[0].bias, 1, 0.0, training, both, False)
+    h_last = at_last_step(h[..., : layers[0].hidden_size], lengths)
+    final_h = torch.cat([h_last, h_n[1]], 1) if both else h_last
+    return h, LSTMState(final_h, torch.cat(c_n.unbind(0), 1).to(torch.promote_types(dtype, torch.float32)))
+
+
+def at_last_step(x: Tensor, lengths: Tensor) -> Tensor:
+    """x (T, B, H) at each row's last step: (B, H)."""
+    B = x.size(1)
+    return F.embedding((lengths - 1) * B + torch.arange(B, device=x.device), x.flatten(0, 1))
 
 
 def cell(gates: Tensor, c: Tensor) -> LSTMState:

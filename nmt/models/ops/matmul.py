@@ -4,8 +4,8 @@ torch multiplies float32 on a CPU with MKL, whose kernels for AMD processors are
 against 3.1 ms for (64, 1024) times (2048, 1024)^T, 97 against 79 ms for (960, 512) times (8000, 512)^T, on
 one core of a Zen 4, and 2.4 against 1.8 ms for the (5, 512) of a beam (torch 2.13).  Elsewhere, and for other
 dtypes, torch's own choice stands.  oneDNN is reached through the operator that torch.compile uses for linear
-layers; weights whose rows are neither packed nor packed when transposed would make it a hundred times slower,
-and go to torch.
+layers; weights whose rows do not follow one another in memory, transposed or not, would make it a hundred
+times slower, and go to torch.
 """
 
 import sys
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 def linear(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
     """x (N, I), w (O, I), bias (O,) -> x w^T + bias (N, O).  Not seen by autograd."""
-    if _ONEDNN is not None and x.dtype == torch.float32 and x.device.type == "cpu" and _packed(x) and _packed(w):
+    if _ONEDNN is not None and x.dtype == torch.float32 and x.device.type == "cpu" and _dense(x) and _dense(w):
         return _ONEDNN(x, w, bias, "none", [], "")
     return F.linear(x, w, bias)
 
@@ -32,7 +32,7 @@ def linear_plus(term: Tensor, x: Tensor, w: Tensor) -> Tensor:
     return torch.addmm(term, x, w.t())
 
 
-class Packed:
+class PrepackedLinear:
     """x -> x W^T + b for a weight that stays as it is: copied once into the order in which oneDNN reads it.
 
     oneDNN otherwise puts the rows of W into that order at every call, which for the few rows of search takes longer
@@ -64,7 +64,8 @@ class Packed:
         return y if term is None else y.add_(term)
 
 
-def _packed(x: Tensor) -> bool:
+def _dense(x: Tensor) -> bool:
+    """Whether the rows, or the columns, of a matrix follow one another in memory without gaps."""
     return x.is_contiguous() or x.t().is_contiguous()
 
 

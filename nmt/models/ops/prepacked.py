@@ -1,6 +1,11 @@
-"""What search makes of weights once, while nothing changes them."""
+"""Weights cast and laid out once for a whole search, while nothing changes them.
 
-from collections.abc import Callable, Iterator
+A step of search has few rows, so that casting a weight to bfloat16 and putting it into the order in which oneDNN reads
+it (``PrepackedLinear``) takes longer than the product.  Within ``cached_weights`` each module does it once.  Leaving
+the context forgets everything, so that a weight which training or another checkpoint changes is never stale.
+"""
+
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from threading import RLock
 from typing import Any, TypeVar
@@ -8,47 +13,53 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from nmt.models.ops.matmul import Packed
+from nmt.models.ops.matmul import PrepackedLinear
 from nmt.models.ops.precision import compute_dtype
 
 T = TypeVar("T")
-MAKING = RLock()  # batches searched at once need the same things at the same time
+MAKING = RLock()  # several batches are searched at the same time, and need the same weights at the same time
 
 
-class Holder:
-    """A module that makes something of its weights, in the dtype of the products, before they can be used."""
+class CachesWeights:
+    """Mixin of a module that makes something of its weights before search can use them."""
 
-    held: dict[torch.dtype, Any] | None = None  # what is made already, within ``hold_weights``
+    weight_cache: dict[Hashable, Any] | None = None  # what has been made so far; None outside of ``cached_weights``
 
-    def once(self, dtype: torch.dtype, make: Callable[[], T]) -> T:
-        """What ``make`` made the first time within ``hold_weights``; outside, what it makes now."""
-        held = self.held
-        if held is None:
+    def cached(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What ``make`` returns, called once for each key within ``cached_weights`` and every time outside of it.
+
+        ``key`` says everything that the result depends on besides the weights: the dtype, the direction.
+        """
+        cache = self.weight_cache
+        if cache is None:
             return make()
         with MAKING:
-            if dtype not in held:
-                held[dtype] = make()
-        return held[dtype]
+            if key not in cache:
+                cache[key] = make()
+        return cache[key]
 
 
 @contextmanager
-def hold_weights(model: nn.Module) -> Iterator[None]:
-    """Within, no weight of the model changes, and what its Holders make is kept; for search, without gradients."""
-    holders = [module for module in model.modules() if isinstance(module, Holder) and module.held is None]
-    for holder in holders:
-        holder.held = {}
+def cached_weights(model: nn.Module) -> Iterator[None]:
+    """Within, no weight of the model changes, and its modules keep what they make of their weights.
+
+    For search, without gradients.  Contexts may be nested: the outermost one decides how long things are kept.
+    """
+    modules = [m for m in model.modules() if isinstance(m, CachesWeights) and m.weight_cache is None]
+    for module in modules:
+        module.weight_cache = {}
     try:
         yield
     finally:
-        for holder in holders:
-            holder.held = None
+        for module in modules:
+            module.weight_cache = None
 
 
-class Linear(Holder, nn.Linear):
-    """nn.Linear; within ``hold_weights`` its weight is cast and laid out once (``Packed``)."""
+class Linear(CachesWeights, nn.Linear):
+    """nn.Linear, whose weight is cast and laid out once within ``cached_weights``."""
 
-    def forward(self, input: Tensor) -> Tensor:  # as in nn.Linear
-        if self.held is None or torch.is_grad_enabled():
+    def forward(self, input: Tensor) -> Tensor:  # named as in nn.Linear
+        if self.weight_cache is None or torch.is_grad_enabled():
             return super().forward(input)
         dtype = compute_dtype(input)
-        return self.once(dtype, lambda: Packed.of(self, dtype))(input)
+        return self.cached(dtype, lambda: PrepackedLinear.of(self, dtype))(input)

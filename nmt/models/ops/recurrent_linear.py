@@ -1,28 +1,32 @@
-"""Linear maps used inside a loop, whose weight's gradient is one product after the loop."""
+"""Linear maps that a loop over target positions applies step by step, with one weight gradient after the loop.
 
-from collections.abc import Callable, Sequence
-from typing import Any, cast
+Plain autograd would add T updates of rank B to dW, each as large as W.  All inputs and all output gradients of a batch
+are known at the end of its backward pass, and
+
+    dW = [dL/dy_1 ... dL/dy_T]^T [x_1 ... x_T]
+
+is a single product.  ``RecurrentLinear`` is for y_t = a_t + W x_t where x_t depends on y_{t-1}; ``QueryLinear`` for
+attention's y_t = W x_t, whether the steps come one by one or all at once.
+"""
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from nmt.models.ops.deferred_gradient import LateGradient, hand_over
-from nmt.models.ops.matmul import Packed, linear, linear_plus
-from nmt.models.ops.prepacked import Holder
+from nmt.models.ops.deferred_gradient import DeferredGradient, defer_gradient
+from nmt.models.ops.matmul import PrepackedLinear, linear, linear_plus
+from nmt.models.ops.prepacked import CachesWeights
 
 
-class LoopLinear:
+class RecurrentLinear:
     """y_t = a_t + W x_t, where x_t depends on y_{t-1} and a_t does not.
 
-    Plain autograd would add T rank-B updates to dW, each as large as W.  Here the terms a_t, known
-    before the loop, go through one node (``terms``): all steps read its output, so it runs backward
-    after the last of them, with every dL/dy_t in hand, and
-
-        dW = [dL/dy_1 ... dL/dy_T]^T [x_1 ... x_T].
-
-    The graph is an ordinary one: hooks on W, retain_graph and several backward passes work as usual.
-    The loop must call the map once for each term, in order.
+    The terms a_t, known before the loop, go through one node of the graph (``terms``).  All steps read its output, so
+    it runs backward after the last of them, with every dL/dy_t in hand, and makes dW.  Hooks on W, retain_graph and
+    several backward passes work as usual.  The loop must call the map once for each term, in order.
     """
 
     def __init__(self, weight: Tensor) -> None:
@@ -34,18 +38,18 @@ class LoopLinear:
         """a (T, B, G) -> one (B, G) for each step."""
         if torch.is_grad_enabled() and (terms.requires_grad or self.weight.requires_grad):
             self.inputs = []
-            terms = _Deferred.apply(terms, self.weight, self.inputs)
+            terms = _WeightGradient.apply(terms, self.weight, self.inputs)
         return terms.unbind(0)
 
     def __call__(self, x: Tensor, term: Tensor) -> Tensor:
         """x (B, J), term (B, G) -> (B, G)"""
         if self.inputs is not None:
             self.inputs.append(x.detach())
-        return _Product.apply(term, x, self.weight.detach())
+        return _TermPlusProduct.apply(term, x, self.weight.detach())
 
 
-class _Product(torch.autograd.Function):
-    """term + W x; W gets its gradient elsewhere."""
+class _TermPlusProduct(torch.autograd.Function):
+    """term + W x; the gradient of W is made by ``_WeightGradient``."""
 
     @staticmethod
     def forward(ctx: Any, term: Tensor, x: Tensor, weight: Tensor) -> Tensor:
@@ -60,8 +64,8 @@ class _Product(torch.autograd.Function):
         return term, linear(grad, weight.t()) if ctx.needs_input_grad[1] else None, None
 
 
-class _Deferred(torch.autograd.Function):
-    """The identity on the terms; its backward pass makes W's gradient."""
+class _WeightGradient(torch.autograd.Function):
+    """The identity on the terms; its backward pass makes the gradient of W."""
 
     @staticmethod
     def forward(ctx: Any, terms: Tensor, weight: Tensor, inputs: list[Tensor]) -> Tensor:
@@ -78,41 +82,47 @@ class _Deferred(torch.autograd.Function):
         return grad, weight, None
 
 
-class StepLinear(Holder, nn.Linear):
-    """W of a y = W x that queries go through, at one step of a loop or at all of them; without bias."""
+class QueryLinear(CachesWeights, nn.Linear):
+    """W of a y = W x that the queries of attention go through; without bias.
+
+    It is not called itself: ``for_batch`` gives what the steps of a batch call.
+    """
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__(in_features, out_features, bias=False)
 
-    def once_a_batch(self, dtype: torch.dtype, transposed: bool = False) -> Callable[[Tensor], Tensor]:
-        """x (..., I) -> W x (..., O), or with ``transposed`` x (..., O) -> W^T x (..., I), in dtype.  The steps of one
-        batch share it, and with it one gradient of W."""
+    def for_batch(self, dtype: torch.dtype, transposed: bool = False) -> "QueryProjection":
+        """x (..., I) -> W x (..., O), or with ``transposed`` x (..., O) -> W^T x (..., I), with products in ``dtype``.
 
-        def weight() -> Tensor:
-            w = self.weight.to(dtype)
-            return w.t() if transposed else w
+        The steps of one batch share what is returned, and with it one gradient of W.
+        """
+        if self.weight_cache is not None and not torch.is_grad_enabled():
+            key = (dtype, transposed)
+            return self.cached(key, lambda: PrepackedLinear(self._oriented(*key).contiguous()))
+        with torch.enable_grad():  # steps may want gradients even if the memory they read wants none
+            return BatchLinear(self._oriented(dtype, transposed))
 
-        if self.held is not None and not torch.is_grad_enabled():
-            return self.once(dtype, lambda: Packed(weight().contiguous()))
-        with torch.enable_grad():  # steps may want gradients, even if the memory they read wants none
-            return _Steps(weight())
+    def _oriented(self, dtype: torch.dtype, transposed: bool) -> Tensor:
+        weight = self.weight.to(dtype)
+        return weight.t() if transposed else weight
 
 
-class _Steps:
-    """x -> x W^T, whose dW = [dL/dy_1 ... dL/dy_T]^T [x_1 ... x_T] waits for the last of the steps."""
+class BatchLinear:
+    """x (..., I) -> x W^T (..., O), called by many steps of a batch, with one gradient of W for all of them."""
 
     def __init__(self, weight: Tensor) -> None:
-        self.gradient = LateGradient()
-        self.weight = hand_over(weight, self.gradient)
+        """weight (O, I) in the dtype of the products."""
+        self.gradient = DeferredGradient()
+        self.weight = defer_gradient(weight, self.gradient)
 
     def __call__(self, x: Tensor) -> Tensor:
         rows = x.flatten(0, -2).to(self.weight.dtype)
-        return cast(Tensor, _Step.apply(rows, self.weight, self.gradient)).unflatten(0, x.shape[:-1])
+        return cast(Tensor, _BatchLinear.apply(rows, self.weight, self.gradient)).unflatten(0, x.shape[:-1])
 
 
-class _Step(torch.autograd.Function):
+class _BatchLinear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, gradient: LateGradient) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, gradient: DeferredGradient) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.gradient = gradient
         return linear(x, weight)
@@ -122,5 +132,9 @@ class _Step(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         (grad,), (x, weight) = grad_outputs, ctx.saved_tensors
         if ctx.needs_input_grad[1]:
-            ctx.gradient.add_outer(grad, x)
+            ctx.gradient.add_product(grad, x)
         return linear(grad, weight.t()) if ctx.needs_input_grad[0] else None, None, None
+
+
+# What queries are multiplied by: in training with one gradient a batch, in search laid out for oneDNN.
+QueryProjection: TypeAlias = BatchLinear | PrepackedLinear

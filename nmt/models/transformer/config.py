@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import cast
+from typing import ClassVar, cast
 
 from nmt.errors import ConfigError
-from nmt.models.lstm.config import Tied
-from nmt.models.seq2seq import ModelConfig
+from nmt.models.seq2seq import Choices, ModelConfig, Seq2Seq, Tied
 
 
 class Positions(Enum):
@@ -102,6 +101,8 @@ class TransformerConfig(ModelConfig):
         default=cast(SelfAttentionConfig, "???"), metadata={"help": "self-attention"}
     )
 
+    choices: ClassVar[dict[str, Choices]] = {"self_attention": Choices(SelfAttentionConfig, SELF_ATTENTIONS, "global")}
+
     def __post_init__(self) -> None:
         for key in ("dropout", "attention_dropout", "activation_dropout"):
             if not 0 <= getattr(self, key) < 1:
@@ -118,6 +119,11 @@ class TransformerConfig(ModelConfig):
                 "model.positions=rotary turns pairs of features: model.hidden_size / model.heads must be even, "
                 f"got {self.hidden_size} / {self.heads}"
             )
+
+    def build(self, source_size: int, target_size: int, joint: bool, label_smoothing: float = 0.0) -> Seq2Seq:
+        from nmt.models.transformer.model import Transformer  # here: the model imports its configuration
+
+        return Transformer(self, source_size, target_size, joint, label_smoothing)
 
     @property
     def head_size(self) -> int:

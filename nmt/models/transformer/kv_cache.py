@@ -1,12 +1,13 @@
 """The decoder's cache in search: keys and values of all that the hypotheses of a batch have read, each token once.
 
-Hypotheses of a sentence share their beginnings, so what they have read is a tree.  Its tokens stand in slots in the
-order of reading, and a hypothesis is a path: to reorder hypotheses is to reorder paths, and no key or value moves.
+Hypotheses of a sentence share their beginnings, so what they have read is a tree.  Its tokens take slots in the
+order of reading, and a hypothesis is a path through the slots: to reorder hypotheses is to reorder paths, and no key or
+value is copied.
 
     slots   0: <s>   1: a   2: the   3: dog   4: cat        paths of two hypotheses   [0, 1, 3]   <s> a dog
                                                                                       [0, 1, 4]   <s> a cat
 
-Slot 2 is dead: no path leads through it any more.
+Slot 2 is unused from here on: no path leads through it any more.
 
 Shapes: B sentences, K hypotheses a sentence, t tokens of a path, n slots, H heads, F features a head.
 """
@@ -20,20 +21,21 @@ from torch import Tensor
 
 from nmt.models.transformer.multi_head import Attend, attend
 
-SPARE = 32  # steps that fit into newly made slots, at least
-CROWD = 8  # slots for each token of a path, up to which a query rather meets them all than has its own gathered
+SPARE_STEPS = 32  # steps for which newly made slots have room, at least
+# Slots for each token of a path, up to which a query is rather compared with all of them than has its own gathered.
+MASKED_SLOTS_PER_TOKEN = 8
 
 
 class Slots:
-    """Keys and values (layers, 2, B, capacity, H, F), of which ``used`` slots are taken."""
+    """Keys and values (layers, 2, B, capacity, H, F), of which the first ``used`` slots are taken."""
 
     def __init__(self, rows: Tensor, used: int) -> None:
         self.rows, self.used = rows, used
 
 
 @dataclass(frozen=True)
-class TokenTree:
-    """Immutable to its users: whoever appends to a tree that has been appended to before gets slots of its own."""
+class KVCache:
+    """Immutable to its users: appending to a cache that has been appended to before copies its slots first."""
 
     slots: Slots
     used: int
@@ -41,27 +43,27 @@ class TokenTree:
     reach: int | None  # of the self-attention: no position sees more than reach + 1
 
     @classmethod
-    def empty(cls, layers: int, like: Tensor, reach: int | None) -> "TokenTree":
+    def empty(cls, layers: int, like: Tensor, reach: int | None) -> "KVCache":
         """Before the first token, with K = 1; ``like`` (B, ..., H, F) has the sizes and the dtype."""
         B = like.size(0)
         rows = like.new_zeros(layers, 2, B, 0, *like.shape[-2:])
         return cls(Slots(rows, 0), 0, torch.zeros(B, 1, 0, dtype=torch.int64, device=like.device), reach)
 
-    def reorder(self, parent: Tensor) -> "TokenTree":
+    def reorder(self, parent: Tensor) -> "KVCache":
         """parent (B, K') in [0, K)"""
         return replace(self, paths=self.paths.gather(1, parent[..., None].expand(-1, -1, self.paths.size(2))))
 
-    def keep(self, sentences: Tensor) -> "TokenTree":
+    def keep(self, sentences: Tensor) -> "KVCache":
         """sentences (B',) int64"""
         with torch.inference_mode(False):  # see Transformer.step
             slots = Slots(self.slots.rows.index_select(2, sentences), self.used)
         return replace(self, slots=slots, paths=self.paths.index_select(0, sentences))
 
-    def append(self) -> "TokenTree":
+    def append(self) -> "KVCache":
         """One more slot for each hypothesis, still to be written, at the end of its path."""
         (B, K), slots = self.paths.shape[:2], self.slots
         if slots.used != self.used or self.used + K > slots.rows.size(3):
-            return self.moved(SPARE * K).append()
+            return self.copied(SPARE_STEPS * K).append()
         slots.used += K
         new = torch.arange(self.used, slots.used, device=self.paths.device)[None, :, None].expand(B, K, 1)
         paths = torch.cat([self.paths, new], 2)
@@ -69,24 +71,24 @@ class TokenTree:
             paths = paths[:, :, -self.reach - 1 :]
         return replace(self, used=slots.used, paths=paths)
 
-    def moved(self, spare: int) -> "TokenTree":
+    def copied(self, spare: int) -> "KVCache":
         """The same in slots of its own, with room for as many again and ``spare`` more.
 
-        Where looking costs nothing (on CUDA it would stop the queue of kernels) the dead are left behind.
+        On a CPU, slots that no path leads through are left out; on CUDA counting them would stop the queue of kernels.
         """
         rows, used, paths = self.slots.rows[:, :, :, : self.used], self.used, self.paths
         if used and rows.device.type == "cpu":
             alive = paths.new_zeros(len(paths), used).scatter_(1, paths.flatten(1), 1)
             used = int(alive.sum(1).max())
             paths = (alive.cumsum(1) - 1).gather(1, paths.flatten(1)).view_as(paths)
-            # The living in order, then, in sentences that have fewer, some dead.
+            # The slots in use in their order, then, in sentences that have fewer, some others.
             chosen = alive.sort(dim=1, descending=True, stable=True).indices[:, :used]
             chosen = chosen + torch.arange(0, alive.numel(), alive.size(1))[:, None]
             rows = rows.flatten(2, 3).index_select(2, chosen.flatten()).unflatten(2, chosen.shape)
         rows = F.pad(rows, (0, 0, 0, 0, 0, used + spare))
         return replace(self, slots=Slots(rows, used), used=used, paths=paths)
 
-    def readers(self) -> list[Attend]:
+    def attention(self) -> list[Attend]:
         """The self-attention of each layer at the newest tokens: q, k, v (B, K, H, F) -> (B, K, H, F).
 
         k and v are written into the newest slots.  A query then sees the slots of its path: all there are, if none is
@@ -96,16 +98,16 @@ class TokenTree:
         rows, paths, n = self.slots.rows, self.paths, self.used
         (B, K, t), capacity = paths.shape, rows.size(3)
         mask = index = None
-        if n > CROWD * t:
+        if n > MASKED_SLOTS_PER_TOKEN * t:
             index = (paths + torch.arange(0, B * capacity, capacity, device=paths.device)[:, None, None]).flatten()
         elif n > t:
             mask = rows.new_full((B, K, n), float("-inf")).scatter_(2, paths, 0.0)[:, None]
 
-        def read(rows: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        def write_and_attend(rows: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             rows[0, :, n - K : n], rows[1, :, n - K : n] = k, v
             if index is None:
                 return attend(q, rows[0, :, :n], rows[1, :, :n], mask)
             keys, values = rows.flatten(1, 2).index_select(1, index).unflatten(1, (B * K, t))
             return attend(q.flatten(0, 1)[:, None], keys, values).reshape(q.shape)
 
-        return [partial(read, layer) for layer in rows]
+        return [partial(write_and_attend, layer) for layer in rows]

@@ -66,8 +66,8 @@ class EncoderLayer(nn.Module):
         self.self_attention, self.feed_forward = SelfAttention(config), FeedForward(config)
         self.around_self, self.around_feed = Residual(config), Residual(config)
 
-    def forward(self, x: Tensor, attend: Attend, turns: Tensor | None) -> Tensor:
-        x = self.around_self(x, lambda y: self.self_attention(y, attend, turns))
+    def forward(self, x: Tensor, attend: Attend, rotations: Tensor | None) -> Tensor:
+        x = self.around_self(x, lambda y: self.self_attention(y, attend, rotations))
         return self.around_feed(x, self.feed_forward)
 
 
@@ -81,9 +81,15 @@ class DecoderLayer(nn.Module):
         self.around_self, self.around_cross, self.around_feed = (Residual(config) for _ in range(3))
 
     def forward(
-        self, x: Tensor, attend: Attend, turns: Tensor | None, memory: Tensor, mask: Tensor, record: list[Tensor] | None
+        self,
+        x: Tensor,
+        attend: Attend,
+        rotations: Tensor | None,
+        memory: Tensor,
+        mask: Tensor,
+        record: list[Tensor] | None,
     ) -> Tensor:
-        x = self.around_self(x, lambda y: self.self_attention(y, attend, turns))
+        x = self.around_self(x, lambda y: self.self_attention(y, attend, rotations))
         x = self.around_cross(x, lambda y: self.cross_attention(y, memory, mask, record))
         return self.around_feed(x, self.feed_forward)
 
@@ -97,10 +103,10 @@ class Encoder(nn.Module):
         self.layers = cast(Sequence[EncoderLayer], layers)
         self.norm = last_norm(config)
 
-    def forward(self, x: Tensor, attend: Attend, turns: Tensor | None) -> Tensor:
-        """x (B, S, D), who sees whom, and the turns of rotary positions -> (B, S, D)"""
+    def forward(self, x: Tensor, attend: Attend, rotations: Tensor | None) -> Tensor:
+        """x (B, S, D), its self-attention, and the rotations of rotary positions -> (B, S, D)"""
         for layer in self.layers:
-            x = layer(x, attend, turns)
+            x = layer(x, attend, rotations)
         return self.norm(x)
 
 
@@ -125,15 +131,15 @@ class Decoder(nn.Module):
         self.layers = cast(Sequence[DecoderLayer], layers)
         self.norm = last_norm(config)
 
-    def remember(self, source: Tensor, mask: Tensor) -> Memory:
-        """The encoder's output (B, S, D) and its mask (B, 1, 1, S)."""
-        return Memory([layer.cross_attention.remember(source) for layer in self.layers], mask)
+    def memory(self, source: Tensor, mask: Tensor) -> Memory:
+        """Keys and values of the encoder's output (B, S, D), with its mask (B, 1, 1, S)."""
+        return Memory([layer.cross_attention.keys_and_values(source) for layer in self.layers], mask)
 
     def forward(
         self,
         x: Tensor,
         attends: Sequence[Attend],
-        turns: Tensor | None,
+        rotations: Tensor | None,
         memory: Memory,
         record: list[Tensor] | None = None,
     ) -> Tensor:
@@ -142,12 +148,12 @@ class Decoder(nn.Module):
         ``record``, if there is one, receives each layer's weights over the source (B, H, N, S).
         """
         for layer, attend, rows in zip(self.layers, attends, memory.layers, strict=True):
-            x = layer(x, attend, turns, rows, memory.mask, record)
+            x = layer(x, attend, rotations, rows, memory.mask, record)
         return self.norm(x)
 
 
 def last_norm(config: TransformerConfig) -> nn.Module:
-    """Where norms stand before sublayers nothing has normalized the last sum (Wang et al. 2019, section 2.2)."""
+    """The norm after the last layer, which norms before the sublayers leave to do (Wang et al. 2019, section 2.2)."""
     return nn.LayerNorm(config.hidden_size) if config.norm is Norm.before else nn.Identity()
 
 

@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from nmt.batch import EOS, PAD, Batch
 from nmt.errors import ConfigError
-from nmt.models.lstm.config import Tied
+from nmt.models.attention.base import real_positions
 from nmt.models.ops.cross_entropy import projected_cross_entropy
 from nmt.models.ops.precision import compute_dtype
 from nmt.models.ops.prepacked import Linear
-from nmt.models.seq2seq import AttentionMaps, Output, Seq2Seq, State
+from nmt.models.seq2seq import AttentionMaps, Output, Seq2Seq, State, Tied
 from nmt.models.transformer.config import Positions, TransformerConfig
-from nmt.models.transformer.kv_cache import TokenTree
+from nmt.models.transformer.kv_cache import KVCache
 from nmt.models.transformer.layers import Decoder, Encoder, Memory, initialize
-from nmt.models.transformer.multi_head import Attend, additive, real_positions
+from nmt.models.transformer.multi_head import Attend, additive_mask
 from nmt.models.transformer.positions import Embedding, sinusoids
 from nmt.models.transformer.self_attention import Band, Full, recording
 
@@ -29,16 +29,16 @@ class TransformerState:
     """K hypotheses for each of B sentences."""
 
     memory: Memory
-    tree: TokenTree
+    cache: KVCache
     position: int  # target positions read so far
 
     def reorder(self, parent: Tensor) -> "TransformerState":
         """parent (B, K') in [0, K)"""
-        return replace(self, tree=self.tree.reorder(parent))
+        return replace(self, cache=self.cache.reorder(parent))
 
     def keep(self, sentences: Tensor) -> "TransformerState":
         """sentences (B',) int64"""
-        return replace(self, memory=self.memory.keep(sentences), tree=self.tree.keep(sentences))
+        return replace(self, memory=self.memory.keep(sentences), cache=self.cache.keep(sentences))
 
 
 class Transformer(Seq2Seq):
@@ -78,8 +78,10 @@ class Transformer(Seq2Seq):
             lengths = lengths + 1
         places = range(source.size(1))
         x = self.source_embedding(source, places)
-        x = self.encoder(x, self.sight(x, lengths, record), self.turns(places, x))
-        return self.decoder.remember(x, additive(real_positions(lengths, x.size(1))[:, None, None], compute_dtype(x)))
+        x = self.encoder(x, self.self_attention(x, lengths, record), self.rotations(places, x))
+        return self.decoder.memory(
+            x, additive_mask(real_positions(lengths, x.size(1))[:, None, None], compute_dtype(x))
+        )
 
     def decode(
         self, target: Tensor, memory: Memory, record: list[Tensor] | None, record_self: list[Tensor] | None = None
@@ -90,23 +92,19 @@ class Transformer(Seq2Seq):
         """
         places = range(target.size(1))
         x = self.target_embedding(target, places)
-        sight = self.sight(x, None, record_self)
-        return self.decoder(x, [sight] * len(memory.layers), self.turns(places, x), memory, record)
+        attend = self.self_attention(x, None, record_self)
+        return self.decoder(x, [attend] * len(memory.layers), self.rotations(places, x), memory, record)
 
-    def forward(self, batch: Batch, want_maps: bool = False, consistency: float = 0.0) -> Output:
+    def forward(self, batch: Batch, want_maps: bool = False, r_drop: float = 0.0) -> Output:
         record: list[Tensor] | None = [] if want_maps else None
         vectors = self.decode(batch.target_in, self.encode(batch.source, batch.source_lengths), record)
-        target = batch.target_out
-        if consistency:  # the two passes of a token must stand side by side
-            vectors, target = vectors.transpose(0, 1), target.t()
         loss_sum, nll = projected_cross_entropy(
-            vectors.flatten(0, 1), target.flatten(), self.projection.weight, None, self.label_smoothing, consistency
+            vectors, batch.target_out, self.projection.weight, None, self.label_smoothing, r_drop
         )
-        nll = nll.view(target.shape)
-        return Output(loss_sum, (target != PAD).sum(), nll.t() if consistency else nll, maps(record))
+        return Output(loss_sum, (batch.target_out != PAD).sum(), nll, maps(record))
 
     def start(self, encoded: Memory) -> TransformerState:
-        return TransformerState(encoded, TokenTree.empty(len(encoded.layers), encoded.layers[0], self.reach), 0)
+        return TransformerState(encoded, KVCache.empty(len(encoded.layers), encoded.layers[0], self.reach), 0)
 
     # Not in inference mode, where autocast would cast every weight anew at every step.
     @torch.inference_mode(False)
@@ -116,9 +114,9 @@ class Transformer(Seq2Seq):
         record: list[Tensor] | None = [] if want_maps else None
         places = range(state.position, state.position + 1)
         x = self.target_embedding(tokens, places)
-        tree = state.tree.append()
-        x = self.decoder(x, tree.readers(), self.turns(places, x), state.memory, record)
-        after = replace(state, tree=tree, position=places.stop)
+        cache = state.cache.append()
+        x = self.decoder(x, cache.attention(), self.rotations(places, x), state.memory, record)
+        after = replace(state, cache=cache, position=places.stop)
         return self.projection(x).to(x.dtype), after, maps(record)
 
     def self_maps(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -131,8 +129,8 @@ class Transformer(Seq2Seq):
         self.decode(batch.target_in, self.encode(batch.source, batch.source_lengths, record=source), None, target)
         return torch.stack(source, 1).float(), torch.stack(target, 1).float()
 
-    def sight(self, x: Tensor, lengths: Tensor | None, record: list[Tensor] | None) -> Attend:
-        """Who sees whom among inputs x (B, T, D); lengths (B,) of the encoder's, None in the decoder."""
+    def self_attention(self, x: Tensor, lengths: Tensor | None, record: list[Tensor] | None) -> Attend:
+        """Self-attention among inputs x (B, T, D); lengths (B,) of the encoder's, None in the causal decoder."""
         dropout = self.config.attention_dropout if self.training else 0.0
         if record is not None:
             return recording(Band(self.reach or x.size(1), x, lengths, dropout, one_block=True), record)
@@ -140,8 +138,8 @@ class Transformer(Seq2Seq):
             return Full(x, lengths, dropout)
         return Band(self.reach, x, lengths, dropout)
 
-    def turns(self, places: range, x: Tensor) -> Tensor | None:
-        """What rotary positions turn by."""
+    def rotations(self, places: range, x: Tensor) -> Tensor | None:
+        """What rotary positions rotate queries and keys by; None for other kinds of positions."""
         rotary = self.config.positions is Positions.rotary
         return sinusoids(places, self.config.head_size, x) if rotary else None
 

@@ -16,7 +16,7 @@ from nmt.models.ops.prepacked import Linear
 from nmt.models.transformer.config import TransformerConfig
 from nmt.models.transformer.positions import rotate
 
-SHORT = 256  # keys, see ``attend``
+SHORT = 256  # keys up to which plain products are faster, see ``attend``
 
 # Self-attention of one layer, without its linear maps: queries, keys and values (B, T, H, F) -> (B, T, H, F).
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -27,8 +27,8 @@ def attend(
 ) -> Tensor:
     """softmax(q k^T / sqrt(F) + mask) v (eq. 1): q (B, N, H, F), k and v (B, S, H, F) -> (B, N, H, F).
 
-    The mask (broadcast to B, H, N, S) is 0 where a query sees and minus infinity where not; no query is blind.  Weights
-    are dropped with ``probability``.
+    The mask (broadcast to B, H, N, S) is 0 where a query may attend and minus infinity where not; each query needs a
+    position to attend to.  Weights are dropped with ``probability``.
     """
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     # In bfloat16 on a CPU the fused kernel is slow backward: with 20, 64 and 256 positions, forward and backward take
@@ -42,28 +42,23 @@ def by_products(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bo
     """F.scaled_dot_product_attention, step by step: (B, H, N, F) and (B, H, S, F); the softmax in float32 or wider."""
     wide = torch.promote_types(q.dtype, torch.float32)
     if causal:
-        mask = additive(torch.ones(q.size(2), k.size(2), dtype=torch.bool, device=q.device).tril(), wide)
+        mask = additive_mask(torch.ones(q.size(2), k.size(2), dtype=torch.bool, device=q.device).tril(), wide)
     mask = q.new_zeros(1, dtype=wide) if mask is None else mask.to(wide)
     weights = torch.add(mask, q @ k.mT, alpha=q.size(3) ** -0.5).softmax(-1).to(v.dtype)
     return dropout(weights, probability, training=True) @ v
 
 
 def weigh(q: Tensor, k: Tensor, mask: Tensor) -> Tensor:
-    """The softmax of ``attend`` alone, (B, H, N, S) in float32 or wider: for those who want to see it."""
+    """The weights of ``attend`` alone, (B, H, N, S) in float32 or wider, for pictures and alignments."""
     wide = torch.promote_types(q.dtype, torch.float32)
     with torch.autocast(q.device.type, enabled=False):
         scores = q.transpose(1, 2).to(wide) @ k.transpose(1, 2).to(wide).mT
         return masked_softmax(scores / q.size(3) ** 0.5, mask < 0)
 
 
-def additive(seen: Tensor, dtype: torch.dtype) -> Tensor:
-    """The mask of ``attend`` for a bool one that is True where a query sees."""
-    return torch.zeros_like(seen, dtype=dtype).masked_fill_(~seen, float("-inf"))
-
-
-def real_positions(lengths: Tensor, size: int) -> Tensor:
-    """lengths (B,) -> (B, size) bool, False at padding."""
-    return torch.arange(size, device=lengths.device) < lengths[:, None]
+def additive_mask(visible: Tensor, dtype: torch.dtype) -> Tensor:
+    """The mask of ``attend`` for a bool one that is True where a query may attend."""
+    return torch.zeros_like(visible, dtype=dtype).masked_fill_(~visible, float("-inf"))
 
 
 class SelfAttention(nn.Module):
@@ -75,12 +70,12 @@ class SelfAttention(nn.Module):
         self.inputs = Linear(D, 3 * D)
         self.output = Linear(D, D)
 
-    def forward(self, x: Tensor, attend: Attend, turns: Tensor | None) -> Tensor:
-        """x (B, T, D) -> (B, T, D); ``attend`` knows who sees whom, ``turns`` are those of rotary positions."""
+    def forward(self, x: Tensor, attend: Attend, rotations: Tensor | None) -> Tensor:
+        """x (B, T, D) -> (B, T, D); ``attend`` knows which positions see which; ``rotations`` of rotary positions."""
         parts = self.inputs(x).unflatten(2, (3, self.heads, -1))  # (B, T, 3, H, F)
         q, k, v = parts.unbind(2)
-        if turns is not None:
-            q, k = rotate(parts[:, :, :2], turns).unbind(2)
+        if rotations is not None:
+            q, k = rotate(parts[:, :, :2], rotations).unbind(2)
         return self.output(attend(q, k, v).flatten(2))
 
 
@@ -94,7 +89,7 @@ class CrossAttention(nn.Module):
         self.memory = Linear(D, 2 * D)
         self.output = Linear(D, D)
 
-    def remember(self, source: Tensor) -> Tensor:
+    def keys_and_values(self, source: Tensor) -> Tensor:
         """source (B, S, D) -> keys and values (B, S, 2, H, F)"""
         return self.memory(source).unflatten(2, (2, self.heads, -1))
 

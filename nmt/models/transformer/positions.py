@@ -1,4 +1,4 @@
-"""Where a token stands in its sequence, positions counted from 0."""
+"""What of its position enters a token's vector, or turns queries and keys; positions are counted from 0."""
 
 from functools import lru_cache
 
@@ -12,7 +12,7 @@ from nmt.models.transformer.config import Positions, TransformerConfig
 
 
 class Embedding(nn.Module):
-    """sqrt(D) times a token's vector (Vaswani et al. 2017, section 3.4), and what of its position is added."""
+    """sqrt(D) times a token's vector (Vaswani et al. 2017, section 3.4), plus its position's where it has one."""
 
     def __init__(self, config: TransformerConfig, vocabulary: int) -> None:
         super().__init__()
@@ -57,12 +57,12 @@ def _sinusoids(rows: int, width: int, dtype: torch.dtype, device: torch.device) 
         return torch.stack([angle.sin(), angle.cos()], 2).to(device, dtype)
 
 
-def rotate(x: Tensor, turns: Tensor) -> Tensor:
-    """x (B, N, ..., F) turned by ``turns`` = sinusoids(places, F): R_p x of Su et al. 2021, eq. 34, at place p.
+def rotate(x: Tensor, rotations: Tensor) -> Tensor:
+    """x (B, N, ..., F) rotated by ``rotations`` = sinusoids(places, F): R_p x of Su et al. 2021, eq. 34, at place p.
 
     Features i and i + F/2 make a pair, which is turned by p / 10000^(2i / F); the paper's pairs are neighbours, the
     same up to the order of the weights' rows.  Then (R_p q) . (R_r k) depends on p and r through p - r alone.
     """
-    sin, cos = turns.view(turns.size(0), *[1] * (x.dim() - 3), -1, 2).unbind(-1)
+    sin, cos = rotations.view(rotations.size(0), *[1] * (x.dim() - 3), -1, 2).unbind(-1)
     a, b = x.chunk(2, -1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1).to(x.dtype)

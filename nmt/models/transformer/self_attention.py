@@ -1,4 +1,4 @@
-"""Who sees whom in self-attention: every position, or the W on either side in time and memory linear in length.
+"""Which positions see which in self-attention: all, or W on either side in time and memory linear in the length.
 
 Shapes: B sentences, T positions, H heads, F features a head; L windows a sentence, of C queries each.
 """
@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nmt.models.attention.base import real_positions
 from nmt.models.ops.precision import compute_dtype
-from nmt.models.transformer.multi_head import Attend, additive, attend, real_positions, weigh
+from nmt.models.transformer.multi_head import Attend, additive_mask, attend, weigh
 
 BLOCK = 32  # queries of a window at least: products of fewer rows do not pay
 
@@ -20,7 +21,7 @@ class Full:
         """For inputs like x (B, T, D); lengths (B,) of an encoder's, None: causal."""
         self.dropout, self.causal, self.mask = dropout, lengths is None, None
         if lengths is not None:
-            self.mask = additive(real_positions(lengths, x.size(1))[:, None, None], compute_dtype(x))
+            self.mask = additive_mask(real_positions(lengths, x.size(1))[:, None, None], compute_dtype(x))
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return attend(q, k, v, self.mask, self.causal, self.dropout)
@@ -36,7 +37,7 @@ class Band:
         window   | W |    C    | W |             (in the causal band without the W on the right)
 
     A query meets C + 2 W keys, of which 2 W + 1 count, whatever the length.  A sequence hardly longer than a window is
-    one block, without neighbours.  Padding sees itself, so that no query is blind.
+    one block, without neighbours.  Padding sees itself, so that each query has a position to attend to.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Band:
         seen = (key >= 0) & (key >= query - reach) & (key <= query + ahead)
         if lengths is not None:
             seen = (seen & (key < lengths[:, None, None, None])) | (key == query)
-        mask = additive(seen, compute_dtype(x)).expand(B, *seen.shape[-3:])
+        mask = additive_mask(seen, compute_dtype(x)).expand(B, *seen.shape[-3:])
         self.mask = mask.flatten(0, 1)[:, None]  # (B L, 1, C, window)
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

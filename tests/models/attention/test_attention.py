@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from nmt.models.attention import (
+    SCORES,
     Attention,
     AttentionConfig,
     BahdanauConfig,
@@ -18,7 +19,6 @@ from nmt.models.attention import (
     GlobalConfig,
     LocalMConfig,
     LocalPConfig,
-    Score,
     Sigma,
 )
 from nmt.models.attention.local_attention import LocalAttention
@@ -27,14 +27,14 @@ SIZE = 4
 PATHS = ["windows", "dense"]
 CONFIGS: list[AttentionConfig] = [
     BahdanauConfig(hidden_size=3),
-    *(GlobalConfig(score=score) for score in Score),
-    GlobalConfig(score=Score.concat, concat_source=ConcatSource.identity),
-    *(LocalMConfig(score=score, half_width=2) for score in Score),
-    LocalMConfig(score=Score.concat, half_width=2, concat_source=ConcatSource.identity),
-    *(LocalPConfig(score=score, half_width=2, hidden_size=3) for score in Score),
+    *(GlobalConfig(score=score) for score in SCORES),
+    GlobalConfig(score="concat", concat_source=ConcatSource.identity),
+    *(LocalMConfig(score=score, half_width=2) for score in SCORES),
+    LocalMConfig(score="concat", half_width=2, concat_source=ConcatSource.identity),
+    *(LocalPConfig(score=score, half_width=2, hidden_size=3) for score in SCORES),
     LocalPConfig(half_width=1, hidden_size=3, renormalize=True),
     LocalPConfig(half_width=2, hidden_size=3, sigma=Sigma.learned),
-    LocalPConfig(score=Score.concat, half_width=3, hidden_size=3, sigma=Sigma.learned, renormalize=True),
+    LocalPConfig(score="concat", half_width=3, hidden_size=3, sigma=Sigma.learned, renormalize=True),
     LocalPConfig(half_width=50, hidden_size=3),
     LocalMConfig(half_width=50),
 ]
@@ -204,8 +204,8 @@ def test_a_centre_at_either_end(end: float):
     assert_same(out.context, context)
 
 
-@pytest.mark.parametrize("score", Score)
-def test_no_two_mechanisms_agree_on_a_long_source(score: Score):
+@pytest.mark.parametrize("score", SCORES)
+def test_no_two_mechanisms_agree_on_a_long_source(score: str):
     """On equal weights and S > 2D+1 every mechanism and option gives another loss: one sees which one ran."""
     configs: list[AttentionConfig] = [
         GlobalConfig(score=score),
@@ -230,8 +230,8 @@ def test_no_two_mechanisms_agree_on_a_long_source(score: Score):
 def test_no_two_scores_agree():
     """The same for scores and their options, on equal weights."""
     query, values, lengths = example()
-    configs = [GlobalConfig(score=score) for score in Score]
-    configs.append(GlobalConfig(score=Score.concat, concat_source=ConcatSource.identity))
+    configs = [GlobalConfig(score=score) for score in SCORES]
+    configs.append(GlobalConfig(score="concat", concat_source=ConcatSource.identity))
     losses = []
     for config in configs:
         module = build(config)

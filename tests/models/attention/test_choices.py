@@ -18,7 +18,6 @@ from nmt.models.attention import (
     LocalMConfig,
     LocalPConfig,
     NoneConfig,
-    Score,
     build_attention,
 )
 
@@ -54,9 +53,9 @@ def test_only_bahdanau_queries_with_the_previous_state():
         (lambda: GlobalConfig(concat_source=ConcatSource.identity), "concat_source=identity belongs to .*score=concat"),
         (lambda: LocalPConfig(concat_source=ConcatSource.identity), "concat_source=identity belongs to .*score=concat"),
         (lambda: GlobalConfig(max_source=9), "model.attention.max_source belongs to model.attention.score=location"),
-        (lambda: GlobalConfig(score=Score.location, max_source=0), "model.attention.max_source must be at least 1"),
-        (lambda: build_attention(GlobalConfig(score=Score.dot), 4, 8), "score=dot needs a query as wide .* 4 and 8"),
-        (lambda: build_attention(LocalPConfig(score=Score.scaled_dot), 4, 8), "score=scaled_dot needs a query as wide"),
+        (lambda: GlobalConfig(score="location", max_source=0), "model.attention.max_source must be at least 1"),
+        (lambda: build_attention(GlobalConfig(score="dot"), 4, 8), "score=dot needs a query as wide .* 4 and 8"),
+        (lambda: build_attention(LocalPConfig(score="scaled_dot"), 4, 8), "score=scaled_dot needs a query as wide"),
     ],
 )
 def test_what_cannot_work_is_refused(make: Callable[[], object], message: str):
@@ -64,8 +63,8 @@ def test_what_cannot_work_is_refused(make: Callable[[], object], message: str):
         make()
 
 
-@pytest.mark.parametrize("score", [Score.general, Score.concat, Score.location])
-def test_query_and_memory_may_differ_in_width(score: Score):
+@pytest.mark.parametrize("score", ["general", "concat", "location"])
+def test_query_and_memory_may_differ_in_width(score: str):
     for kind in (GlobalConfig, LocalMConfig, LocalPConfig):
         module = build_attention(kind(score=score), 4, 6)
         assert module is not None
@@ -74,7 +73,7 @@ def test_query_and_memory_may_differ_in_width(score: Score):
 
 
 def test_identity_source_is_as_wide_as_the_memory():
-    module = build_attention(GlobalConfig(score=Score.concat, concat_source=ConcatSource.identity), 4, 6)
+    module = build_attention(GlobalConfig(score="concat", concat_source=ConcatSource.identity), 4, 6)
     assert module is not None
     memory = module.prepare(torch.randn(2, 30, 6), torch.tensor([30, 1]))
     assert module(torch.randn(2, 1, 4), memory, torch.tensor([0])).context.shape == (2, 1, 6)
@@ -82,7 +81,7 @@ def test_identity_source_is_as_wide_as_the_memory():
 
 def test_a_source_longer_than_the_location_rows_is_an_error():
     """Never cut short; padding beyond the rows is no reason to refuse."""
-    module = build(GlobalConfig(score=Score.location, max_source=5))
+    module = build(GlobalConfig(score="location", max_source=5))
     values = torch.randn(2, 7, 4, dtype=torch.float64)
     with pytest.raises(UserError, match=r"model\.attention\.max_source=5 is too small for a source of 6 positions"):
         module.prepare(values, torch.tensor([3, 6]))

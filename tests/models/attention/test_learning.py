@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from nmt.models.attention import (
+    SCORES,
     AttentionConfig,
     BahdanauConfig,
     ConcatSource,
@@ -28,7 +29,6 @@ from nmt.models.attention import (
     HardConfig,
     LocalMConfig,
     LocalPConfig,
-    Score,
     Sigma,
     build_attention,
 )
@@ -37,7 +37,7 @@ WORDS = SIZE = 24
 LONGEST = 20
 D = 2  # local_m's half width; local_p's is one more
 LEARNED, IDENTITY = ConcatSource
-SCORES = [*((score, LEARNED) for score in Score if score is not Score.location), (Score.concat, IDENTITY)]
+COMPARED = [*((score, LEARNED) for score in SCORES if score != "location"), ("concat", IDENTITY)]
 
 
 def local_p(**options: Any) -> LocalPConfig:
@@ -45,16 +45,16 @@ def local_p(**options: Any) -> LocalPConfig:
 
 
 CASES: list[tuple[AttentionConfig, str]] = [
-    *((GlobalConfig(score=score, concat_source=half), "reverse") for score, half in SCORES),
-    *((LocalMConfig(half_width=D, score=score, concat_source=half), "turned") for score, half in SCORES),
-    *((local_p(score=score, concat_source=half), "jumbled") for score, half in SCORES),
+    *((GlobalConfig(score=score, concat_source=half), "reverse") for score, half in COMPARED),
+    *((LocalMConfig(half_width=D, score=score, concat_source=half), "turned") for score, half in COMPARED),
+    *((local_p(score=score, concat_source=half), "jumbled") for score, half in COMPARED),
     (local_p(sigma=Sigma.learned), "jumbled"),
     (local_p(renormalize=True), "jumbled"),
     *product((BahdanauConfig(hidden_size=32), HardConfig(), local_p(), local_p(renormalize=True)), ("copy", "reverse")),
     *product((GlobalConfig(), LocalMConfig(half_width=D)), ("copy",)),
-    *product((GlobalConfig(score=Score.location, max_source=LONGEST),), ("copy", "reverse")),
-    (HardConfig(score=Score.location, max_source=LONGEST), "reverse"),
-    (LocalMConfig(half_width=D, score=Score.location), "turned"),
+    *product((GlobalConfig(score="location", max_source=LONGEST),), ("copy", "reverse")),
+    (HardConfig(score="location", max_source=LONGEST), "reverse"),
+    (LocalMConfig(half_width=D, score="location"), "turned"),
 ]
 
 

@@ -5,13 +5,13 @@ import torch
 from torch import nn
 
 from nmt.models.attention import (
+    SCORES,
     AttentionConfig,
     BahdanauConfig,
     GlobalConfig,
     HardConfig,
     LocalMConfig,
     LocalPConfig,
-    Score,
     build_attention,
 )
 from nmt.models.attention.local_attention import LocalAttention
@@ -19,7 +19,7 @@ from nmt.models.attention.local_attention import LocalAttention
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 CONFIGS: list[AttentionConfig] = [
     BahdanauConfig(hidden_size=16),
-    *(kind(score=score) for kind in (GlobalConfig, LocalMConfig, LocalPConfig) for score in Score),
+    *(kind(score=score) for kind in (GlobalConfig, LocalMConfig, LocalPConfig) for score in SCORES),
 ]
 
 
@@ -30,7 +30,7 @@ CONFIGS: list[AttentionConfig] = [
 def test_windows_stay_where_they_are(kind: type[LocalMConfig], windows: bool, longest: int, device: str):
     """bfloat16 holds 8 bits: a centre at 257 must not become 256, nor a distance from the centre be rounded."""
     torch.manual_seed(0)
-    module = build_attention(kind(score=Score.dot), query_size=8, memory_size=8)
+    module = build_attention(kind(score="dot"), query_size=8, memory_size=8)
     assert isinstance(module, LocalAttention)
     module.forced = windows
     for parameter in module.parameters():
@@ -59,7 +59,7 @@ def test_windows_stay_where_they_are(kind: type[LocalMConfig], windows: bool, lo
 def test_a_bfloat16_query_has_the_window_of_its_value(kind: type[LocalMConfig]):
     """A decoder may hand over bfloat16 states: what is computed from them is as wide as ever."""
     torch.manual_seed(0)
-    module = build_attention(kind(score=Score.dot), query_size=8, memory_size=8)
+    module = build_attention(kind(score="dot"), query_size=8, memory_size=8)
     assert module is not None
     query, values, lengths = torch.randn(1, 40, 8).bfloat16(), torch.zeros(1, 1000, 8), torch.tensor([1000])
     position = torch.arange(600, 640)

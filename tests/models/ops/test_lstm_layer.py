@@ -5,7 +5,7 @@ import torch
 from closeness import assert_close
 
 from nmt.models.ops.lstm_layer import LSTMLayer, cell
-from nmt.models.ops.recurrent_linear import LoopLinear
+from nmt.models.ops.recurrent_linear import RecurrentLinear
 
 T, B, E, H = 6, 3, 4, 5
 
@@ -140,7 +140,7 @@ def test_loop_linear_equals_plain_autograd():
             ys.append(y)
         return ys
 
-    linear = LoopLinear(w)
+    linear = RecurrentLinear(w)
     mine = run(linear, linear.terms(a))
     theirs = run(lambda x, term: term + x @ w.T, a)
     assert_all_close(mine, theirs)
@@ -152,7 +152,7 @@ def test_loop_linear_equals_plain_autograd():
 
 
 def test_loop_linear_keeps_nothing_without_gradients():
-    linear = LoopLinear(torch.ones(2, 2))
+    linear = RecurrentLinear(torch.ones(2, 2))
     with torch.no_grad():
         linear(torch.ones(1, 2), linear.terms(torch.ones(1, 1, 2))[0])
     assert linear.inputs is None

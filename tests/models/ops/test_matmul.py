@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nmt.models.ops import matmul
-from nmt.models.ops.matmul import Packed, linear, linear_plus
+from nmt.models.ops.matmul import PrepackedLinear, linear, linear_plus
 
 
 @pytest.fixture(params=["this machine's", "torch's"], autouse=True)
@@ -43,7 +43,7 @@ def test_packed_weights(dtype, shape):
     x, w, bias, term = torch.randn(shape), torch.randn(7, 5), torch.randn(7), torch.randn(*shape[:-1], 7)
     near: Any = {"rtol": 0.03, "atol": 0.05} if dtype == torch.bfloat16 else {"rtol": 1e-5, "atol": 1e-5}
     weight = torch.nn.Parameter(w.to(dtype))
-    plain, shifted = Packed(weight), Packed(weight, bias.to(dtype))
+    plain, shifted = PrepackedLinear(weight), PrepackedLinear(weight, bias.to(dtype))
     expected = x.double() @ w.double().T
     for given in (x, x.to(dtype)):  # what is wider is cast
         torch.testing.assert_close(plain(given).double(), expected, **near)

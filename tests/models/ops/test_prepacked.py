@@ -10,9 +10,9 @@ import torch
 
 from nmt.models import LSTMConfig, TransformerConfig, build_model
 from nmt.models.attention import BahdanauConfig, GlobalConfig, LocalPConfig
-from nmt.models.ops.matmul import Packed
-from nmt.models.ops.prepacked import Holder, Linear, hold_weights
-from nmt.models.ops.recurrent_linear import StepLinear
+from nmt.models.ops.matmul import PrepackedLinear
+from nmt.models.ops.prepacked import CachesWeights, Linear, cached_weights
+from nmt.models.ops.recurrent_linear import QueryLinear
 from nmt.models.transformer.config import GlobalSelfAttentionConfig
 from nmt.search import DecodeConfig, Ensemble, translate_ids
 
@@ -59,12 +59,12 @@ def test_changed_weights_are_seen(model):
 
 def test_made_once_for_all_batches(model, monkeypatch):
     made = []
-    once = Holder.once
+    cached = CachesWeights.cached
 
-    def counted(self, dtype, make):
-        return once(self, dtype, lambda: made.append((self, dtype)) or make())
+    def counted(self, key, make):
+        return cached(self, key, lambda: made.append((self, key)) or make())
 
-    monkeypatch.setattr(Holder, "once", counted)
+    monkeypatch.setattr(CachesWeights, "cached", counted)
     translate_ids(model, SOURCES, DecodeConfig(beam_size=3, max_length=8, batch_size=2), CPU)
     assert made
     assert len(made) == len(set(made))
@@ -75,42 +75,42 @@ def test_held_by_the_outermost():
     lstm, transformer = build(CONFIGS[0]), build(CONFIGS[-1])
 
     def stop():
-        with hold_weights(Ensemble([lstm, transformer])):
-            assert transformer.projection.held == {}
+        with cached_weights(Ensemble([lstm, transformer])):
+            assert transformer.projection.weight_cache == {}
             raise ValueError("stop")
 
-    with hold_weights(lstm):
+    with cached_weights(lstm):
         with pytest.raises(ValueError, match="stop"):
             stop()
-        assert lstm.held == {}
-        assert transformer.projection.held is None
-    assert lstm.held is None
+        assert lstm.weight_cache == {}
+        assert transformer.projection.weight_cache is None
+    assert lstm.weight_cache is None
 
 
 def test_with_gradients_nothing_is_held():
     linear, x = Linear(3, 2), torch.randn(4, 3)
-    with hold_weights(linear):
+    with cached_weights(linear):
         y = linear(x)
         assert y.requires_grad
-        assert linear.held == {}
+        assert linear.weight_cache == {}
         with torch.no_grad():
             torch.testing.assert_close(linear(x), y)
             with torch.autocast("cpu", torch.bfloat16):
                 assert linear(x).dtype == torch.bfloat16
-        assert linear.held is not None
-        assert set(linear.held) == {torch.float32, torch.bfloat16}
+        assert linear.weight_cache is not None
+        assert set(linear.weight_cache) == {torch.float32, torch.bfloat16}
 
 
 @pytest.mark.parametrize("transposed", [False, True])
 def test_what_queries_are_multiplied_by_is_the_same_when_held(transposed):
     """W of general, by which windows' queries go backwards, is square: a shape would not tell."""
-    linear, x = StepLinear(6, 6), torch.randn(2, 3, 6)
+    linear, x = QueryLinear(6, 6), torch.randn(2, 3, 6)
     expected = x @ (linear.weight if transposed else linear.weight.t())
-    with hold_weights(linear), torch.no_grad():
-        held = linear.once_a_batch(torch.float32, transposed)
-        assert isinstance(held, Packed)
+    with cached_weights(linear), torch.no_grad():
+        held = linear.for_batch(torch.float32, transposed)
+        assert isinstance(held, PrepackedLinear)
         torch.testing.assert_close(held(x), expected.detach())
-    torch.testing.assert_close(linear.once_a_batch(torch.float32, transposed)(x), expected)
+    torch.testing.assert_close(linear.for_batch(torch.float32, transposed)(x), expected)
 
 
 def test_made_once_by_threads_that_ask_together():
@@ -123,9 +123,9 @@ def test_made_once_by_threads_that_ask_together():
 
     def ask(_):
         together.wait()
-        return linear.once(torch.float32, make)
+        return linear.cached(torch.float32, make)
 
-    with hold_weights(linear), ThreadPoolExecutor(2) as pool:
+    with cached_weights(linear), ThreadPoolExecutor(2) as pool:
         first, second = pool.map(ask, range(2))
     assert first is second
     assert len(made) == 1

@@ -84,7 +84,7 @@ def test_without_dropout_a_model_has_nothing_to_agree_on(name):
     """Twice the loss and twice the gradient, and no more: rows of different tokens would diverge."""
     model, batch = (transformer() if name == "transformer" else build(name)).train(), batch_of()
     once = model(batch)
-    twice = model(batch.doubled(), consistency=ALPHA)
+    twice = model(batch.doubled(), r_drop=ALPHA)
     torch.testing.assert_close(twice.loss_sum, 2 * once.loss_sum, rtol=1e-12, atol=0)
     torch.testing.assert_close(twice.nll, once.nll.repeat_interleave(2, 0))
     a, b = (torch.autograd.grad(x.loss_sum, list(model.parameters())) for x in (once, twice))
@@ -98,7 +98,7 @@ def test_with_dropout_the_passes_of_a_sentence_are_compared_with_each_other():
     outputs = []
     for alpha in (0.0, 1.0, ALPHA):
         torch.manual_seed(5)
-        outputs.append(model(batch, consistency=alpha))
+        outputs.append(model(batch, r_drop=alpha))
     apart = outputs[1].loss_sum - outputs[0].loss_sum
     torch.testing.assert_close(outputs[2].loss_sum - outputs[0].loss_sum, ALPHA * apart)
     log_p = model_log_p(model, batch)

@@ -19,17 +19,16 @@ from nmt.models.attention import (
     LocalMConfig,
     LocalPConfig,
     Memory,
-    Score,
 )
 from nmt.models.attention.local_attention import LocalAttention
-from nmt.models.ops import rows as memory_table
-from nmt.models.ops.rows import Table, Window
+from nmt.models.ops import rows as rows_module
+from nmt.models.ops.rows import Rows, RowWindow
 
 CONFIGS: list[AttentionConfig] = [
     GlobalConfig(),
-    GlobalConfig(score=Score.dot),
+    GlobalConfig(score="dot"),
     BahdanauConfig(hidden_size=3),
-    LocalMConfig(half_width=2, score=Score.concat),
+    LocalMConfig(half_width=2, score="concat"),
     LocalPConfig(half_width=2, hidden_size=3),
 ]
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -187,7 +186,7 @@ def test_windows_in_chunks_are_the_same(
 ):
     """All queries at once, their windows gathered one, two or four at a time."""
     query, values, lengths = inputs
-    monkeypatch.setattr(memory_table, "CHUNK", chunk)
+    monkeypatch.setattr(rows_module, "CHUNK", chunk)
     loss = module(query, module.prepare(values, lengths), torch.arange(4)).context.pow(3).sum()
     found = torch.autograd.grad(loss, [query, values, *module.parameters()])
     assert_equal(list(found), plain(module, inputs))
@@ -196,21 +195,21 @@ def test_windows_in_chunks_are_the_same(
 def test_keys_of_windows_are_made_once_or_where_a_window_is(inputs: tuple[Tensor, Tensor, Tensor]):
     """concat projects all 9 rows, unless the windows of all queries together hold fewer; general projects queries."""
     _, values, lengths = inputs
-    module = build(LocalPConfig(half_width=1, score=Score.concat))
+    module = build(LocalPConfig(half_width=1, score="concat"))
     for queries, all_rows in ((None, True), (3, True), (2, False)):
         memory = module.prepare(values, lengths, queries)
-        assert (memory.key_table is not memory.value_table) == all_rows
-    module = build(LocalPConfig(half_width=1, score=Score.general))
+        assert memory.keyed == all_rows
+    module = build(LocalPConfig(half_width=1, score="general"))
     assert isinstance(module, LocalAttention)
     module.forced = True
     memory = module.prepare(values, lengths)
-    assert memory.key_table is memory.value_table
+    assert not memory.keyed
 
 
 def test_keys_of_all_rows_are_made_where_all_rows_are_read():
     """general: for one query of 100 rows a window is gathered; for five or ten all are read, and fewer than 100
     projections are made."""
-    module = build(LocalPConfig(half_width=10, score=Score.general))
+    module = build(LocalPConfig(half_width=10, score="general"))
     assert isinstance(module, LocalAttention)
     values, lengths = torch.randn(2, 100, 4, dtype=torch.float64), torch.tensor([100, 90])
     for queries, at_once, expected in (
@@ -218,7 +217,7 @@ def test_keys_of_all_rows_are_made_where_all_rows_are_read():
         *((10, 10, False), (99, 99, False), (100, 100, True), (None, 100, True)),
     ):
         memory = module.prepare(values, lengths, queries, at_once)
-        assert (memory.key_table is not memory.value_table) == expected, (queries, at_once)
+        assert memory.keyed == expected, (queries, at_once)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -229,11 +228,11 @@ def test_gradient_sums_are_float32_under_autocast(device: str, deterministic: bo
     torch.use_deterministic_algorithms(deterministic)
     try:
         rows = torch.ones(1, 3, 2, dtype=torch.bfloat16, device=device, requires_grad=True)
-        table = Table(rows)
+        table = Rows(rows)
         s = torch.zeros(1, 1, 1, dtype=torch.int64, device=device)
         sum_of_rows = torch.zeros((), device=device)
         for _ in range(1000):
-            sum_of_rows = sum_of_rows + Window(table, s).rows().sum()
+            sum_of_rows = sum_of_rows + RowWindow(table, s).gathered().sum()
         sum_of_rows.backward()
     finally:
         torch.use_deterministic_algorithms(previous)
@@ -264,9 +263,9 @@ def storage(x: object) -> int | None:
     return x.untyped_storage().data_ptr() if isinstance(x, Tensor) else None
 
 
-@pytest.mark.parametrize("score", [Score.dot, Score.general, Score.concat, Score.location])
+@pytest.mark.parametrize("score", ["dot", "general", "concat", "location"])
 @pytest.mark.parametrize("kind", [LocalMConfig, LocalPConfig])
-def test_the_work_of_a_step_does_not_grow_with_the_source(kind: type[LocalMConfig], score: Score):
+def test_the_work_of_a_step_does_not_grow_with_the_source(kind: type[LocalMConfig], score: str):
     """Four more steps make the same number of elements at S=100 and S=1000, forward and backward together."""
     module = build(kind(half_width=2, score=score))
 
@@ -309,7 +308,7 @@ def test_a_backward_pass_leaves_nothing_with_the_memory(module: Attention, input
     query, values, lengths = inputs
     memory = module.prepare(values, lengths)
     steps(module, query, memory).backward()
-    for table in (memory.value_table, memory.key_table):
+    for table in (memory.value_rows, memory.key_rows):
         assert table.gradient.total is None
         assert not table.gradient.factors
 
@@ -322,5 +321,5 @@ def test_a_gradient_nobody_needs_is_not_kept():
     query = torch.randn(1, 2, 4, dtype=torch.float64, requires_grad=True)
     memory = module.prepare(torch.randn(1, 3, 4, dtype=torch.float64), torch.tensor([3]))
     module(query, memory, torch.arange(2)).context.sum().backward()
-    assert not memory.value_table.gradient.factors
-    assert not memory.key_table.gradient.factors
+    assert not memory.value_rows.gradient.factors
+    assert not memory.key_rows.gradient.factors

@@ -285,7 +285,7 @@ def test_consistency_compares_neighbouring_sentences():
     """R-Drop's term is the divergence of sentences 2b and 2b + 1, token by token."""
     model, alpha = build("before"), 3.0
     batch = batch_of([([5, 7, 4], [9, 4]), ([8, 8, 8], [9, 4]), ([12], [5, 6, 7]), ([4], [5, 6, 7])])
-    plain, both = model(batch), model(batch, consistency=alpha)
+    plain, both = model(batch), model(batch, r_drop=alpha)
     assert_close(both.nll, plain.nll)
     memory = model.encode(batch.source, batch.source_lengths)
     log_p = model.projection(model.decode(batch.target_in, memory, None)).log_softmax(2)

@@ -10,7 +10,7 @@ from transformer_cases import batch_of, build
 
 from nmt.errors import ConfigError
 from nmt.models.transformer import self_attention
-from nmt.models.transformer.multi_head import additive, by_products
+from nmt.models.transformer.multi_head import additive_mask, by_products
 from nmt.models.transformer.positions import rotate, sinusoids
 from nmt.models.transformer.self_attention import Band, Full
 
@@ -98,7 +98,7 @@ def test_plain_products_are_the_fused_attention(masked):
     torch.manual_seed(0)
     q, k, v = leaves = [torch.randn(2, 3, 7, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
     seen = torch.tensor([[1, 1, 0, 1, 0, 0, 1], [1, 0, 0, 0, 0, 0, 0]], dtype=torch.bool)[:, None, None]
-    mask = additive(seen, torch.float64) if masked == "keys" else None
+    mask = additive_mask(seen, torch.float64) if masked == "keys" else None
     results = (
         by_products(q, k, v, mask, masked == "causal", 0.0),
         F.scaled_dot_product_attention(q, k, v, mask, 0.0, masked == "causal"),

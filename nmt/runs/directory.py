@@ -19,8 +19,8 @@ from nmt.errors import ConfigError, RunError
 from nmt.eval.alignment import AlignConfig
 from nmt.models import build_model
 from nmt.models.seq2seq import Seq2Seq
-from nmt.search import DecodeConfig, average_states
 from nmt.runs import checkpoint, retention
+from nmt.search import average_states
 
 # Inside a run directory; SCORES/SET/ holds results.json and the text.
 CONFIG_FILE, ORIGIN, TOKENIZER, SCORES = "config.yaml", "origin.json", "tokenizer", "scores"

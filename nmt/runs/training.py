@@ -18,11 +18,22 @@ from nmt.data.tokenizer import Tokenizers
 from nmt.device import resolve_device, resolve_precision, seed_everything, set_up
 from nmt.errors import ConfigError, RunError
 from nmt.eval.evaluate import evaluate, sentences_to_draw
-from nmt.runs.scoring import Scorer, languages
 from nmt.models import build_model
 from nmt.models.seq2seq import Seq2Seq
-from nmt.runs.directory import ORIGIN, TOKENIZER, Run, create, guided, newest, place, read_config, save_config, write_json
 from nmt.runs import checkpoint
+from nmt.runs.directory import (
+    ORIGIN,
+    TOKENIZER,
+    Run,
+    create,
+    guided,
+    newest,
+    place,
+    read_config,
+    save_config,
+    write_json,
+)
+from nmt.runs.scoring import Scorer, languages
 from nmt.train import loop
 from nmt.train.distributed import Ranks, join
 from nmt.train.log import RunLog, Sample, Validation

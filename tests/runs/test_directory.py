@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nmt.cli.on_run import directories
 from nmt.config import MAX_NAME, Config
 from nmt.data.corpus import FilesConfig, PhrasesConfig, TextFiles
 from nmt.data.tokenizer import train_tokenizers
@@ -18,6 +19,7 @@ from nmt.errors import ConfigError, RunError
 from nmt.eval.alignment import AlignConfig
 from nmt.models import LSTMConfig
 from nmt.models.attention import LocalPConfig
+from nmt.runs import checkpoint
 from nmt.runs.directory import (
     ORIGIN,
     TOKENIZER,
@@ -34,8 +36,6 @@ from nmt.runs.directory import (
     write,
     write_json,
 )
-from nmt.runs import checkpoint
-from nmt.cli.on_run import directories
 from nmt.translate.translator import load
 
 CPU = torch.device("cpu")

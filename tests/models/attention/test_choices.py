@@ -1,15 +1,19 @@
 """What a user may choose about attention, what is refused, and hard attention's draws."""
 
+import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from attention_reference import build
 from omegaconf import OmegaConf
+from torch import Tensor
 
 from nmt.errors import ConfigError, UserError
 from nmt.models.attention import (
     ATTENTIONS,
+    SCORES,
     Attended,
     BahdanauConfig,
     ConcatSource,
@@ -18,8 +22,11 @@ from nmt.models.attention import (
     LocalMConfig,
     LocalPConfig,
     NoneConfig,
+    ScoreFunction,
     build_attention,
 )
+from nmt.models.attention.config import ScoredConfig
+from nmt.models.attention.local_attention import LocalAttention
 
 
 def test_the_table_is_complete():
@@ -113,8 +120,6 @@ def test_hard_attention_in_search_takes_the_likeliest_word():
     chosen = soft.argmax(2)
     assert torch.equal(out.weights, torch.nn.functional.one_hot(chosen, 6).double())
     assert torch.equal(out.context, torch.stack([values[b, chosen[b]] for b in range(2)]))
-    assert out.log_prob is not None
-    torch.testing.assert_close(out.log_prob, soft.amax(2).log())
 
 
 def test_hard_attention_in_training_draws_words_as_often_as_their_weights():
@@ -130,9 +135,6 @@ def test_hard_attention_in_training_draws_words_as_often_as_their_weights():
     assert set(drawn.weights.unique().tolist()) == {0.0, 1.0}
     deviation = (soft * (1 - soft) / 4000).sqrt()
     assert ((drawn.weights.mean(1) - soft).abs() <= 5 * deviation).all()
-    assert drawn.log_prob is not None
-    chosen = drawn.weights.argmax(2)
-    torch.testing.assert_close(drawn.log_prob, soft.log().gather(1, chosen))
 
 
 def test_hard_attention_passes_the_gradient_straight_through():
@@ -145,3 +147,42 @@ def test_hard_attention_passes_the_gradient_straight_through():
     soft = build(GlobalConfig())(query, module.prepare(values, lengths), torch.arange(3))
     expected = torch.autograd.grad((soft.context * direction).sum(), query)[0]
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+class Distance(ScoreFunction):
+    """-|q - h_s|^2: a score of one's own, of which nothing but the comparison is written."""
+
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        return -(query[:, :, None] - keys).square().sum(-1)
+
+
+@pytest.mark.parametrize("config", [GlobalConfig, LocalMConfig, LocalPConfig])
+def test_a_new_score_is_one_class_and_one_row(config: type[ScoredConfig], monkeypatch: pytest.MonkeyPatch):
+    """Weights follow its formula, by windows and by all positions alike, and gradients reach memory and query."""
+    monkeypatch.setitem(SCORES, "distance", Distance)
+    torch.manual_seed(0)
+    chosen = config(score="distance")
+    module = build(replace(chosen, half_width=1) if isinstance(chosen, LocalMConfig) else chosen)
+    query = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
+    values = torch.randn(2, 8, 4, dtype=torch.float64, requires_grad=True)
+    lengths = torch.tensor([8, 5])
+    found = []
+    for windows in (True, False):
+        if isinstance(module, LocalAttention):
+            module.forced = windows
+        out = module(query, module.prepare(values, lengths), torch.arange(3))
+        found.append((out.dense_weights(8), *torch.autograd.grad(out.context.pow(2).sum(), [query, values])))
+    for mine, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
+    weights = found[0][0]
+    for b, n in itertools.product(range(2), range(3)):
+        inside = weights[b, n].detach().nonzero().squeeze(1)
+        score = torch.stack([-(query[b, n] - values[b, s]).square().sum() for s in inside]).detach()
+        ratio = weights[b, n, inside].detach() / score.softmax(0)
+        if not isinstance(chosen, LocalPConfig):  # whose Gaussian comes on top
+            torch.testing.assert_close(ratio, torch.ones_like(ratio))
+
+
+def test_an_unknown_score_is_refused_with_those_there_are():
+    with pytest.raises(ConfigError, match=r"model.attention.score: 'nothing' is not one of dot, general, concat"):
+        GlobalConfig(score="nothing")

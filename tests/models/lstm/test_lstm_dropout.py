@@ -31,6 +31,11 @@ def test_dropout_is_where_its_placement_says(name, placement, monkeypatch):
     assert_close(got, changed)
 
 
+def all_but_the_last(x, probability, training):
+    """Zeroes what is dropped within a step, (R, H), and leaves the vectors of all positions, (T, B, H), whole."""
+    return x if x.dim() == 3 else torch.zeros_like(x)
+
+
 def test_what_is_fed_back_is_dropped_only_by_luong(monkeypatch):
     """Zeroing all that is dropped cuts feedback with ``luong``; ``standard`` leaves the fed copy whole."""
     for placement, cut in ((DropoutPlacement.luong, True), (DropoutPlacement.standard, False)):
@@ -39,7 +44,8 @@ def test_what_is_fed_back_is_dropped_only_by_luong(monkeypatch):
             patch.setattr("nmt.models.ops.dropout.mask", lambda x, p: torch.zeros_like(x))
             words = model.embed(model.target_embedding, batch_of().target_in.t())
             encoded = model.encode(batch_of().source, batch_of().source_lengths)
-            vectors, _ = model.decoder.loop(words, encoded.start, encoded.memory)  # before the last dropout
+            patch.setattr("nmt.models.lstm.decoder.dropout", all_but_the_last)
+            vectors, _ = model.decoder(words, encoded.start, encoded.memory, False)
         (grad,) = torch.autograd.grad(vectors.sum(), model.decoder.layers[0].weight_ih_l0)
         assert not grad[:, :6].any()
         assert grad[:, 6:].any() != cut
@@ -54,9 +60,11 @@ def test_dropout_lies_between_layers(name, placement, monkeypatch):
     batch = batch_of()
     encoded = model.encode(batch.source, batch.source_lengths)
     words = model.embed(model.target_embedding, batch.target_in.t())
-    vectors, _ = (model.decoder.loop if model.decoder.loops else model.decoder.at_once)(
-        words, encoded.start, encoded.memory
-    )
+    if model.decoder.loops:
+        monkeypatch.setattr("nmt.models.lstm.decoder.dropout", all_but_the_last)
+        vectors, _ = model.decoder(words, encoded.start, encoded.memory, False)
+    else:
+        vectors, _ = model.decoder.at_once(words, encoded.start, encoded.memory)
     layers = [*model.encoder.layers[2 if model.config.bidirectional else 1 :], *model.decoder.layers[1:]]
     for grad in torch.autograd.grad(vectors.sum(), [layer.weight_ih_l0 for layer in layers]):
         assert not grad.any()

@@ -8,25 +8,26 @@ from nmt.batch import PAD
 from nmt.models.ops import cross_entropy as loss
 from nmt.models.ops.cross_entropy import projected_cross_entropy
 
-N, H, V = 23, 5, 11
+B, T, H, V = 4, 6, 5, 11
 
 
 @pytest.fixture
 def tensors():
     torch.manual_seed(0)
-    hidden = torch.randn(N, H, dtype=torch.float64, requires_grad=True)
+    hidden = torch.randn(B, T, H, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(V, H, dtype=torch.float64, requires_grad=True)
     bias = torch.randn(V, dtype=torch.float64, requires_grad=True)
-    target = torch.randint(1, V, (N,))
-    target[[0, 7, 22]] = PAD
+    target = torch.randint(1, V, (B, T))
+    target[[0, 1, 3], [5, 5, 0]] = PAD
     return hidden, target, weight, bias
 
 
 def oracle(hidden, target, weight, bias, eps):
     """Summed loss and NLL of each token, with every logit in memory."""
     logits = F.linear(hidden, weight, bias)
-    loss_sum = F.cross_entropy(logits, target, ignore_index=PAD, reduction="sum", label_smoothing=eps)
-    return loss_sum, F.cross_entropy(logits, target, ignore_index=PAD, reduction="none")
+    logits, flat = logits.flatten(0, -2), target.flatten()
+    loss_sum = F.cross_entropy(logits, flat, ignore_index=PAD, reduction="sum", label_smoothing=eps)
+    return loss_sum, F.cross_entropy(logits, flat, ignore_index=PAD, reduction="none").view_as(target)
 
 
 @pytest.mark.parametrize("rows", [1, 4, 100], ids=["chunks of 1", "chunks of 4", "one chunk"])
@@ -48,9 +49,24 @@ def test_equals_cross_entropy(tensors, rows, eps, biased, monkeypatch):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("eps", [0.0, 0.1])
+def test_a_batch_that_lies_position_by_position_is_the_same(tensors, eps):
+    """The LSTM's (T, B, H) turned round: another order of the rows, the same loss, and each token's own nll."""
+    hidden, target, weight, bias = tensors
+    by_position = hidden.detach().transpose(0, 1).contiguous().requires_grad_()
+    got = projected_cross_entropy(by_position.transpose(0, 1), target, weight, bias, eps)
+    expected = projected_cross_entropy(hidden, target, weight, bias, eps)
+    torch.testing.assert_close(got.loss_sum, expected.loss_sum, rtol=1e-12, atol=0)
+    torch.testing.assert_close(got.nll, expected.nll, rtol=0, atol=1e-12)
+    (mine,) = torch.autograd.grad(got.loss_sum, [by_position])
+    (theirs,) = torch.autograd.grad(expected.loss_sum, [hidden])
+    torch.testing.assert_close(mine.transpose(0, 1), theirs, rtol=0, atol=1e-12)
+
+
 def test_padding_inside_a_chunk_counts_nothing(tensors):
     """The path for devices where padding cannot be left out without waiting for its count."""
     hidden, target, weight, bias = tensors
+    hidden, target = hidden.flatten(0, 1), target.flatten()
     expected, nll = oracle(hidden, target, weight, bias, 0.1)
     got, each = loss._ProjectedCrossEntropy.apply(hidden, target, weight, bias, 0.1, 0.0, True)
     torch.testing.assert_close(got, expected, rtol=1e-12, atol=0)
@@ -90,7 +106,7 @@ def test_nothing_as_large_as_the_logits_is_kept(tensors, monkeypatch):
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()), lambda x: x):
         projected_cross_entropy(hidden, target, weight, bias, 0.1)
-    assert max(kept) < N * V
+    assert max(kept) < B * T * V
 
 
 def test_all_padding_is_zero(tensors):
@@ -104,7 +120,7 @@ def test_all_padding_is_zero(tensors):
 def test_autocast_sums_in_float32(tensors):
     """Products lose bfloat16's bits; the softmax, the sum over tokens and gradients' sums do not."""
     hidden, target, weight, bias = (t.detach().float() if t.is_floating_point() else t for t in tensors)
-    hidden, target = hidden.repeat(400, 1), target.repeat(400)  # a bfloat16 sum of as many terms is far off
+    hidden, target = hidden.repeat(400, 1, 1), target.repeat(400, 1)  # a bfloat16 sum of as many terms is far off
     hidden, weight, bias = hidden.requires_grad_(), weight.requires_grad_(), bias.requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
         got = projected_cross_entropy(hidden, target, weight, bias, 0.1)

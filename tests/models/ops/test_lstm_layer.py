@@ -4,6 +4,7 @@ import pytest
 import torch
 from closeness import assert_close
 
+from nmt.models.ops import lstm_layer
 from nmt.models.ops.lstm_layer import LSTMLayer, cell
 from nmt.models.ops.recurrent_linear import RecurrentLinear
 
@@ -156,3 +157,38 @@ def test_loop_linear_keeps_nothing_without_gradients():
     with torch.no_grad():
         linear(torch.ones(1, 2), linear.terms(torch.ones(1, 1, 2))[0])
     assert linear.inputs is None
+
+
+@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize("bias", [True, False])
+def test_torchs_own_lstm_over_padded_rows_is_the_loop(directions, bias):
+    """The path for CUDA, run here on the CPU in float64: outputs of real steps, final states, and every gradient."""
+    torch.manual_seed(0)
+    layers = [LSTMLayer(3, 4, bias).double() for _ in range(directions)]
+    lengths = torch.tensor([6, 1, 4, 3])
+    real = (torch.arange(6)[:, None] < lengths)[..., None]
+    x = torch.randn(6, 4, 3, dtype=torch.float64, requires_grad=True)
+    leaves = [x, *(p for layer in layers for p in layer.parameters())]
+    scale = torch.randn(6, 4, 4 * directions, dtype=torch.float64)
+    found = []
+    for read in (lstm_layer._by_states, lstm_layer._by_cudnn):
+        h, (h_last, c_last) = read(layers, x, lengths)
+        loss = (h * real * scale).sum() + (h_last * scale[0]).sum() + (c_last * scale[1]).sum()
+        found.append([h * real, h_last, c_last, *torch.autograd.grad(loss, leaves)])
+    for mine, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-12)
+
+
+def test_what_stands_at_padding_reaches_nothing():
+    """torch's own LSTM over padded rows: other, huge values there change neither real outputs nor final states."""
+    torch.manual_seed(0)
+    layers = [LSTMLayer(3, 4, True).double() for _ in range(2)]
+    lengths = torch.tensor([5, 2])
+    real = (torch.arange(5)[:, None] < lengths)[..., None]
+    x = torch.randn(5, 2, 3, dtype=torch.float64)
+    for read in (lstm_layer._by_states, lstm_layer._by_cudnn):
+        h, state = read(layers, x, lengths)
+        other, other_state = read(layers, torch.where(real, x, 1e2), lengths)
+        assert torch.equal(h * real, other * real)
+        assert all(torch.equal(a, b) for a, b in zip(state, other_state, strict=True))
+        assert other.isfinite().all()

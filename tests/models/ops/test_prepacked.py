@@ -129,3 +129,13 @@ def test_made_once_by_threads_that_ask_together():
         first, second = pool.map(ask, range(2))
     assert first is second
     assert len(made) == 1
+
+
+def test_a_transposed_request_after_a_plain_one_gets_its_own_matrix():
+    linear, x = QueryLinear(6, 6), torch.randn(2, 3, 6)
+    with cached_weights(linear), torch.no_grad():
+        plain, transposed = linear.for_batch(torch.float32), linear.for_batch(torch.float32, transposed=True)
+        torch.testing.assert_close(plain(x), x @ linear.weight.t())
+        torch.testing.assert_close(transposed(x), x @ linear.weight)
+        assert linear.for_batch(torch.float32) is plain
+        assert linear.for_batch(torch.float32, transposed=True) is transposed

@@ -38,6 +38,16 @@ def test_equal_rows_diverge_by_exactly_nothing():
     assert gradient.abs().max() < 1e-7  # p 1 - q, once rounded
 
 
+def paired(rows: torch.Tensor) -> torch.Tensor:
+    """Rows of which 2n and 2n + 1 are passes of one token, as two sentences of PAIRS positions: (2, PAIRS, ...)."""
+    return rows.unflatten(0, (PAIRS, 2)).transpose(0, 1)
+
+
+def test_an_odd_number_of_sentences_is_refused():
+    with pytest.raises(ValueError, match="two by two, got 3"):
+        projected_cross_entropy(torch.randn(3, 2, H), torch.ones(3, 2).long(), torch.randn(V, H), None, 0.0, ALPHA)
+
+
 @pytest.mark.parametrize("rows", [1, 4, 100], ids=["a pair", "two pairs", "one chunk"])
 @pytest.mark.parametrize("eps", [0.0, 0.1])
 @pytest.mark.parametrize("everywhere", [False, True], ids=["padding left out", "padding in the chunks"])
@@ -54,8 +64,9 @@ def test_the_loss_is_cross_entropy_of_both_passes_plus_their_divergence(rows, ep
     hidden, weight, bias = leaves
     if everywhere:
         got, nll = loss._ProjectedCrossEntropy.apply(hidden, target, weight, bias, eps, ALPHA, True)
-    else:
-        got, nll = projected_cross_entropy(hidden, target, weight, bias, eps, ALPHA)
+    else:  # (2B, T): both passes of a sentence one below the other
+        got, nll = projected_cross_entropy(paired(hidden), paired(target), weight, bias, eps, ALPHA)
+        nll = nll.t().flatten()
     torch.testing.assert_close(got, whole, rtol=1e-12, atol=0)
     torch.testing.assert_close(nll, F.cross_entropy(logits, target, ignore_index=PAD, reduction="none").detach())
     for mine, theirs in zip(torch.autograd.grad(got, leaves), torch.autograd.grad(whole, leaves), strict=True):
@@ -67,7 +78,7 @@ def test_nothing_as_large_as_the_logits_is_kept(monkeypatch):
     kept = []
     hidden, weight = torch.randn(2 * PAIRS, H, requires_grad=True), torch.randn(V, H, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()), lambda x: x):
-        projected_cross_entropy(hidden, torch.full((2 * PAIRS,), 3), weight, None, 0.1, ALPHA)
+        projected_cross_entropy(hidden[:, None], torch.full((2 * PAIRS, 1), 3), weight, None, 0.1, ALPHA)
     assert max(kept) < 2 * PAIRS * V
 
 

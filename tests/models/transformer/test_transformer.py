@@ -140,12 +140,12 @@ def test_steps_equal_teacher_forcing(name):
 
 
 @everything
-@pytest.mark.parametrize(("spare", "crowd"), [(32, 8), (1, 8), (1, 0)], ids=["roomy", "moved", "gathered"])
-def test_hypotheses_follow_their_parents(name, spare, crowd, monkeypatch):
+@pytest.mark.parametrize(("spare", "masked"), [(32, 8), (1, 8), (1, 0)], ids=["room to spare", "copied", "gathered"])
+def test_hypotheses_follow_their_parents(name, spare, masked, monkeypatch):
     """Hypotheses that are reordered, widened and narrowed at every step, and sentences that are dropped on the way, go
     on as if each hypothesis had been alone; whichever way the cache is read, and however often it moves."""
-    monkeypatch.setattr(kv_cache, "SPARE", spare)
-    monkeypatch.setattr(kv_cache, "CROWD", crowd)
+    monkeypatch.setattr(kv_cache, "SPARE_STEPS", spare)
+    monkeypatch.setattr(kv_cache, "MASKED_SLOTS_PER_TOKEN", masked)
     model, batch, generator = build(name), batch_of(), torch.Generator().manual_seed(3)
     state = model.start(model.encode(batch.source, batch.source_lengths))
     rows, words = [0, 1, 2], torch.full((3, 1, 1), 2)  # (B, K, t) what each hypothesis has read
@@ -174,7 +174,7 @@ def test_a_state_may_be_used_twice(name):
     """A step changes no state that was there before it, and empty room in the cache is never read."""
     model, batch = build(name), batch_of()
     _, state, _ = model.step(torch.full((3, 1), 2), model.start(model.encode(batch.source, batch.source_lengths)))
-    state.tree.slots.rows[:, :, :, state.tree.used :] = math.nan
+    state.cache.slots.rows[:, :, :, state.cache.used :] = math.nan
     first, after, _ = model.step(torch.full((3, 1), 5), state)
     other, branch, _ = model.step(torch.full((3, 1), 9), state)
     again, _, _ = model.step(torch.full((3, 1), 5), state)
@@ -230,7 +230,7 @@ def test_maps_are_what_attention_does():
     mask = torch.zeros(3, 1, 1, 5, dtype=torch.float64)
     mask[0, :, :, 3:] = -math.inf
     record = []
-    memory = attention.remember(source)
+    memory = attention.keys_and_values(source)
     got = attention(x, memory, mask, record)
     context = torch.einsum("bhns,bshf->bnhf", record[0], memory[:, :, 1])
     assert_close(got, attention.output(context.flatten(2)))
@@ -273,7 +273,7 @@ def test_autocast_is_near_float32_with_float32_gradients(name):
         memory = model.encode(batch.source, batch.source_lengths)
         logits, state, _ = model.step(torch.full((3, 1), 2), model.start(memory))
     assert rough.loss_sum.dtype == rough.nll.dtype == logits.dtype == torch.float32
-    assert state.tree.slots.rows.dtype == memory.layers[0].dtype == torch.bfloat16
+    assert state.cache.slots.rows.dtype == memory.layers[0].dtype == torch.bfloat16
     torch.testing.assert_close(rough.loss_sum, exact.loss_sum, rtol=0.03, atol=0)
     mine, theirs = gradients(model, rough.loss_sum), gradients(model, exact.loss_sum)
     assert all(g.dtype == torch.float32 for g in mine)

@@ -20,7 +20,7 @@ from nmt.models.transformer.config import Positions, TransformerConfig
 from nmt.models.transformer.kv_cache import KVCache
 from nmt.models.transformer.layers import Decoder, Encoder, Memory, initialize
 from nmt.models.transformer.multi_head import Attend, additive_mask
-from nmt.models.transformer.positions import Embedding, sinusoids
+from nmt.models.transformer.positions import Embedding, Sinusoids
 from nmt.models.transformer.self_attention import Band, Full, recording
 
 
@@ -57,6 +57,7 @@ class Transformer(Seq2Seq):
         self.source_eos, self.reach = config.appends_eos, config.self_attention.reach
         if config.positions is Positions.learned:
             self.longest_source = self.longest_target = config.max_positions
+        self.rotary = Sinusoids(config.head_size) if config.positions is Positions.rotary else None
         self.source_embedding = Embedding(config, source_size)
         self.target_embedding = Embedding(config, target_size)
         self.encoder = Encoder(config)
@@ -76,9 +77,9 @@ class Transformer(Seq2Seq):
         if self.source_eos:
             source = F.pad(source, (0, 1), value=PAD).scatter(1, lengths[:, None], EOS)
             lengths = lengths + 1
-        places = range(source.size(1))
-        x = self.source_embedding(source, places)
-        x = self.encoder(x, self.self_attention(x, lengths, record), self.rotations(places, x))
+        positions = range(source.size(1))
+        x = self.source_embedding(source, positions)
+        x = self.encoder(x, self.self_attention(x, lengths, record), self.rotations(positions, x))
         return self.decoder.memory(
             x, additive_mask(real_positions(lengths, x.size(1))[:, None, None], compute_dtype(x))
         )
@@ -90,10 +91,10 @@ class Transformer(Seq2Seq):
 
         ``record`` receives each layer's attention to the source (B, H, T, S), ``record_self`` its own (B, H, T, T).
         """
-        places = range(target.size(1))
-        x = self.target_embedding(target, places)
+        positions = range(target.size(1))
+        x = self.target_embedding(target, positions)
         attend = self.self_attention(x, None, record_self)
-        return self.decoder(x, [attend] * len(memory.layers), self.rotations(places, x), memory, record)
+        return self.decoder(x, [attend] * len(memory.layers), self.rotations(positions, x), memory, record)
 
     def forward(self, batch: Batch, want_maps: bool = False, r_drop: float = 0.0) -> Output:
         record: list[Tensor] | None = [] if want_maps else None
@@ -112,11 +113,11 @@ class Transformer(Seq2Seq):
     def step(self, tokens: Tensor, state: State, want_maps: bool = False) -> tuple[Tensor, State, AttentionMaps | None]:
         assert isinstance(state, TransformerState)
         record: list[Tensor] | None = [] if want_maps else None
-        places = range(state.position, state.position + 1)
-        x = self.target_embedding(tokens, places)
+        positions = range(state.position, state.position + 1)
+        x = self.target_embedding(tokens, positions)
         cache = state.cache.append()
-        x = self.decoder(x, cache.attention(), self.rotations(places, x), state.memory, record)
-        after = replace(state, cache=cache, position=places.stop)
+        x = self.decoder(x, cache.attention(), self.rotations(positions, x), state.memory, record)
+        after = replace(state, cache=cache, position=positions.stop)
         return self.projection(x).to(x.dtype), after, maps(record)
 
     def self_maps(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -138,10 +139,9 @@ class Transformer(Seq2Seq):
             return Full(x, lengths, dropout)
         return Band(self.reach, x, lengths, dropout)
 
-    def rotations(self, places: range, x: Tensor) -> Tensor | None:
+    def rotations(self, positions: range, x: Tensor) -> Tensor | None:
         """What rotary positions rotate queries and keys by; None for other kinds of positions."""
-        rotary = self.config.positions is Positions.rotary
-        return sinusoids(places, self.config.head_size, x) if rotary else None
+        return None if self.rotary is None else self.rotary(positions, x)
 
 
 def maps(record: list[Tensor] | None) -> AttentionMaps | None:

@@ -1,7 +1,5 @@
 """What of its position enters a token's vector, or turns queries and keys; positions are counted from 0."""
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor, nn
 
@@ -16,49 +14,58 @@ class Embedding(nn.Module):
 
     def __init__(self, config: TransformerConfig, vocabulary: int) -> None:
         super().__init__()
-        self.dropout, self.sinusoidal = config.dropout, config.positions is Positions.sinusoidal
+        self.dropout = config.dropout
+        self.sinusoids = Sinusoids(config.hidden_size) if config.positions is Positions.sinusoidal else None
         self.words = nn.Embedding(vocabulary, config.hidden_size, padding_idx=PAD)
         learned = config.positions is Positions.learned
         self.places = nn.Embedding(config.max_positions, config.hidden_size) if learned else None
 
-    def forward(self, ids: Tensor, places: range) -> Tensor:
-        """ids (B, N) int64 at ``places``, N of them or one for all -> (B, N, D).
+    def forward(self, ids: Tensor, positions: range) -> Tensor:
+        """ids (B, N) int64 at ``positions``, N of them or one for all -> (B, N, D).
 
-        Raises ConfigError for a place that learned positions have no row for.
+        Raises ConfigError for a position that learned positions have no row for.
         """
         D = self.words.embedding_dim
         x = self.words(ids) * D**0.5
-        if self.sinusoidal:
-            x = x + sinusoids(places, D, x).flatten(1)[:, :D]
+        if self.sinusoids is not None:
+            x = x + self.sinusoids(positions, x).flatten(1)[:, :D]
         elif self.places is not None:
-            if places.stop > self.places.num_embeddings:
+            if positions.stop > self.places.num_embeddings:
                 raise ConfigError(
-                    f"a sequence of {places.stop} positions: model.positions=learned has rows for "
+                    f"a sequence of {positions.stop} positions: model.positions=learned has rows for "
                     f"model.max_positions={self.places.num_embeddings}"
                 )
-            x = x + self.places.weight[places.start : places.stop]
+            x = x + self.places.weight[positions.start : positions.stop]
         return dropout(x, self.dropout, self.training)
 
 
-def sinusoids(places: range, width: int, like: Tensor) -> Tensor:
-    """sin and cos of p / 10000^(2i / width): (places, ceil(width / 2), 2) in the dtype of ``like``.
+class Sinusoids:
+    """sin and cos of p / 10000^(2i / width), kept for the positions met so far.
 
     Laid flat, the features of Vaswani et al. 2017, section 3.5: sines at even places, cosines at odd ones.
     """
-    rows = 1 << (places.stop - 1).bit_length()  # few different tables, however many lengths there are
-    return _sinusoids(rows, width, like.dtype, like.device)[places.start : places.stop]
 
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.tables: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
 
-@lru_cache(maxsize=16)
-def _sinusoids(rows: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):  # a table made in search must do for training
-        frequency = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+    def __call__(self, positions: range, like: Tensor) -> Tensor:
+        """(positions, ceil(width / 2), 2), on the device and in the dtype of ``like``."""
+        rows = 1 << (positions.stop - 1).bit_length()  # few different tables, however many lengths there are
+        key = rows, like.dtype, like.device
+        if key not in self.tables:
+            self.tables[key] = self._table(rows).to(like.device, like.dtype)
+        return self.tables[key][positions.start : positions.stop]
+
+    @torch.inference_mode(False)  # a table made in search must do for training
+    def _table(self, rows: int) -> Tensor:
+        frequency = 10000.0 ** (-torch.arange(0, self.width, 2, dtype=torch.float64) / self.width)
         angle = torch.outer(torch.arange(rows, dtype=torch.float64), frequency)
-        return torch.stack([angle.sin(), angle.cos()], 2).to(device, dtype)
+        return torch.stack([angle.sin(), angle.cos()], 2)
 
 
 def rotate(x: Tensor, rotations: Tensor) -> Tensor:
-    """x (B, N, ..., F) rotated by ``rotations`` = sinusoids(places, F): R_p x of Su et al. 2021, eq. 34, at place p.
+    """x (B, N, ..., F) rotated by ``rotations``, Sinusoids of width F: R_p x of Su et al. 2021, eq. 34, at position p.
 
     Features i and i + F/2 make a pair, which is turned by p / 10000^(2i / F); the paper's pairs are neighbours, the
     same up to the order of the weights' rows.  Then (R_p q) . (R_r k) depends on p and r through p - r alone.

@@ -11,7 +11,7 @@ from transformer_cases import batch_of, build
 from nmt.errors import ConfigError
 from nmt.models.transformer import self_attention
 from nmt.models.transformer.multi_head import additive_mask, by_products
-from nmt.models.transformer.positions import rotate, sinusoids
+from nmt.models.transformer.positions import Sinusoids, rotate
 from nmt.models.transformer.self_attention import Band, Full
 
 LIKE = torch.zeros(1, dtype=torch.float64)
@@ -20,7 +20,7 @@ LIKE = torch.zeros(1, dtype=torch.float64)
 @pytest.mark.parametrize("width", [6, 7])
 def test_sinusoids_follow_the_formula(width):
     """PE(p, 2i) = sin(p / 10000^(2i / D)), PE(p, 2i + 1) = cos of the same; from any place on."""
-    got = sinusoids(range(3, 70), width, LIKE).flatten(1)[:, :width]
+    got = Sinusoids(width)(range(3, 70), LIKE).flatten(1)[:, :width]
     for p in range(3, 70):
         for i in range(width):
             angle = p / 10000 ** ((i - i % 2) / width)
@@ -29,9 +29,9 @@ def test_sinusoids_follow_the_formula(width):
 
 def test_positions_first_met_in_search_serve_in_training():
     with torch.inference_mode():
-        turns = sinusoids(range(5), 22, LIKE)
+        rotations = Sinusoids(22)(range(5), LIKE)
     x = torch.randn(1, 5, 1, 22, dtype=torch.float64, requires_grad=True)
-    rotate(x, turns).sum().backward()
+    rotate(x, rotations).sum().backward()
     assert x.grad is not None
 
 
@@ -39,8 +39,8 @@ def test_rotary_products_depend_on_distance_alone():
     """(R_p q) . (R_r k) is the same for all p - r; lengths do not change; place 0 is not turned."""
     torch.manual_seed(0)
     q, k = torch.randn(2, 1, 1, 3, 8, dtype=torch.float64)
-    turns = sinusoids(range(40), 8, LIKE)
-    turned_q, turned_k = (rotate(x.expand(1, 40, 3, 8), turns)[0] for x in (q, k))
+    rotations = Sinusoids(8)(range(40), LIKE)
+    turned_q, turned_k = (rotate(x.expand(1, 40, 3, 8), rotations)[0] for x in (q, k))
     products = torch.einsum("phf,rhf->hpr", turned_q, turned_k)
     for distance in (-7, 0, 1, 12):
         line = products.diagonal(distance, 1, 2)

@@ -8,7 +8,7 @@ import numpy as np
 
 from nmt.data.pharaoh import Alignment
 from nmt.errors import ConfigError, DataError
-from nmt.models.seq2seq import numbered
+from nmt.models.seq2seq import zero_based
 
 SHIFTS = (0, 1)  # target word i is read at decoder step i + shift
 
@@ -75,8 +75,8 @@ class AlignmentScore:
 
 def one_map(weights: np.ndarray, layer: int | None, head: int | None) -> np.ndarray:
     """The mean of weights (layers, heads, T, S) over the layers and heads that are not chosen: (T, S)."""
-    layers = [numbered(layer, len(weights), "align.layer")] if layer is not None else slice(None)
-    heads = [numbered(head, weights.shape[1], "align.head")] if head is not None else slice(None)
+    layers = [zero_based(layer, len(weights), "align.layer")] if layer is not None else slice(None)
+    heads = [zero_based(head, weights.shape[1], "align.head")] if head is not None else slice(None)
     return weights[layers][:, heads].mean((0, 1))
 
 

@@ -72,7 +72,7 @@ class AttentionMaps(NamedTuple):
         return AttentionMaps(self.weights[row, :, :, :target, :source], centre, self.half_width)
 
 
-def numbered(number: int, count: int, key: str) -> int:
+def zero_based(number: int, count: int, key: str) -> int:
     """The index of a layer or head: 1 is the first, -1 the last, -2 the one before it or the only one there is.
 
     Raises ConfigError, naming ``key``, where there are fewer.

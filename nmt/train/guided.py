@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from nmt.errors import ConfigError
-from nmt.models.seq2seq import AttentionMaps, numbered
+from nmt.models.seq2seq import AttentionMaps, zero_based
 
 
 def guided_loss(weights: Tensor, links: Tensor) -> Tensor:
@@ -25,5 +25,5 @@ def guided_head(maps: AttentionMaps | None, layer: int, head: int) -> Tensor:
     if maps is None:
         raise ConfigError("trainer.guided_alignment: this model has no attention that could be guided")
     _, layers, heads, _, _ = maps.weights.shape
-    place = numbered(layer, layers, "trainer.guided_layer"), numbered(head, heads, "trainer.guided_head")
+    place = zero_based(layer, layers, "trainer.guided_layer"), zero_based(head, heads, "trainer.guided_head")
     return maps.weights[:, place[0], place[1]]

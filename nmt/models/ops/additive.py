@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-CHUNK = 2**19  # elements of the hidden layer that exist at a time: 2 MB, about a core's own cache
+HIDDEN_ELEMENTS = 2**19  # elements of the hidden layer that exist at a time: 2 MB, about a core's own cache
 
 
 def additive_scores(query: Tensor, rows: Tensor, v: Tensor) -> Tensor:
@@ -58,8 +58,8 @@ def _chunks(query: Tensor, rows: Tensor) -> Iterator[tuple[slice, slice, slice]]
     """Parts of N, of R, and of the rows' own second axis, which has one entry where all queries share them."""
     B, N, F = query.shape
     R = rows.size(2)
-    some_r = max(1, min(R, CHUNK // (B * F)))
-    some_n = max(1, CHUNK // (B * F * some_r))
+    some_r = max(1, min(R, HIDDEN_ELEMENTS // (B * F)))
+    some_n = max(1, HIDDEN_ELEMENTS // (B * F * some_r))
     for n in range(0, N, some_n):
         queries = slice(n, min(n + some_n, N))
         for r in range(0, R, some_r):

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from nmt.models.ops.matmul import PrepackedLinear
 from nmt.models.ops.precision import compute_dtype
 
-T = TypeVar("T")
-MAKING = RLock()  # several batches are searched at the same time, and need the same weights at the same time
+Made = TypeVar("Made")
+LOCK = RLock()  # several batches are searched at the same time, and need the same weights at the same time
 
 
 class CachesWeights:
@@ -25,7 +25,7 @@ class CachesWeights:
 
     weight_cache: dict[Hashable, Any] | None = None  # what has been made so far; None outside of ``cached_weights``
 
-    def cached(self, key: Hashable, make: Callable[[], T]) -> T:
+    def cached(self, key: Hashable, make: Callable[[], Made]) -> Made:
         """What ``make`` returns, called once for each key within ``cached_weights`` and every time outside of it.
 
         ``key`` says everything that the result depends on besides the weights: the dtype, the direction.
@@ -33,7 +33,7 @@ class CachesWeights:
         cache = self.weight_cache
         if cache is None:
             return make()
-        with MAKING:
+        with LOCK:
             if key not in cache:
                 cache[key] = make()
         return cache[key]

@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from nmt.models.ops.deferred_gradient import DeferredGradient, defer_gradient
 
-CHUNK = 2**19  # elements of gathered rows that exist at a time: 2 MB, about a core's own cache
+GATHERED_ELEMENTS = 2**19  # elements of gathered rows that exist at a time: 2 MB, about a core's own cache
 
 # What the two ways of local attention cost, in units of reading one source row for nothing: reading all S rows
 # for N queries costs S (1 + e N), gathering N windows of W rows a + b N W.  a, b and e by whether gradients are
@@ -70,7 +70,7 @@ class RowWindow:
         self.rows = rows
         self.index = s + torch.arange(0, B * S, S, device=s.device)[:, None, None]
         self.wide = torch.promote_types(rows.tensor.dtype, torch.float32)
-        some = max(1, CHUNK // (B * s.size(2) * F))
+        some = max(1, GATHERED_ELEMENTS // (B * s.size(2) * F))
         self.chunks = [slice(n, n + some) for n in range(0, max(s.size(1), 1), some)]
         self.latest: Tensor | None = None  # gathered for one product and not yet used by the next
         self.scored = False

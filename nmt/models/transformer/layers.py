@@ -110,16 +110,16 @@ class Encoder(nn.Module):
         return self.norm(x)
 
 
-class Memory(NamedTuple):
+class SourceMemory(NamedTuple):
     """What the decoder needs of a batch of sources; hypotheses of a sentence share it."""
 
     layers: list[Tensor]  # keys and values of each decoder layer (B, S, 2, H, F)
     mask: Tensor  # (B, 1, 1, S) 0, minus infinity at padding
 
-    def keep(self, sentences: Tensor) -> "Memory":
+    def keep(self, sentences: Tensor) -> "SourceMemory":
         """Only these rows (B',) int64 of the batch."""
         layers = [rows.index_select(0, sentences) for rows in self.layers]
-        return Memory(layers, self.mask.index_select(0, sentences))
+        return SourceMemory(layers, self.mask.index_select(0, sentences))
 
 
 class Decoder(nn.Module):
@@ -131,16 +131,16 @@ class Decoder(nn.Module):
         self.layers = cast(Sequence[DecoderLayer], layers)
         self.norm = last_norm(config)
 
-    def memory(self, source: Tensor, mask: Tensor) -> Memory:
+    def memory(self, source: Tensor, mask: Tensor) -> SourceMemory:
         """Keys and values of the encoder's output (B, S, D), with its mask (B, 1, 1, S)."""
-        return Memory([layer.cross_attention.keys_and_values(source) for layer in self.layers], mask)
+        return SourceMemory([layer.cross_attention.keys_and_values(source) for layer in self.layers], mask)
 
     def forward(
         self,
         x: Tensor,
         attends: Sequence[Attend],
         rotations: Tensor | None,
-        memory: Memory,
+        memory: SourceMemory,
         record: list[Tensor] | None = None,
     ) -> Tensor:
         """x (B, N, D), the self-attention of each layer -> (B, N, D).

@@ -18,7 +18,7 @@ from nmt.models.ops.prepacked import Linear
 from nmt.models.seq2seq import AttentionMaps, Output, Seq2Seq, State, Tied
 from nmt.models.transformer.config import Positions, TransformerConfig
 from nmt.models.transformer.kv_cache import KVCache
-from nmt.models.transformer.layers import Decoder, Encoder, Memory, initialize
+from nmt.models.transformer.layers import Decoder, Encoder, SourceMemory, initialize
 from nmt.models.transformer.multi_head import Attend, additive_mask
 from nmt.models.transformer.positions import Embedding, Sinusoids
 from nmt.models.transformer.self_attention import Band, Full, recording
@@ -28,7 +28,7 @@ from nmt.models.transformer.self_attention import Band, Full, recording
 class TransformerState:
     """K hypotheses for each of B sentences."""
 
-    memory: Memory
+    memory: SourceMemory
     cache: KVCache
     position: int  # target positions read so far
 
@@ -72,7 +72,7 @@ class Transformer(Seq2Seq):
 
     def encode(
         self, source: Tensor, lengths: Tensor, hypotheses: int = 1, record: list[Tensor] | None = None
-    ) -> Memory:
+    ) -> SourceMemory:
         """source (B, S), lengths (B,); ``record`` receives each layer's self-attention (B, H, S, S)."""
         if self.source_eos:
             source = F.pad(source, (0, 1), value=PAD).scatter(1, lengths[:, None], EOS)
@@ -85,7 +85,7 @@ class Transformer(Seq2Seq):
         )
 
     def decode(
-        self, target: Tensor, memory: Memory, record: list[Tensor] | None, record_self: list[Tensor] | None = None
+        self, target: Tensor, memory: SourceMemory, record: list[Tensor] | None, record_self: list[Tensor] | None = None
     ) -> Tensor:
         """Target ids (B, T) from BOS on -> the decoder's output (B, T, D) at each.
 
@@ -104,7 +104,7 @@ class Transformer(Seq2Seq):
         )
         return Output(loss_sum, (batch.target_out != PAD).sum(), nll, maps(record))
 
-    def start(self, encoded: Memory) -> TransformerState:
+    def start(self, encoded: SourceMemory) -> TransformerState:
         return TransformerState(encoded, KVCache.empty(len(encoded.layers), encoded.layers[0], self.reach), 0)
 
     # Not in inference mode, where autocast would cast every weight anew at every step.

@@ -16,7 +16,7 @@ from nmt.models.ops.prepacked import Linear
 from nmt.models.transformer.config import TransformerConfig
 from nmt.models.transformer.positions import rotate
 
-SHORT = 256  # keys up to which plain products are faster, see ``attend``
+FEW_KEYS = 256  # keys up to which plain products are faster, see ``attend``
 
 # Self-attention of one layer, without its linear maps: queries, keys and values (B, T, H, F) -> (B, T, H, F).
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -33,7 +33,7 @@ def attend(
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     # In bfloat16 on a CPU the fused kernel is slow backward: with 20, 64 and 256 positions, forward and backward take
     # 8, 3.8 and 1.5 times as long as plain products (torch 2.13, Zen 4).  Beyond, and in float32, it is faster.
-    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad and k.size(2) <= SHORT:
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad and k.size(2) <= FEW_KEYS:
         return by_products(q, k, v, mask, causal, probability).transpose(1, 2)
     return F.scaled_dot_product_attention(q, k, v, mask, probability, causal).transpose(1, 2)
 

@@ -11,7 +11,7 @@ from nmt.models.attention.base import real_positions
 from nmt.models.ops.precision import compute_dtype
 from nmt.models.transformer.multi_head import Attend, additive_mask, attend, weigh
 
-BLOCK = 32  # queries of a window at least: products of fewer rows do not pay
+LEAST_BLOCK = 32  # queries of a window at least: products of fewer rows do not pay
 
 
 class Full:
@@ -46,7 +46,7 @@ class Band:
         """W = ``reach``, for inputs like x (B, T, D); lengths (B,) of an encoder's, None: causal."""
         (B, T), ahead = x.shape[:2], 0 if lengths is None else reach
         self.dropout, self.length = dropout, T
-        self.block, self.left, self.right = max(reach, BLOCK), reach, ahead
+        self.block, self.left, self.right = max(reach, LEAST_BLOCK), reach, ahead
         if one_block or self.block + reach + ahead >= T:
             self.block, self.left, self.right = T, 0, 0
         self.count = -(-T // self.block)  # L

@@ -25,7 +25,7 @@ def test_any_chunk_gives_the_formula(shape: tuple[int, int, int, int], shared: b
     query, rows, v = inputs
     weight = torch.randn(B, N, R, dtype=torch.float64)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(additive, "CHUNK", chunk)
+        patch.setattr(additive, "HIDDEN_ELEMENTS", chunk)
         found = additive.additive_scores(query, rows, v)
         gradients = torch.autograd.grad((found * weight).sum(), inputs)
     expected = (query[:, :, None] + rows).tanh() @ v
@@ -47,7 +47,7 @@ class Largest(TorchDispatchMode):
 
 
 def test_the_hidden_layer_is_never_larger_than_a_chunk(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(additive, "CHUNK", 1000)
+    monkeypatch.setattr(additive, "HIDDEN_ELEMENTS", 1000)
     query, rows, v = random(2, 30, 8), random(2, 1, 40, 8), random(8)
     with Largest() as made:
         additive.additive_scores(query, rows, v).sum().backward()

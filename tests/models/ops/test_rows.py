@@ -186,7 +186,7 @@ def test_windows_in_chunks_are_the_same(
 ):
     """All queries at once, their windows gathered one, two or four at a time."""
     query, values, lengths = inputs
-    monkeypatch.setattr(rows_module, "CHUNK", chunk)
+    monkeypatch.setattr(rows_module, "GATHERED_ELEMENTS", chunk)
     loss = module(query, module.prepare(values, lengths), torch.arange(4)).context.pow(3).sum()
     found = torch.autograd.grad(loss, [query, values, *module.parameters()])
     assert_equal(list(found), plain(module, inputs))

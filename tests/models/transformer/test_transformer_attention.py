@@ -74,7 +74,7 @@ def masked_whole(q, k, v, W, lengths, causal):
 @pytest.mark.parametrize(("W", "T"), [(1, 4), (1, 23), (2, 24), (4, 25), (7, 15), (7, 29), (3, 12), (30, 23)], ids=str)
 def test_blocks_are_the_masked_whole(W, T, causal, monkeypatch):
     """Values and gradients, for lengths at and off the blocks' borders; sentences of other lengths beside."""
-    monkeypatch.setattr(self_attention, "BLOCK", 3)
+    monkeypatch.setattr(self_attention, "LEAST_BLOCK", 3)
     torch.manual_seed(0)
     lengths = [T, max(1, T // 2), 1]
     q, k, v = leaves = [torch.randn(3, T, 2, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from tqdm import tqdm
 
+from nmt.atomic import whole_file
 from nmt.errors import DataError, UserError
 
 BLOCK = 1 << 16  # bytes read at once
@@ -148,17 +149,12 @@ def writing(key: str, path: str | None) -> Iterator[Sink]:
         yield Sink("standard output", sys.stdout.buffer)
         return
     name, target = f"{key}={path}", Path(path)
-    direct = target.exists() and not target.is_file()
-    target = target if direct else target.resolve()  # what a link leads to
-    draft = target if direct else target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    with refusals(name):
-        file = draft.open("wb")
-    try:
-        with file:
-            yield Sink(name, file)
-        if not direct:
-            with refusals(name):
-                draft.replace(target)
-    finally:
-        if not direct:
-            draft.unlink(missing_ok=True)
+    with contextlib.ExitStack() as stack:
+        with refusals(name):
+            direct = target.exists() and not target.is_file()
+            # A link stays one: what it leads to is replaced.
+            opened = target.open("wb") if direct else whole_file(target.resolve(), "wb")
+            file = stack.enter_context(opened)
+        yield Sink(name, file)
+        with refusals(name):
+            stack.close()

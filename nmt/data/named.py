@@ -1,11 +1,11 @@
 """Corpora known by name: looked for under data.root, else fetched from the hub where it has them without a script."""
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nmt.atomic import whole_file
 from nmt.data.files import COMPRESSED, Files, read_text
 from nmt.data.hub import loading, text_at
 from nmt.data.text import DataConfig, ParallelText, TextFiles, no_such_test
@@ -152,7 +152,8 @@ class Named(Files):
                 for language in languages:
                     path = self.folder / f"{stem}.{language}"
                     if not any(map(Path.is_file, variants(path))):
-                        write_whole(path, "".join(text_at(cell, []) + "\n" for cell in data[language]))  # type: ignore[call-overload]
+                        with whole_file(path) as file:
+                            file.writelines(text_at(cell, []) + "\n" for cell in data[language])  # type: ignore[call-overload]
 
 
 def variants(path: Path) -> list[Path]:
@@ -163,10 +164,3 @@ def variants(path: Path) -> list[Path]:
 def turned(links: str) -> str:
     """Pharaoh links with source and target exchanged."""
     return " ".join(re.sub(r"(\d+)([-p])(\d+)", r"\3\2\1", link) for link in links.split())
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that is there whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(text, encoding="utf-8", newline="\n")
-    part.replace(path)

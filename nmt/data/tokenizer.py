@@ -13,6 +13,7 @@ from typing import Self
 
 import sentencepiece as spm
 
+from nmt.atomic import whole_file
 from nmt.batch import BOS, EOS, PAD, UNK
 from nmt.data.pieces import (
     SUBWORDS,
@@ -65,9 +66,11 @@ class Tokenizers:
         directory.mkdir(parents=True, exist_ok=True)
         sides = {}
         for name, tokenizer in self._files().items():
-            (directory / f"{name}{suffix(tokenizer.kind)}").write_bytes(tokenizer.to_bytes())
+            with whole_file(directory / f"{name}{suffix(tokenizer.kind)}", "wb") as file:
+                file.write(tokenizer.to_bytes())
             sides[name] = {"kind": tokenizer.kind.value, "lowercase": tokenizer.lowercase}
-        (directory / "tokenizer.json").write_text(json.dumps(sides, indent=2) + "\n", encoding="utf-8")
+        with whole_file(directory / "tokenizer.json") as file:
+            file.write(json.dumps(sides, indent=2) + "\n")
 
     @classmethod
     def load(cls, directory: Path) -> Self:

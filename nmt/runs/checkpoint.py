@@ -1,7 +1,5 @@
 """Checkpoint files: written whole or not at all, read without executing anything."""
 
-import contextlib
-import os
 import pickle
 import random
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nmt.atomic import remove_drafts, whole_file
 from nmt.errors import RunError
 
 FORMAT = 1  # raised when old files can no longer be read
@@ -19,24 +18,15 @@ LAST, BEST = "checkpoints/last.pt", "checkpoints/best.pt"  # inside a run direct
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write tensors and plain Python values; a crash at any moment leaves either the old file or the new one.
 
-    Raises RunError where the disk refuses.
+    A checkpoint has one writer: what an earlier process that was killed left of it is deleted.  Raises RunError where
+    the disk refuses.
     """
-    draft = path.with_name(f".{path.name}.tmp")  # same folder: a rename across file systems is a copy
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as file:
+        remove_drafts(path)
+        with whole_file(path, "wb") as file:
             torch.save({"format": FORMAT, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the rename itself
-        finally:
-            os.close(folder)
     except (OSError, RuntimeError) as error:
-        with contextlib.suppress(OSError):
-            draft.unlink()
         raise RunError(f"{path} could not be written: {error}") from error
 
 

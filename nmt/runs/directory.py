@@ -1,9 +1,7 @@
 """A run directory: its name, making it, opening it, and what is written into it."""
 
-import contextlib
 import hashlib
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +11,7 @@ from typing import Any, Self
 
 import torch
 
+from nmt.atomic import whole_file
 from nmt.config import MAX_NAME, Config, from_yaml, to_tree, to_yaml
 from nmt.data.tokenizer import Tokenizers
 from nmt.errors import ConfigError, RunError
@@ -222,22 +221,19 @@ def guided(config: Config, given: AlignConfig | None = None) -> AlignConfig:
 
 def save_config(directory: Path, config: Config) -> None:
     """Write DIR/config.yaml."""
-    write(directory / CONFIG_FILE, to_yaml(config))
+    write_text_file(directory / CONFIG_FILE, to_yaml(config))
 
 
 def write_json(path: Path, tree: dict[str, Any]) -> None:
     """Write JSON that a person can read."""
-    write(path, json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
+    write_text_file(path, json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
 
 
-def write(path: Path, text: str) -> None:
+def write_text_file(path: Path, text: str) -> None:
     """Write a text file whole or not at all; raises RunError where the disk refuses."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(text, encoding="utf-8", newline="\n")
-        draft.replace(path)
+        with whole_file(path) as file:
+            file.write(text)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
         raise RunError(f"{path} could not be written: {error}") from None

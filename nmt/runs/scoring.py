@@ -11,7 +11,7 @@ from nmt.data.text import DataConfig, ParallelText
 from nmt.device import resolve_precision
 from nmt.eval.evaluate import Evaluation, evaluate
 from nmt.eval.metrics import EvalConfig
-from nmt.runs.directory import Run, guided, run_name, write, write_json
+from nmt.runs.directory import Run, guided, run_name, write_json, write_text_file
 from nmt.runs.ensemble import EnsembleRun
 from nmt.search import DecodeConfig
 
@@ -71,7 +71,7 @@ class Scorer:
             "hypotheses.txt": found.hypotheses,
         }
         for name, rows in lines.items():
-            write(folder / name, "".join(f"{row}\n" for row in rows))
+            write_text_file(folder / name, "".join(f"{row}\n" for row in rows))
         how = {
             "run": self.run.name,
             "checkpoint": self.which,

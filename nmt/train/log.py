@@ -16,6 +16,7 @@ import psutil
 import torch
 from tqdm import tqdm
 
+from nmt.atomic import whole_file
 from nmt.errors import RunError
 from nmt.eval.figures.panels import Heads, Layers
 from nmt.train.optim import at_least
@@ -222,15 +223,20 @@ class RunLog:
 
 
 def forget(path: Path, step: int) -> None:
-    """Take out of a log.jsonl what was logged after a step, and a line that a crash cut short."""
+    """Take out of a log.jsonl what was logged after a step, and a line that a crash cut short.
+
+    Raises RunError where the disk refuses.
+    """
     kept = []
     for line in path.read_bytes().split(b"\n"):
         with contextlib.suppress(ValueError):
             if (json.loads(line).get("step") or 0) <= step:
                 kept.append(line + b"\n")
-    draft = path.with_name(f".{path.name}.tmp")
-    draft.write_bytes(b"".join(kept))
-    draft.replace(path)
+    try:
+        with whole_file(path, "wb") as file:
+            file.writelines(kept)
+    except OSError as error:
+        raise RunError(f"{path} could not be written: {error.strerror}") from error
 
 
 def memory(device: torch.device) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Tokenizers: what goes in comes out, whatever it is; what is random is so by its seed alone."""
 
 import json
+import os
 import random
 import unicodedata
 from pathlib import Path
@@ -219,3 +220,18 @@ def test_files_name_no_path_outside(tmp_path):
     (tmp_path / "a" / "tokenizer.json").write_text('{"../a/joint": {"kind": "char", "lowercase": false}}')
     with pytest.raises(RunError):
         Tokenizers.load(Path(tmp_path / "a"))
+
+
+def test_a_failure_while_saving_leaves_what_can_still_be_loaded(tmp_path, monkeypatch):
+    """A resumed run saves its tokenizers again: a full disk must not damage them."""
+    tokenizers = train_tokenizers(TokenizerConfig(vocab_size=300), ["one two three"], ["eins zwei drei"], seed=1)
+    tokenizers.save(tmp_path)
+
+    def full(*_):
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            tokenizers.save(tmp_path)
+    assert Tokenizers.load(tmp_path).digest() == tokenizers.digest()

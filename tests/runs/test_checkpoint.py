@@ -46,6 +46,14 @@ def test_a_crash_while_saving_leaves_the_old_file(tmp_path, monkeypatch, owner, 
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
 
 
+def test_what_killed_processes_left_of_a_checkpoint_is_deleted(tmp_path):
+    """Drafts are as large as checkpoints; those of other files and of nobody stay."""
+    for name in (".last.pt.tmp", ".last.pt.123.tmp", ".best.pt.123.tmp", ".last.pt"):
+        (tmp_path / name).touch()
+    checkpoint.save(tmp_path / "last.pt", {"model": {}})
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".best.pt.123.tmp", ".last.pt", "last.pt"]
+
+
 def test_a_disk_that_refuses_is_reported(tmp_path):
     (tmp_path / "checkpoints").write_text("a file where the folder should be")
     with pytest.raises(RunError, match=r"checkpoints.last\.pt could not be written"):

@@ -33,8 +33,8 @@ from nmt.runs.directory import (
     read_data,
     run_name,
     save_config,
-    write,
     write_json,
+    write_text_file,
 )
 from nmt.translate.translator import load
 
@@ -82,11 +82,11 @@ def test_the_newest_is_the_highest_number(tmp_path):
 
 
 def test_writing_is_whole_or_not_at_all(tmp_path):
-    write(tmp_path / "sub" / "x", "old\r\nline")
+    write_text_file(tmp_path / "sub" / "x", "old\r\nline")
     assert (tmp_path / "sub" / "x").read_bytes() == b"old\r\nline"
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="could not be written"):
-        write(tmp_path / "file" / "x", "new")
+        write_text_file(tmp_path / "file" / "x", "new")
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["file", "sub", "x"]
 
 

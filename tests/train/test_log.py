@@ -1,7 +1,9 @@
 """The records of a run: the same facts in log.jsonl and TensorBoard, read back with their own readers."""
 
+import errno
 import json
 import math
+import os
 from enum import Enum
 from pathlib import Path
 
@@ -211,3 +213,18 @@ def test_on_a_terminal_a_bar_shows_figures_and_time_left(tmp_path, capsys, monke
 def test_impossible_values_are_refused_by_their_key():
     with pytest.raises(ConfigError, match=r"logger\.every must be at least 1, got 0"):
         LoggerConfig(every=0)
+
+
+def test_a_disk_that_refuses_to_shorten_the_log_is_reported(tmp_path, monkeypatch):
+    """The log of a resumed run is rewritten whole or not at all."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"event": "train", "step": 5}\n', encoding="utf-8")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunError, match=r"log\.jsonl could not be written: No space"):
+        RunLog(tmp_path, LoggerConfig(tensorboard=False), step=1)
+    assert path.read_text(encoding="utf-8") == '{"event": "train", "step": 5}\n'
+    assert [p.name for p in tmp_path.iterdir()] == ["log.jsonl"]

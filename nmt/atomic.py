@@ -1,0 +1,56 @@
+"""Files that are written whole or not at all, whatever stops the program or the machine."""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, BinaryIO, Literal, TextIO, overload
+
+
+@overload
+def whole_file(path: Path, mode: Literal["w"] = "w") -> contextlib.AbstractContextManager[TextIO]: ...
+@overload
+def whole_file(path: Path, mode: Literal["wb"]) -> contextlib.AbstractContextManager[BinaryIO]: ...
+@contextlib.contextmanager
+def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """A file object whose content becomes the file ``path`` at the end of the ``with`` block.
+
+    The content is written to a draft, a hidden file beside ``path``, which then takes its name.  Content and name are
+    on the disk when the block has ended, so that after a crash or a power failure ``path`` holds either all of the old
+    content or all of the new.  If the block or the disk raises an error, the draft is removed and ``path`` stays as it
+    was.  Only a process that is killed can leave a draft; see ``remove_drafts``.
+
+    ``mode`` is "w" (UTF-8, lines end as they are written) or "wb".  The folder must exist; a link is replaced, not
+    followed.  Raises OSError where the disk refuses.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # same folder: a rename across file systems is a copy
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    try:
+        with draft.open(mode, **text) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def remove_drafts(path: Path) -> None:
+    """Delete what killed processes left of ``path``; only for a file that no other process is writing."""
+    draft = re.compile(rf"\.{re.escape(path.name)}\.(\d+\.)?tmp")  # earlier versions wrote no process id
+    for other in path.parent.iterdir():
+        if draft.fullmatch(other.name):
+            other.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names of the files in a folder are on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -19,11 +19,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from nmt.data.corpus import DATASETS, DataConfig
 from nmt.errors import ConfigError
+from nmt.eval.metrics import check_utility, sentence_metrics
 from nmt.models import MODELS
 from nmt.models.attention import ATTENTIONS, AttentionConfig
 from nmt.models.seq2seq import ModelConfig
 from nmt.models.transformer.config import SELF_ATTENTIONS, SelfAttentionConfig
-from nmt.search.config import DecodeConfig
+from nmt.search.config import NO_MBR, DecodeConfig
 from nmt.train.log import LoggerConfig
 from nmt.train.loop import TrainerConfig
 from nmt.train.optim import OptimConfig
@@ -76,6 +77,8 @@ class Config:
                 raise ConfigError(
                     f"{key} must be one folder's name of A-Z a-z 0-9 . _ - in at most {MAX_NAME}, got {value!r}"
                 )
+        if self.decode.reranks:
+            check_utility(self.decode.mbr)
         if self.seed < 0:
             raise ConfigError(f"seed must be at least 0, got {self.seed}")
         if self.threads is not None and self.threads < 1:
@@ -202,6 +205,10 @@ def literal(value: Any) -> Any:
     return value.replace("${", "\\${") if isinstance(value, str) else value
 
 
+# Keys whose choices are known above the package that declares them.
+CHOICES = {"decode.mbr": lambda: (NO_MBR, *sentence_metrics())}
+
+
 class Option(NamedTuple):
     """One key a user can type."""
 
@@ -222,7 +229,8 @@ def options(schema: type, prefix: str = "") -> Iterator[Option]:
         elif is_dataclass(kind):
             yield from options(cast(type, kind), key + ".")
         elif not (f.name == "name" and any(issubclass(schema, p.base) for p in PLUGS.values())):
-            yield Option(key, described(f.metadata.get("help", ""), kind))
+            choices = f.metadata.get("choices") or CHOICES.get(key, tuple)
+            yield Option(key, " ".join([described(f.metadata.get("help", ""), kind), ", ".join(choices())]).strip())
 
 
 def plug_options(plug: Plug, key: str) -> Iterator[Option]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from nmt.errors import ConfigError
+from nmt.eval.metrics import check_utility
 from nmt.runs.directory import check_checkpoint
 from nmt.search import DecodeConfig
 
@@ -28,6 +29,8 @@ class OnRun:
 
     def __post_init__(self) -> None:
         check_checkpoint(self.checkpoint)
+        if self.decode.reranks:
+            check_utility(self.decode.mbr)
 
 
 def directories(value: Any) -> list[list[Path]]:

@@ -18,12 +18,13 @@ from nmt.eval.alignment import SHIFTS, AlignConfig, AlignmentScore, hard_alignme
 from nmt.eval.figures.picture import Picture
 from nmt.eval.forced import BATCH_TOKENS, NoAttentionError, evaluating, force_decode, pair_maps
 from nmt.eval.metrics import (
+    CorpusScore,
     LengthBucket,
-    Score,
     bleu_by_length,
     check_names,
     one_line,
-    score,
+    score_corpus,
+    sentence_utility,
     text_lengths,
 )
 from nmt.models.seq2seq import Seq2Seq
@@ -44,7 +45,7 @@ class Evaluation:
     loss: float  # nats per target token, end-of-sentence included, no label smoothing
     target_tokens: int  # how many the loss is a mean of
     hypotheses: list[str]  # detokenized, one line each
-    scores: dict[str, Score]  # by the name of the metric on the command line
+    scores: dict[str, CorpusScore]  # by the name of the metric on the command line
     by_length: list[LengthBucket]  # BLEU by words of the source; empty unless BLEU was asked for
     alignment: dict[int, AlignmentScore]  # by align.shift; empty without gold links or without attention
     tokens: int  # pieces of the hypotheses, end-of-sentence included
@@ -122,8 +123,9 @@ def evaluate(
     """Loss of the references and metrics of the model's own translations.
 
     The references are force-decoded for the loss.  The raw sources are translated (blank ones to blank lines),
-    detokenized and scored against the raw references.  ``languages`` (ISO 639-1) are those of source and target: the
-    target's chooses BLEU's tokenizer.  ``limit``: only so many sentences of a set, those of ``spread``.
+    detokenized and scored against the raw references.  ``languages`` are the codes of source and target
+    (nmt.languages): the target's chooses BLEU's tokenizer.  ``limit``: only so many sentences of a set, those of
+    ``spread``.
 
     ``maps_for``: places in the set of sentences to picture, twice each, as reference and as translation;
     ``self_maps``: and the self-attention of both sides over the reference pair.  The references of ``gold`` (by default
@@ -144,7 +146,14 @@ def evaluate(
         loss, target_tokens = mean_loss(model, part, how)
         search_began = time.perf_counter()
         found = translate_ids(
-            model, part.source_ids, decode, device, precision, progress=progress, detokenize=tokenizers.target.decode
+            model,
+            part.source_ids,
+            decode,
+            device,
+            precision,
+            progress=progress,
+            detokenize=tokenizers.target.decode,
+            utility=sentence_utility(decode.mbr, languages[1]) if decode.reranks else None,
         )
         search_seconds = time.perf_counter() - search_began
         best = [hypotheses[0] for hypotheses in found]
@@ -161,7 +170,7 @@ def evaluate(
         loss=loss,
         target_tokens=target_tokens,
         hypotheses=hypotheses,
-        scores=score(metrics, hypotheses, part.targets, languages[1]),
+        scores=score_corpus(metrics, hypotheses, part.targets, languages[1]),
         by_length=bleu_by_length(hypotheses, part.targets, lengths, languages[1]) if "bleu" in metrics else [],
         alignment=judged,
         tokens=sum(len(h.ids) + h.finished for h in best),

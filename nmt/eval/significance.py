@@ -17,7 +17,7 @@ from enum import Enum
 from sacrebleu.significance import PairedTest, Result
 
 from nmt.errors import DataError
-from nmt.eval.metrics import METRICS, check_counts, check_names
+from nmt.eval.metrics import PreparedMetric, check_counts, check_names
 
 
 class SignificanceTest(Enum):
@@ -32,7 +32,7 @@ TRIALS = {SignificanceTest.bs: 1000, SignificanceTest.ar: 10000}  # sacreBLEU's 
 
 
 @dataclass(frozen=True)
-class Row:
+class SystemScore:
     """One system in a comparison."""
 
     system: str
@@ -49,7 +49,7 @@ class Comparison:
     test: str  # its full name, number of trials and seed
     metric: str
     signature: str
-    rows: list[Row]  # the baseline first
+    rows: list[SystemScore]  # the baseline first
 
     def __str__(self) -> str:
         width = max(len(row.system) for row in self.rows)
@@ -98,12 +98,12 @@ def _paired(
     target_language: str,
     trials: int,
 ) -> Comparison:
-    measure = METRICS[metric](target_language)
-    lines = [measure.lines(hypotheses) for _, hypotheses in systems]
+    prepared = PreparedMetric(metric, target_language)
+    lines = [prepared.lines(hypotheses) for _, hypotheses in systems]
     signatures, scores = PairedTest(
         [(name, text) for (name, _), text in zip(systems, lines, strict=True)],
-        {metric: measure.metric},
-        [measure.lines(references)],
+        {metric: prepared.metric},
+        [prepared.lines(references)],
         test_type=test.value,
         n_samples=trials,
     )()
@@ -111,11 +111,11 @@ def _paired(
     results = [result for result in scores[title] if isinstance(result, Result)]
     return Comparison(
         test=f"{NAMES[test]} ({trials} trials, seed {os.environ.get('SACREBLEU_SEED', '12345')})",
-        metric=measure.name or title,
-        signature=measure.sign(signature),
+        metric=prepared.title or title,
+        signature=prepared.signature(signature),
         rows=[
             # sacreBLEU calls it significant (1 / (trials + 1)) that equal outputs never differ.
-            Row(name, result.score, 1.0 if i and text == lines[0] else result.p_value, result.mean, result.ci)
+            SystemScore(name, result.score, 1.0 if i and text == lines[0] else result.p_value, result.mean, result.ci)
             for i, ((name, _), text, result) in enumerate(zip(systems, lines, results, strict=True))
         ],
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nmt.runs import checkpoint
-from nmt.train.config import Metric
+from nmt.train.config import sign_of
 
 FILE = "checkpoints/step-{:08d}.pt"  # inside a run directory; sorted by name they are sorted by step
 
@@ -16,17 +16,17 @@ def kept(directory: Path) -> list[Path]:
     return sorted(directory.glob("checkpoints/step-*.pt"))
 
 
-def best(paths: Sequence[Path], count: int, metric: Metric) -> list[Path]:
+def best(paths: Sequence[Path], count: int, metric: str) -> list[Path]:
     """The ``count`` best by the validation at which each was kept, the best first; the earlier of equals."""
 
     def goodness(path: Path) -> float:
-        value = metric.sign * checkpoint.load(path, mmap=True).get("metrics", {}).get(metric.name, math.nan)
+        value = sign_of(metric) * checkpoint.load(path, mmap=True).get("metrics", {}).get(metric, math.nan)
         return -math.inf if math.isnan(value) else value
 
     return sorted(paths, key=goodness, reverse=True)[:count]
 
 
-def keep(directory: Path, state: dict[str, Any], last: int, most: int, metric: Metric) -> None:
+def keep(directory: Path, state: dict[str, Any], last: int, most: int, metric: str) -> None:
     """Write ``state`` (model, step, metrics); delete what is neither of the ``last`` latest nor of the ``most`` best.
 
     With both 0 nothing is written and nothing deleted.

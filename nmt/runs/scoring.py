@@ -1,7 +1,5 @@
 """A run's model scored on sets of sentences, and what came of it written into the run directory."""
 
-import re
-
 import torch
 from tqdm import tqdm
 
@@ -11,6 +9,7 @@ from nmt.data.text import DataConfig, ParallelText
 from nmt.device import resolve_precision
 from nmt.eval.evaluate import Evaluation, evaluate
 from nmt.eval.metrics import EvalConfig
+from nmt.languages import language_of
 from nmt.runs.directory import Run, guided, run_name, write_json, write_text_file
 from nmt.runs.ensemble import EnsembleRun
 from nmt.search import DecodeConfig
@@ -18,7 +17,7 @@ from nmt.search import DecodeConfig
 
 def languages(data: DataConfig) -> tuple[str, str]:
     """The languages of both sides without script and country: zh for zh_Hant_TW."""
-    return re.split("[_-]", data.source)[0], re.split("[_-]", data.target)[0]
+    return language_of(data.source), language_of(data.target)
 
 
 class Scorer:

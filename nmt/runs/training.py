@@ -35,6 +35,7 @@ from nmt.runs.directory import (
 )
 from nmt.runs.scoring import Scorer, languages
 from nmt.train import loop
+from nmt.train.config import validation_metrics
 from nmt.train.distributed import Ranks, join
 from nmt.train.log import RunLog, Sample, Validation
 from nmt.train.loop import Ending
@@ -229,6 +230,7 @@ class Validator:
             self.config.decode,
             device=self.device,
             precision=self.config.decode.precision,
+            metrics=validation_metrics(self.config.trainer.metric),
             languages=languages(self.config.data),
             maps_for=self.pictured,
             self_maps=self.config.logger.self_attention,

@@ -1,6 +1,6 @@
 """From a model's step to sentences: greedy, beam, sampling, scoring.  No model is named here."""
 
-from nmt.search.config import Average, DecodeConfig, LengthPenalty, Method, Stopping, Utility
+from nmt.search.config import Average, DecodeConfig, LengthPenalty, Method, Stopping
 from nmt.search.decode import search, translate_ids
 from nmt.search.ensemble import Ensemble, average_states
 from nmt.search.hypothesis import Hypothesis
@@ -15,7 +15,6 @@ __all__ = [
     "Method",
     "Scored",
     "Stopping",
-    "Utility",
     "average_states",
     "score",
     "score_ids",

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nmt.batch import BOS, EOS
 from nmt.models.seq2seq import AttentionMaps, Seq2Seq, State
-from nmt.search.config import DecodeConfig, Stopping, Utility
+from nmt.search.config import DecodeConfig, Stopping
 from nmt.search.hypothesis import Hypothesis, Trace, best_first
 from nmt.search.penalty import coverage_penalty, length_score, score_bound
 from nmt.search.request import Problem, attention_received, largest, log_probabilities, no_hypothesis, survivors
@@ -98,7 +98,7 @@ def begin(model: Seq2Seq, problem: Problem, config: DecodeConfig) -> Live:
     state = model.start(model.encode(problem.source, problem.lengths, config.beam_size))
     if G > 1:
         state = state.reorder(torch.zeros(B, G, dtype=torch.int64, device=device))
-    N = config.candidates if config.mbr is not Utility.none else config.n_best
+    N = config.candidates if config.reranks else config.n_best
     nothing = torch.full((B, G, N), FORBIDDEN, device=device, dtype=torch.float64)
     place = torch.zeros(B, G, N, dtype=torch.int64, device=device)
     return Live(

@@ -31,14 +31,7 @@ class Stopping(Enum):
     safe = "safe"  # when no live hypothesis can still enter the n best: the same result as searching to the limit
 
 
-class Utility(Enum):
-    """What minimum Bayes risk maximizes; sacrebleu's metrics."""
-
-    none = "none"  # no reranking
-    bleu = "bleu"
-    chrf = "chrf"
-    chrfpp = "chrfpp"  # chrF++: chrF with word bigrams
-    ter = "ter"
+NO_MBR = "none"  # decode.mbr: no reranking
 
 
 class Average(Enum):
@@ -86,9 +79,10 @@ class DecodeConfig:
     )
     epsilon: float = field(default=0.0, metadata={"help": "method=sample: draw from tokens at least this probable"})
     seed: int = field(default=1, metadata={"help": "method=sample: seeds each sentence together with its number"})
-    mbr: Utility = field(
-        default=Utility.none,
-        metadata={"help": "minimum Bayes risk over the draws or the beam: bleu, chrf, chrfpp or ter"},
+    # The names of metrics are known above this package only; whoever builds a whole configuration checks them.
+    mbr: str = field(
+        default=NO_MBR,
+        metadata={"help": "minimum Bayes risk over the draws or the beam, by a metric of one sentence:"},
     )
     ensemble: Average = field(
         default=Average.probabilities,
@@ -117,6 +111,11 @@ class DecodeConfig:
         if self.n_best > self.candidates:
             source = "beam_size" if self.method is Method.beam else "samples"
             raise ConfigError(f"decode.n_best={self.n_best} is above decode.{source}={self.candidates}")
+
+    @property
+    def reranks(self) -> bool:
+        """Whether minimum Bayes risk chooses among the candidates."""
+        return self.mbr != NO_MBR
 
     @property
     def candidates(self) -> int:

@@ -5,45 +5,31 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-from sacrebleu.metrics import BLEU, CHRF, TER
 
-from nmt.search.config import DecodeConfig, Method, Utility
+from nmt.search.config import DecodeConfig, Method
 from nmt.search.hypothesis import Hypothesis
 
 Detokenize = Callable[[Sequence[Sequence[int]]], list[str]]
+Utility = Callable[[str, str], float]  # u(hypothesis, reference) of one sentence, the larger the better
 
 
-def utility(kind: Utility) -> Callable[[str, str], float]:
-    """u(hypothesis, reference) of one sentence, the larger the better; TER counts negative."""
-    match kind:
-        case Utility.bleu:
-            metric, sign = BLEU(effective_order=True), 1
-        case Utility.chrf:
-            metric, sign = CHRF(), 1
-        case Utility.chrfpp:
-            metric, sign = CHRF(word_order=2), 1
-        case Utility.ter:
-            metric, sign = TER(), -1
-        case Utility.none:
-            raise ValueError("decode.mbr=none has no utility")
-    return lambda hypothesis, reference: sign * metric.sentence_score(hypothesis, [reference]).score
-
-
-def expected_utility(texts: Sequence[str], weights: Sequence[float], kind: Utility) -> list[float]:
+def expected_utility(texts: Sequence[str], weights: Sequence[float], utility: Utility) -> list[float]:
     """sum_r w_r u(h, r) for each h: the candidates are their own references, each counted with its weight.
 
+    ``utility`` is u(hypothesis, reference), the larger the better.
     (Kumar and Byrne 2004, section 2.2, over an n-best list; Eikema and Aziz 2020, section 5, over samples.)
     Equal texts are compared once.
     """
-    score = utility(kind)
     mass: Counter[str] = Counter()
     for text, weight in zip(texts, weights, strict=True):
         mass[text] += weight  # pyright: ignore[reportArgumentType]  # a Counter of floats
-    expected = {h: sum(w * score(h, r) for r, w in mass.items()) for h in mass}
+    expected = {h: sum(w * utility(h, r) for r, w in mass.items()) for h in mass}
     return [expected[text] for text in texts]
 
 
-def rerank(candidates: list[Hypothesis], detokenize: Detokenize, config: DecodeConfig) -> list[Hypothesis]:
+def rerank(
+    candidates: list[Hypothesis], detokenize: Detokenize, utility: Utility, config: DecodeConfig
+) -> list[Hypothesis]:
     """The n_best candidates of largest expected utility, which becomes their score; each sentence once.
 
     Draws weigh the same, because probable sentences are drawn more often; beam hypotheses weigh
@@ -56,7 +42,7 @@ def rerank(candidates: list[Hypothesis], detokenize: Detokenize, config: DecodeC
         weights = np.exp(log_prob - log_prob.max())
         weights /= weights.sum()
     texts = detokenize([h.ids for h in candidates])
-    expected = expected_utility(texts, weights.tolist(), config.mbr)
+    expected = expected_utility(texts, weights.tolist(), utility)
     best: dict[tuple[int, ...], Hypothesis] = {}
     for i in sorted(range(len(candidates)), key=lambda i: -expected[i]):
         best.setdefault(tuple(candidates[i].ids), replace(candidates[i], score=expected[i]))

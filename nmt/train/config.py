@@ -5,22 +5,28 @@ from enum import Enum
 
 from nmt.device import Precision
 from nmt.errors import ConfigError
+from nmt.eval.metrics import METRICS
 from nmt.train.optim import at_least
 
+# What validation measures besides the metrics of text: the loss of the references, its exponential (perplexity), and
+# the alignment error rate against the gold word alignments that data.gold names, or against those of the validation
+# set.  All three are better when they are lower.
+LOSS, PERPLEXITY, ALIGNMENT_ERROR = "loss", "ppl", "aer"
 
-class Metric(Enum):
-    """What chooses the best checkpoint; loss, ppl and aer are better when lower, the others when higher."""
 
-    loss = "loss"
-    ppl = "ppl"
-    bleu = "bleu"
-    chrf = "chrf"
-    aer = "aer"  # of the gold word alignments that data.gold names, or of those of the validation set
+def training_metrics() -> tuple[str, ...]:
+    """What can choose the best checkpoint, by the names that validation logs them by."""
+    return (LOSS, PERPLEXITY, ALIGNMENT_ERROR, *METRICS)
 
-    @property
-    def sign(self) -> int:
-        """1 where higher is better, else -1."""
-        return -1 if self in (Metric.loss, Metric.ppl, Metric.aer) else 1
+
+def validation_metrics(chosen: str) -> list[str]:
+    """Which metrics of text validations compute: BLEU, chrF, and what else trainer.metric may name."""
+    return [name for name in METRICS if name in ("bleu", "chrf", chosen)]
+
+
+def sign_of(metric: str) -> int:
+    """1 for a metric of ``training_metrics`` that is better when it is higher, else -1."""
+    return 1 if metric in METRICS and METRICS[metric].higher_is_better else -1
 
 
 class Normalization(Enum):
@@ -43,11 +49,11 @@ class TrainerConfig:
     validation_sentences: int | None = field(
         default=200, metadata={"help": "size of the fixed validation subset used while training; null: all"}
     )
-    metric: Metric = field(
-        default=Metric.bleu,
+    metric: str = field(
+        default="bleu",
         metadata={
-            "help": "loss, ppl, bleu, chrf or aer (needs gold links: data.gold): chooses the best checkpoint and stops "
-            "early"
+            "help": "chooses the best checkpoint and stops early (aer needs gold links: data.gold):",
+            "choices": training_metrics,
         },
     )
     patience: int | None = field(
@@ -87,6 +93,8 @@ class TrainerConfig:
     )
 
     def __post_init__(self) -> None:
+        if self.metric not in training_metrics():
+            raise ConfigError(f"trainer.metric: {self.metric!r} is not one of {', '.join(training_metrics())}")
         at_least("trainer", self, max_steps=1, validate_every=1, validation_sentences=1, patience=1, accumulate=1)
         at_least("trainer", self, keep_last=0, keep_best=0)
         at_least("trainer", self, max_skipped=1, r_drop=0, guided_alignment=0)

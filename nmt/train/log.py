@@ -19,6 +19,7 @@ from tqdm import tqdm
 from nmt.atomic import whole_file
 from nmt.errors import RunError
 from nmt.eval.figures.panels import Heads, Layers
+from nmt.eval.metrics import METRICS
 from nmt.train.optim import at_least
 
 if TYPE_CHECKING:
@@ -248,8 +249,9 @@ def memory(device: torch.device) -> dict[str, float]:
 
 
 def shown(facts: Mapping[str, float]) -> str:
-    """The facts that the console shows, in the order of FORMATS."""
-    return "  ".join(text.format(facts[name]) for name, text in FORMATS.items() if name in facts)
+    """The facts that the console shows, in the order of FORMATS and METRICS."""
+    formats = FORMATS | {name: f"{name} {{:.2f}}" for name in METRICS if name not in FORMATS}
+    return "  ".join(text.format(facts[name]) for name, text in formats.items() if name in facts)
 
 
 def preformatted(text: str) -> str:

@@ -13,10 +13,11 @@ from nmt.data.tokenizer import Tokenizers
 from nmt.device import Precision
 from nmt.errors import ConfigError, UserError
 from nmt.eval.forced import NoAttentionError, align, evaluating, force_decode
+from nmt.eval.metrics import METRICS, PreparedMetric, sentence_utility
 from nmt.models.attention import HardConfig
 from nmt.models.seq2seq import Seq2Seq
 from nmt.search import translate_ids
-from nmt.train.config import Metric
+from nmt.train.config import ALIGNMENT_ERROR
 
 CPU = torch.device("cpu")
 Ids = Sequence[list[int]]
@@ -30,21 +31,24 @@ def rehearse(
     The model, still on the CPU, reads the longest sentences of each text and begins to translate one.  The UserError
     names the text.  ``gold`` is that of data.gold.
     """
-    if config.trainer.metric is Metric.aer:
+    if config.trainer.metric == ALIGNMENT_ERROR:
         check_aer(model, data.tokenizers, gold or data.validation)
     if config.trainer.guided_alignment and isinstance(getattr(config.model, "attention", None), HardConfig):
         raise ConfigError(
             "trainer.guided_alignment teaches weights, and model.attention=hard trains with one position that is drawn "
             "from them; choose another model.attention"
         )
+    if config.trainer.metric in METRICS:
+        PreparedMetric(config.trainer.metric, config.data.target)  # it may need a package that is not installed
     decode = replace(config.decode, min_length=0, max_length=1)
+    utility = sentence_utility(decode.mbr, config.data.target) if decode.reranks else None
     for name, sources, targets in longest(data, tests):
         try:
             with evaluating(model):
                 for _ in force_decode(model, sources, targets, device=CPU, precision=Precision.fp32):
                     pass
             detokenize = data.tokenizers.target.decode
-            translate_ids(model, sources[:1], decode, CPU, Precision.fp32, detokenize=detokenize)
+            translate_ids(model, sources[:1], decode, CPU, Precision.fp32, detokenize=detokenize, utility=utility)
         except UserError as error:
             raise type(error)(f"{name}: {error}") from None
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from nmt.train.config import Metric
+from nmt.train.config import sign_of
 
 
 @dataclass
@@ -18,10 +18,10 @@ class Standing:
     best_step: int = 0
     best_metrics: dict[str, float] = field(default_factory=dict)
 
-    def validate(self, metrics: Mapping[str, float], metric: Metric) -> bool:
+    def validate(self, metrics: Mapping[str, float], metric: str) -> bool:
         """Take note of a validation at the present step; returns whether it is the best so far, by ``metric``."""
-        sign = metric.sign
-        value, best = sign * metrics[metric.name], sign * self.best_metrics.get(metric.name, -sign * math.inf)
+        sign = sign_of(metric)
+        value, best = sign * metrics[metric], sign * self.best_metrics.get(metric, -sign * math.inf)
         improved = value > best  # never for NaN
         self.validated = self.step
         self.waited = 0 if improved else self.waited + 1

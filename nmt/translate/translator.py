@@ -1,6 +1,5 @@
 """From text to text: what nmt.translate and ``nmt.load(DIR)`` do with a run, or with several as an ensemble."""
 
-import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,8 @@ from nmt.device import resolve_device
 from nmt.errors import ConfigError
 from nmt.eval.alignment import AlignConfig, one_map
 from nmt.eval.forced import NoAttentionError, PairMap, word_count
-from nmt.eval.metrics import SPACELESS, one_line
+from nmt.eval.metrics import one_line, sentence_utility
+from nmt.languages import without_spaces
 from nmt.runs.directory import Run, guided
 from nmt.runs.ensemble import EnsembleRun, open_run
 from nmt.search import DecodeConfig, Hypothesis, score_ids, translate_ids
@@ -112,7 +112,8 @@ class Translator:
         self.options, self.align = options or TranslateOptions(), guided(run.config, align)
         self.name, self.tokenizers, self.decode, self.device = run.name, run.tokenizers, decode, device
         # What stands between the parts of a text.
-        self.between = "" if re.split("[_-]", run.config.data.target)[0] in SPACELESS else " "
+        self.language = run.config.data.target
+        self.between = "" if without_spaces(self.language) else " "
         self.dictionary: dict[str, str] = {}
         if self.options.replace_unknown:
             check_words(run.name, self.tokenizers.target)
@@ -182,6 +183,7 @@ class Translator:
             progress=progress,
             first=self.translated,
             detokenize=self.tokenizers.target.decode,
+            utility=sentence_utility(decode.mbr, self.language) if decode.reranks else None,
         )
         self.translated += len(parts)
         scores: list[list[list[float] | None]] = [[None] * len(hypotheses) for hypotheses in found]

@@ -18,7 +18,7 @@ from nmt.errors import ConfigError, DataError
 from nmt.eval.alignment import AlignConfig, Pool, hard_alignment, score_alignments, word_weights
 from nmt.eval.evaluate import evaluate, sentences_to_draw, spread
 from nmt.eval.forced import align, batches, force_decode
-from nmt.eval.metrics import score
+from nmt.eval.metrics import score_corpus
 from nmt.search.config import DecodeConfig
 from nmt.search.decode import translate_ids
 
@@ -83,7 +83,7 @@ def test_translations_are_those_of_search_scored_against_the_raw_references():
     found = evaluate(model, TOKENIZERS, TEXT, DECODE, **HOW, metrics=["bleu", "chrf", "ter"], languages=("en", "ja"))
     searched = translate_ids(model, TOKENIZERS.source.encode(SOURCE), DECODE, CPU, Precision.fp32)
     assert found.hypotheses == TOKENIZERS.target.decode([h[0].ids for h in searched])
-    assert found.scores == score(["bleu", "chrf", "ter"], found.hypotheses, TARGET, "ja")
+    assert found.scores == score_corpus(["bleu", "chrf", "ter"], found.hypotheses, TARGET, "ja")
     assert found.tokens == sum(len(h[0].ids) + h[0].finished for h in searched)
     assert sum(bucket.sentences for bucket in found.by_length) == found.sentences == len(SOURCE)
 

@@ -9,13 +9,18 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sacrebleu.metrics.chrf import CHRF
 
 from nmt.errors import ConfigError, DataError, UserError
 from nmt.eval.metrics import (
+    METRICS,
     EvalConfig,
+    Metric,
     bleu_by_length,
     one_line,
-    score,
+    score_corpus,
+    sentence_metrics,
+    sentence_utility,
     text_lengths,
 )
 
@@ -59,7 +64,7 @@ def test_numbers_and_signatures_are_those_of_the_sacrebleu_command(tmp_path, lan
     write_lines(tmp_path / "hyp.txt", hypotheses)
     tokenizer = {"de": "13a", "ja": "char"}[language]
     said = command_line(tmp_path, "-i", "hyp.txt", "-m", "bleu", "chrf", "ter", "-w", "10", "-tok", tokenizer)
-    ours = score(["bleu", "chrf", "ter"], hypotheses, references, language)
+    ours = score_corpus(["bleu", "chrf", "ter"], hypotheses, references, language)
     for theirs, (name, result) in zip(said, ours.items(), strict=True):
         assert result.value == pytest.approx(theirs["score"], abs=1e-9), name
         assert 0 < result.value < 100
@@ -68,9 +73,10 @@ def test_numbers_and_signatures_are_those_of_the_sacrebleu_command(tmp_path, lan
 
 
 def test_the_target_language_chooses_the_tokenizer_of_bleu_and_the_signature_says_so():
-    tokenizers = {"de": "13a", "": "13a", "ja": "char", "zh": "zh", "ko": "char"}
+    tokenizers = {"de": "13a", "": "13a", "ja": "char", "zh": "zh", "ko": "char", "zh_Hant_TW": "zh", "ZH-Hans": "zh"}
+    tokenizers |= {"yue": "zh", "yue_HK": "zh"} | dict.fromkeys(("th", "lo", "km", "my", "bo", "dz"), "char")
     for language, tokenizer in tokenizers.items():
-        result = score(["bleu"], ["a b c d e"], ["a b c d e"], language)["bleu"]
+        result = score_corpus(["bleu"], ["a b c d e"], ["a b c d e"], language)["bleu"]
         assert f"tok:{tokenizer}|" in result.signature
 
 
@@ -84,16 +90,18 @@ def test_one_line_is_one_line_and_leaves_others_alone(text):
 
 
 def test_mistakes_are_named():
-    with pytest.raises(ConfigError, match=r"eval\.metrics: 'blue' is not one of bleu, chrf, ter"):
+    with pytest.raises(
+        ConfigError, match=r"eval\.metrics: 'blue' is not one of bleu, chrf, chrfpp, ter, bleu_lc_moses"
+    ):
         EvalConfig(metrics=["blue"])
     with pytest.raises(ConfigError, match=r"eval\.limit must be at least 1, got 0"):
         EvalConfig(limit=0)
     with pytest.raises(ConfigError, match="'blue'"):
-        score(["blue"], ["a"], ["a"])
+        score_corpus(["blue"], ["a"], ["a"])
     with pytest.raises(DataError, match=r"2 hypotheses .* 1 references"):
-        score(["bleu"], ["a", "b"], ["a"])
+        score_corpus(["bleu"], ["a", "b"], ["a"])
     with pytest.raises(DataError, match="no sentences"):
-        score(["bleu"], [], [])
+        score_corpus(["bleu"], [], [])
 
 
 def test_buckets_of_source_length_part_the_set():
@@ -109,18 +117,57 @@ def test_buckets_of_source_length_part_the_set():
         (41, 50, 1),
         (51, None, 2),
     ]
-    assert buckets[1].bleu == score(["bleu"], hypotheses[3:5], references[3:5])["bleu"].value
+    assert buckets[1].bleu == score_corpus(["bleu"], hypotheses[3:5], references[3:5])["bleu"].value
 
 
 def test_length_is_in_words_or_in_characters_where_words_have_no_spaces():
     assert text_lengths(["two words\u00a0three", ""]) == [3, 0]
-    assert text_lengths(["東京 に"], "ja") == [3]
+    for language in ("ja", "yue", "zh-Hans", "bo"):
+        assert text_lengths(["東京 に"], language) == [3]
+
+
+def test_chrfpp_is_that_of_the_sacrebleu_command(tmp_path):
+    """chrF with word bigrams."""
+    references = [f"Die Katze {i} sitzt auf der Matte, und {i % 3} schläft." for i in range(9)]
+    hypotheses = [corrupt(line, i) for i, line in enumerate(references)]
+    write_lines(tmp_path / "ref.txt", references)
+    write_lines(tmp_path / "hyp.txt", hypotheses)
+    said = command_line(tmp_path, "-i", "hyp.txt", "-m", "chrf", "--chrf-word-order", "2", "-w", "10")
+    theirs = said if isinstance(said, dict) else said[0]
+    ours = score_corpus(["chrfpp"], hypotheses, references)["chrfpp"]
+    assert ours.value == pytest.approx(theirs["score"], abs=1e-9)
+    assert (ours.name, ours.signature) == (theirs["name"], theirs["signature"])
+
+
+@pytest.mark.parametrize("name", sentence_metrics())
+def test_every_utility_is_the_larger_the_better(name):
+    """A closer translation is worth more, the same text most of all."""
+    if name == "bleu_lc_moses":
+        pytest.importorskip("sacremoses")
+    reference, utility = "the cat sat on the mat today", sentence_utility(name, "en")
+    worth = [utility(text, reference) for text in ("no", "the cat sat", "the cat sat on the mat", reference)]
+    assert worth == sorted(worth)
+    assert len(set(worth)) == 4
+
+
+def test_the_utility_of_a_language_without_spaces_counts_characters():
+    """With words it would be 0 for every pair of different sentences."""
+    utility = sentence_utility("bleu", "zh")
+    assert 0 < utility("我们喜欢学习中文", "我们喜欢学习汉语") < 100
+
+
+def test_utilities_that_do_not_exist_are_refused(monkeypatch):
+    """A metric of whole sets alone is no utility, and is not listed as one."""
+    monkeypatch.setitem(METRICS, "whole_sets", Metric(lambda _: CHRF()))
+    for name in ("none", "blue", "whole_sets"):
+        with pytest.raises(ConfigError, match=r"decode\.mbr: .* is not one of none, bleu, chrf, .*bleu_lc_moses$"):
+            sentence_utility(name)
 
 
 def test_bleu_lc_moses_ignores_case_and_keeps_hyphens():
     pytest.importorskip("sacremoses")
     reference = "Ein Mann im T-Shirt sagt: „Nein!“"
-    result = score(["bleu_lc_moses"], [reference.upper()], [reference], "de")["bleu_lc_moses"]
+    result = score_corpus(["bleu_lc_moses"], [reference.upper()], [reference], "de")["bleu_lc_moses"]
     assert result.value == pytest.approx(100)
     assert "ref_len = 10)" in result.detail  # ein mann im t-shirt sagt : " nein ! "
     assert "case:lc" in result.signature
@@ -134,10 +181,10 @@ def test_bleu_lc_moses_is_the_published_scale():
         pytest.skip("needs ../shared/data")
     references = MULTI30K.read_bytes().decode().removesuffix("\n").split("\n")
     assert len(references) == 1000
-    assert "ref_len = 12103)" in score(["bleu_lc_moses"], references, references, "de")["bleu_lc_moses"].detail
+    assert "ref_len = 12103)" in score_corpus(["bleu_lc_moses"], references, references, "de")["bleu_lc_moses"].detail
 
 
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "sacremoses", None)
     with pytest.raises(UserError, match="pip install sacremoses"):
-        score(["bleu_lc_moses"], ["a"], ["a"])
+        score_corpus(["bleu_lc_moses"], ["a"], ["a"])

@@ -9,7 +9,7 @@ from train_fakes import FakeBatches, FakeModel
 
 from nmt.device import Precision, seed_everything
 from nmt.runs import checkpoint
-from nmt.train.config import Metric, TrainerConfig
+from nmt.train.config import TrainerConfig
 from nmt.train.log import LoggerConfig, RunLog, Validation
 from nmt.train.loop import Batches, Result, train
 from nmt.train.optim import OptimConfig
@@ -44,7 +44,7 @@ def run(
     random.seed(99 if resume else 0)
     model = model or FakeModel(dropout=0.3)
     trainer = TrainerConfig(
-        **{"max_steps": 20, "validate_every": 5, "metric": Metric.loss, "precision": Precision.fp32, **config}
+        **{"max_steps": 20, "validate_every": 5, "metric": "loss", "precision": Precision.fp32, **config}
     )
     step = checkpoint.saved_step(directory / checkpoint.LAST) if resume else 0
     with RunLog(directory, QUIET, step=step) as log:

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from nmt.runs import checkpoint, retention
-from nmt.train.config import Metric
 
 BLEU = [3.0, 9.0, 9.0, math.nan, 1.0, 7.0]  # at steps 10, 20, ..., 60
 
@@ -15,7 +14,7 @@ def names(directory):
     return [int(path.stem.removeprefix("step-")) for path in retention.kept(directory)]
 
 
-def keep_all(directory, last, most, metric=Metric.bleu):
+def keep_all(directory, last, most, metric="bleu"):
     for step, value in enumerate(BLEU, 1):
         state = {"model": {"w": torch.tensor(step)}, "step": 10 * step, "metrics": {"bleu": value, "loss": value}}
         retention.keep(directory, state, last, most, metric)
@@ -41,9 +40,9 @@ def test_the_latest_and_the_best_stay(tmp_path, last, most, expected):
 
 
 def test_losses_are_better_when_lower(tmp_path):
-    keep_all(tmp_path, 0, 2, Metric.loss)
+    keep_all(tmp_path, 0, 2, "loss")
     assert names(tmp_path) == [10, 50]
-    assert [checkpoint.load(p)["step"] for p in retention.best(retention.kept(tmp_path), 9, Metric.loss)] == [50, 10]
+    assert [checkpoint.load(p)["step"] for p in retention.best(retention.kept(tmp_path), 9, "loss")] == [50, 10]
 
 
 def test_keeping_nothing_deletes_nothing(tmp_path):

@@ -6,7 +6,7 @@ from table_model import TableModel, reference_score
 from test_beam import PENALTIES, SOURCES, assert_same, maps_of, run
 
 from nmt.device import Precision
-from nmt.search import DecodeConfig, Method, Utility, score_ids, translate_ids
+from nmt.search import DecodeConfig, Method, score_ids, translate_ids
 
 CPU = torch.device("cpu")
 
@@ -62,4 +62,4 @@ def test_scores_of_given_targets_are_those_of_search(penalty, source_eos):
 def test_minimum_bayes_risk_needs_text():
     """Utilities compare texts, so ids alone are refused."""
     with pytest.raises(ValueError, match="detokenize"):
-        translate_ids(TableModel(), SOURCES, DecodeConfig(mbr=Utility.chrf), CPU)
+        translate_ids(TableModel(), SOURCES, DecodeConfig(mbr="chrf"), CPU)

@@ -16,7 +16,7 @@ from nmt.models.attention import ATTENTIONS, GlobalConfig, HardConfig
 from nmt.models.lstm.config import EncoderBlock, Tied
 from nmt.models.transformer.config import LocalSelfAttentionConfig
 from nmt.runs import checkpoint
-from nmt.train.config import Metric, Normalization, TrainerConfig
+from nmt.train.config import Normalization, TrainerConfig
 from nmt.train.distributed import Ranks, join
 from nmt.train.log import LoggerConfig, RunLog, Validation
 from nmt.train.loop import train
@@ -70,7 +70,7 @@ def settings(max_steps: int, normalization: Normalization) -> TrainerConfig:
         clip=0.1,
         normalization=normalization,
         ema=0.9,
-        metric=Metric.loss,
+        metric="loss",
         precision=Precision.fp32,
     )
 

@@ -16,7 +16,7 @@ from nmt.errors import ConfigError, UserError
 from nmt.models import LSTMConfig, TransformerConfig, build_model
 from nmt.models.attention import ATTENTIONS, GlobalConfig, HardConfig, NoneConfig
 from nmt.models.transformer.config import GlobalSelfAttentionConfig, Positions
-from nmt.search.config import Method, Utility
+from nmt.search.config import Method
 from nmt.train.preflight import rehearse
 
 SHORT, LONG = "a b", "a b a b a b a b"  # 2 and 8 ids
@@ -51,7 +51,7 @@ def configured(model: Any, **decode: Any) -> Config:
     return config
 
 
-@pytest.mark.parametrize("decode", [{"min_length": 5}, {"method": Method.sample, "samples": 3, "mbr": Utility.chrf}])
+@pytest.mark.parametrize("decode", [{"min_length": 5}, {"method": Method.sample, "samples": 3, "mbr": "chrf"}])
 @pytest.mark.parametrize("attention", ATTENTIONS, ids=lambda config: config.name)
 def test_what_can_work_passes_and_leaves_no_trace(attention, decode):
     """The model's mode and the random numbers of training are what they were: ``rehearsed`` looks."""

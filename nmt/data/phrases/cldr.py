@@ -17,6 +17,8 @@ from babel.numbers import format_currency, format_decimal
 from babel.units import format_unit
 from num2words import CONVERTER_CLASSES, num2words
 
+from nmt.languages import without_spaces
+
 TERRITORIES = """AE AF AL AM AR AT AU AZ BD BE BG BO BR BY CA CH CL CM CN CO CR CU CY CZ DE DK DO DZ EC EE EG ES ET FI
 FR GB GE GH GR GT HN HR HU ID IE IL IN IQ IR IS IT JM JO JP KE KH KR KW KZ LA LB LT LU LV LY MA MD MG ML MN MT MX MY MZ
 NA NE NG NI NL NO NP NZ OM PA PE PH PK PL PT PY QA RO RS RU SA SE SG SI SK SN SO SV SY TD TH TN TR TW TZ UA UG US UY UZ
@@ -50,9 +52,6 @@ PRICES = [0.5, 1.5, 2, 3, 5, 8, 9.99, 10, 12, 15, 20, 25, 30, 40, 50, 80, 100, 2
 COUNTS = [*range(2, 13), 15, 20, 25, 30, 50]
 NUMBERS = [*range(2, 100), *range(100, 1000, 50)]
 YEARS = range(2010, 2030)
-
-# Languages written without spaces: here the members of a list get one between them, so that words are known.
-SPACELESS = frozenset("bo dz ja km lo my th yue zh".split())
 
 # What a locale lacks shows as one of these.
 LACKING = (LookupError, ValueError, TypeError, AttributeError, NotImplementedError)
@@ -122,7 +121,8 @@ def template(pattern: str, spaced: bool) -> tuple[int | Fragments, ...]:
 
 def glue(locale: Locale, pattern: str, items: Sequence[Fragments], place: int = 0) -> Fragments:
     """``items`` set into the places of a CLDR pattern; ``place`` tells its joints from those of other patterns."""
-    parts = template(pattern, locale.language in SPACELESS)
+    # Where words have no spaces between them the members of a list get one, so that words are known.
+    parts = template(pattern, without_spaces(locale.language))
     filled = (items[p] if isinstance(p, int) else [(key and f"{key} {place}", text) for key, text in p] for p in parts)
     return tuple(fragment for part in filled for fragment in part)
 

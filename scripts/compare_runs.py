@@ -18,6 +18,8 @@ from typing import Any
 
 import yaml
 
+from nmt.config import flat
+
 # Keys that do not make a configuration another one.
 SAME = (
     "seed",
@@ -70,7 +72,7 @@ def main() -> None:
 def read(directory: Path) -> Trained:
     """One run directory."""
     config = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
-    leaves = flat(config)
+    leaves = settings_of(config)
     settings = {k: str(v) for k, v in leaves.items() if not any(k == s or k.startswith(s + ".") for s in SAME)}
     results = {
         path.parent.name: json.loads(path.read_text(encoding="utf-8"))
@@ -79,23 +81,34 @@ def read(directory: Path) -> Trained:
     scores = {(name, metric): score["value"] for name, r in results.items() for metric, score in r["scores"].items()}
     scored = {name: str([r[key] for key in ("decode", "checkpoint", "sentences")]) for name, r in results.items()}
     log = directory / "log.jsonl"
-    # What follows the last line end was cut short by a crash, or is just being written.
-    events = [json.loads(line) for line in log.read_bytes().split(b"\n")[:-1]] if log.exists() else []
+    events = read_events(log) if log.exists() else []
     minutes = [event["minutes"] for event in events if event["event"] == "end"]
     speeds = [event["tokens_per_second"] for event in events if event["event"] == "train"]
     speed = statistics.mean(speeds) if speeds else None
     return Trained(directory, settings, config["seed"], scores, scored, minutes[-1] if minutes else None, speed)
 
 
-def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def settings_of(config: dict[str, Any]) -> dict[str, Any]:
     """Leaves by dotted key; the name of a choice stands for its group: model.attention, not model.attention.name."""
-    leaves: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            leaves |= flat(value, f"{prefix}{name}.")
+    return {key.removesuffix(".name"): value for key, value in flat(config).items()}
+
+
+def read_events(log: Path) -> list[dict[str, Any]]:
+    """The events of a log.jsonl; a line that is no event is skipped with a warning.
+
+    What follows the last line end was cut short by a crash, or is just being written, and is not read.
+    """
+    events = []
+    for number, line in enumerate(log.read_bytes().split(b"\n")[:-1], 1):
+        try:
+            event = json.loads(line)
+        except ValueError:  # no JSON, or no UTF-8
+            event = None
+        if isinstance(event, dict) and "event" in event:
+            events.append(event)
         else:
-            leaves[prefix.rstrip(".") if name == "name" and prefix else prefix + name] = value
-    return leaves
+            print(f"warning: {log}, line {number} is damaged and was skipped", file=sys.stderr)
+    return events
 
 
 def table(runs: list[Trained], metrics: list[str] | None = None, sets: list[str] | None = None) -> str:

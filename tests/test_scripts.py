@@ -1,8 +1,12 @@
 """scripts/compare_runs.py on run directories written by hand."""
 
+import io
 import json
+import runpy
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -30,9 +34,35 @@ def write_run(folder: Path, attention: dict, seed: int, bleu: float | None, beam
             (folder / "scores" / name / "results.json").write_text(json.dumps(result), encoding="utf-8")
 
 
-def compare(*words: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, ROOT / "scripts" / "compare_runs.py", *words]
-    return subprocess.run([str(w) for w in command], capture_output=True, text=True, check=False)
+@dataclass(frozen=True)
+class Done:
+    """What a script said; like subprocess.CompletedProcess."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def compare(*words: object) -> Done:
+    """Run the script in this process: a new one would import torch each time."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    script = str(ROOT / "scripts" / "compare_runs.py")
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", [script, *map(str, words)])
+        try:
+            runpy.run_path(script, run_name="__main__")
+        except SystemExit as end:
+            code = 1 if isinstance(end.code, str) else int(end.code or 0)
+            print(end.code, file=sys.stderr)
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def test_the_script_runs_by_itself(tmp_path):
+    """In a process of its own, as a user starts it."""
+    command = [sys.executable, str(ROOT / "scripts" / "compare_runs.py"), str(tmp_path)]
+    out = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (out.returncode, out.stdout) == (1, "")
+    assert "no run directory" in out.stderr
 
 
 @pytest.fixture
@@ -61,6 +91,19 @@ def test_a_line_that_a_crash_cut_short_is_not_read(sweep):
     assert compare(sweep).stdout == before
 
 
+@pytest.mark.parametrize(
+    "damage", [b'{"event": "train", "tok', b"", b"\xff\xfe", b"[1, 2]", b"3", b'{"step": 1}', b"\0\0"]
+)
+def test_a_damaged_line_is_skipped_and_named(sweep, damage):
+    """The numbers of all other lines count."""
+    before, log = compare(sweep).stdout, sweep / "local_m-seed_1" / "log.jsonl"
+    first, *rest = log.read_bytes().split(b"\n")
+    log.write_bytes(b"\n".join([first, damage, *rest]))
+    out = compare(sweep)
+    assert (out.returncode, out.stdout) == (0, before)
+    assert out.stderr == f"warning: {log}, line 2 is damaged and was skipped\n"
+
+
 def test_runs_without_results_are_named(sweep):
     assert f"no results: {sweep / 'local_p-seed_1'}" in compare(sweep).stdout
 
@@ -81,9 +124,3 @@ def test_scores_of_different_decoding_are_not_passed_over_in_silence(sweep):
     assert "not comparable" not in compare(sweep).stdout
     write_run(sweep / "beam", {"name": "global"}, 4, 21.0, beam=1)
     assert "not comparable: flickr" in compare(sweep).stdout
-
-
-def test_no_runs_is_an_error(tmp_path):
-    out = compare(tmp_path)
-    assert (out.returncode, out.stdout) == (1, "")
-    assert "no run directory" in out.stderr

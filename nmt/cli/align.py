@@ -21,7 +21,7 @@ from nmt.device import Precision, resolve_device, set_up
 from nmt.errors import DataError
 from nmt.eval.alignment import AlignConfig, hard_alignment, score_alignments
 from nmt.eval.forced import align
-from nmt.runs.directory import guided
+from nmt.runs.directory import alignment_config
 from nmt.runs.ensemble import open_run
 
 
@@ -72,7 +72,7 @@ def run(configs: Sequence[AlignCommandConfig]) -> None:
     sources, targets, gold = read(config)
     opened = open_run([d for c in configs for d in as_list(c.run)], config.decode.ensemble)
     model, _ = opened.load_model(config.checkpoint, device)
-    how = guided(opened.config, config.align)
+    how = alignment_config(opened.config, config.align)
     found: list[Alignment] = []
     # Where the lines go to a terminal, they themselves show the progress.
     hidden = not sys.stderr.isatty() or (config.output is None and sys.stdout.isatty())

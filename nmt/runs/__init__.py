@@ -1,0 +1,39 @@
+"""Run directories: what one training leaves, how it is read again, scored, and put together with others.
+
+The names of files, the keys of config.yaml and the ``state_dict`` keys of the weights are a contract: a later version
+reads the run directories of an earlier one.  A key that is no longer known must still be read; a new key has a default
+that means what the earlier version did; weights keep their names and shapes.  A run directory can be moved and
+renamed, and reading it executes nothing that it holds.  Every file but log.jsonl and TensorBoard's is written whole or
+not at all (nmt.atomic).
+
+config.yaml
+    The whole configuration (nmt.config.Config), with the name that was asked for: runs/NAME-2 holds ``name: NAME`` if
+    it is the second run of NAME.  ``resume`` is always false.
+origin.json
+    Where and by what the run was last started: ``command`` (the words of the command line), ``folder`` (relative paths
+    of data are looked for there, too), versions of ``nmt``, ``torch`` and ``python``, ``device`` and number of
+    ``processes``.
+tokenizer/tokenizer.json
+    For each tokenizer, "joint" alone or "source" and "target": its ``kind`` and whether it is ``lowercase``.
+tokenizer/joint.model, or source.model and target.model (.json for whole words and characters)
+    What the tokenizer has learnt: a SentencePiece model, or a list of symbols in the order of their ids.
+checkpoints/best.pt
+    The weights of the best validation by trainer.metric.  A dict, saved by torch.save: ``format`` (the number of this
+    format), ``model`` (the state_dict; the moving averages where trainer.ema is on), ``step`` (updates so far),
+    ``precision`` (of training, fp32 or bf16) and ``metrics`` (of the validation, by name).
+checkpoints/step-00001000.pt
+    The same of another validation, at the step in its name: what trainer.keep_last and trainer.keep_best retain.
+checkpoints/last.pt
+    The same of the latest validation or interruption, with all that resuming needs: ``optimizer`` and
+    ``optimizer_name``, ``schedule``, ``batches`` (the place in the data), ``standing`` (step, seconds, best step and
+    its metrics, validations without a better one), ``rng`` (the state of the random number generators of each process)
+    and, with trainer.ema, ``ema``: its number of ``updates`` and the ``model`` as it is being trained.
+log.jsonl
+    What happened, one JSON object a line (nmt.train.log.RunLog).
+events.out.tfevents.*
+    The same for TensorBoard, with samples of text and pictures of attention.
+scores/SET/results.json, hypotheses.txt, reference.txt, source.txt
+    The scores of a test set and how they were made, and the sentences, a line each (``Scorer``).
+scores/with-RUN/SET/
+    The same of an ensemble whose first member is this run.
+"""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+import yaml
 
 from nmt.atomic import whole_file
 from nmt.config import MAX_NAME, Config, from_yaml, to_tree, to_yaml
@@ -21,11 +22,19 @@ from nmt.models.seq2seq import Seq2Seq
 from nmt.runs import checkpoint, retention
 from nmt.search import average_states
 
-# Inside a run directory; SCORES/SET/ holds results.json and the text.
-CONFIG_FILE, ORIGIN, TOKENIZER, SCORES = "config.yaml", "origin.json", "tokenizer", "scores"
-PATHS = ("root", "train", "validation", "tests", "gold", "alignments", "path", "files")  # keys of data that hold paths
-
-
+# Files and folders of a run directory (nmt/runs/__init__.py lists all of them).
+CONFIG_FILE, ORIGIN, TOKENIZER, RESULTS = "config.yaml", "origin.json", "tokenizer", "scores"
+DEFAULT_NAME = "default"  # of a run in which nothing was chosen
+PATH_KEYS = (
+    "root",
+    "train",
+    "validation",
+    "tests",
+    "gold",
+    "alignments",
+    "path",
+    "files",
+)  # keys of data that hold paths
 WEIGHTS = {"best": checkpoint.BEST, "last": checkpoint.LAST}
 AVERAGE = re.compile(r"(avg|best):([1-9][0-9]*)")
 
@@ -36,7 +45,7 @@ def check_checkpoint(which: str) -> None:
         raise ConfigError(f"checkpoint must be best, last, avg:K or best:K, got {which}")
 
 
-# Names and places.
+# Names and directories.
 
 
 def time_stamp() -> str:
@@ -45,51 +54,73 @@ def time_stamp() -> str:
 
 
 def run_name(parts: Sequence[str]) -> str:
-    """The parts joined into one folder name of [A-Za-z0-9._-] that leaves room for a number after it.
+    """The parts joined into one folder name of [A-Za-z0-9._-], short enough for a number after it.
 
     What has to be cut is replaced by a hash of it all, so that different choices keep different names.
     """
     name = "-".join(re.sub(r"[^A-Za-z0-9._-]+", "_", part) for part in parts).lstrip(".-")
-    room = MAX_NAME - len("-9999")
-    if len(name) > room:
+    longest = MAX_NAME - len("-9999")
+    if len(name) > longest:
         digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-        name = f"{name[: room - 9]}-{digest}"
-    return name or "default"
+        name = f"{name[: longest - 9]}-{digest}"
+    return name or DEFAULT_NAME
 
 
-def place(config: Config) -> Path:
+def directory_for(config: Config) -> Path:
     """Where the run would be: runs/NAME, in a sweep runs/SWEEP/NAME."""
-    return Path(config.runs, config.sweep or "", config.name or "default")
+    return Path(config.runs, config.sweep or "", config.name or DEFAULT_NAME)
 
 
-def numbered(wanted: Path) -> dict[int, Path]:
-    """What there is of NAME (number 1), NAME-2, NAME-3, ..."""
-    name = re.compile(re.escape(wanted.name) + r"(?:-([2-9]|[1-9][0-9]{1,3}))?")
-    found = ((name.fullmatch(path.name), path) for path in wanted.parent.glob(f"{wanted.name}*") if path.is_dir())
-    return {int(match[1] or 1): path for match, path in found if match}
+def runs_of_name(wanted: Path) -> dict[int, Path]:
+    """The directories that were made for NAME, by number: NAME itself is number 1, then NAME-2, NAME-3, ...
+
+    The config.yaml of a run records the name that was asked for.  A directory NAME-2 counts only if its record says
+    NAME: if it says NAME-2, the directory belongs to a run that was named so.
+    """
+    numbered = re.compile(re.escape(wanted.name) + r"-([2-9]|[1-9][0-9]{1,3})")
+    found = {1: wanted} if wanted.is_dir() else {}
+    for path in wanted.parent.glob(f"{wanted.name}-*"):
+        match = numbered.fullmatch(path.name)
+        if match and recorded_name(path) == wanted.name:
+            found[int(match[1])] = path
+    return found
 
 
-def create(wanted: Path) -> Path:
+def recorded_name(directory: Path) -> str | None:
+    """The name that was asked for when a run was made; None where there is no config.yaml.
+
+    Only the line with the name is read, so that damage elsewhere in the file does not hide whose run it is.
+    """
+    try:
+        text = (directory / CONFIG_FILE).read_text(encoding="utf-8", errors="replace")
+        line = re.search("^name:.*$", text, re.MULTILINE)
+        return str(yaml.safe_load(line[0])["name"] or DEFAULT_NAME) if line else None
+    except (OSError, yaml.YAMLError):
+        return None
+
+
+def create_directory(wanted: Path) -> Path:
     """Make the folder; where its name is taken, one with the next number.  Two processes never get the same."""
     try:
         wanted.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"runs: {wanted.parent} cannot be made: {error.strerror}") from None
+    number = max(runs_of_name(wanted), default=0) + 1
     while True:
-        number = max(numbered(wanted), default=0) + 1
         path = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
         try:
             path.mkdir()
         except FileExistsError:
             if not path.is_dir():
                 raise RunError(f"{path} is in the way: it is no folder") from None
+            number += 1
         else:
             return path
 
 
-def newest(wanted: Path) -> Path | None:
-    """The last that was made of NAME, NAME-2, NAME-3, ..., if there is any."""
-    found = numbered(wanted)
+def newest_run(wanted: Path) -> Path | None:
+    """The last that was made of NAME, NAME-2, NAME-3, ..., if there is any; see ``runs_of_name``."""
+    found = runs_of_name(wanted)
     return found[max(found)] if found else None
 
 
@@ -102,7 +133,7 @@ def read_config(directory: Path) -> Config:
     try:
         return from_yaml(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise RunError(no_run(directory)) from None
+        raise RunError(explain_missing_run(directory)) from None
     except (ConfigError, UnicodeDecodeError, OSError) as error:
         raise RunError(f"{path}: {error}") from None
 
@@ -117,20 +148,20 @@ def read_data(directory: Path) -> dict[str, Any]:
         folder = Path(json.loads((directory / ORIGIN).read_text(encoding="utf-8"))["folder"])
     except (OSError, ValueError, KeyError, TypeError):
         return data
-    return {key: found_from(folder, value) if key in PATHS else value for key, value in data.items()}
+    return {key: paths_from(folder, value) if key in PATH_KEYS else value for key, value in data.items()}
 
 
-def found_from(folder: Path, value: Any) -> Any:
+def paths_from(folder: Path, value: Any) -> Any:
     """The same tree with ``folder`` before every relative path that is only there."""
     if isinstance(value, dict):
-        return {k: found_from(folder, v) for k, v in value.items()}
+        return {k: paths_from(folder, v) for k, v in value.items()}
     if isinstance(value, list):
-        return [found_from(folder, v) for v in value]
+        return [paths_from(folder, v) for v in value]
     moved = isinstance(value, str) and value and not Path(value).exists() and (folder / value).exists()
     return str(folder / value) if moved else value
 
 
-def no_run(directory: Path) -> str:
+def explain_missing_run(directory: Path) -> str:
     """Why a directory cannot be opened, and which could be."""
     if not directory.is_dir():
         return f"{directory}: there is no such run directory"
@@ -159,7 +190,7 @@ class Run:
     @property
     def scores(self) -> Path:
         """The folder of its results."""
-        return self.directory / SCORES
+        return self.directory / RESULTS
 
     def build(self) -> Seq2Seq:
         """The run's model with fresh weights."""
@@ -179,7 +210,7 @@ class Run:
                 raise RunError(f"{path} is not there; there is {' and '.join(others) or 'no checkpoint yet'}")
             return [path]
         order, _, count = which.partition(":")
-        paths = retention.kept(self.directory)
+        paths = retention.retained_checkpoints(self.directory)
         if len(paths) < int(count):
             there = f"only {', '.join(path.stem for path in paths)}" if paths else "none"
             key = "trainer.keep_last" if order == "avg" else "trainer.keep_best"
@@ -187,7 +218,7 @@ class Run:
                 f"checkpoint={which}: of kept weights {self.directory} has {there}; train with {key}={count}"
             )
         metric = self.config.trainer.metric
-        return paths[-int(count) :] if order == "avg" else retention.best(paths, int(count), metric)
+        return paths[-int(count) :] if order == "avg" else retention.best_checkpoints(paths, int(count), metric)
 
     def load_model(self, which: str, device: torch.device) -> tuple[Seq2Seq, int]:
         """The run's model in eval mode with the weights of ``weights``, and the latest step that they are of.
@@ -205,7 +236,7 @@ class Run:
         return model.to(device).eval(), max(state["step"] for state in states)
 
 
-def guided(config: Config, given: AlignConfig | None = None) -> AlignConfig:
+def alignment_config(config: Config, given: AlignConfig | None = None) -> AlignConfig:
     """How alignments are read from a run's attention: as ``given``, and else from the head that was guided, if any.
 
     A layer without a head means all its heads; a head without a layer is one of the guided layer.

@@ -24,7 +24,7 @@ class EnsembleRun:
         first = runs[0]
         for run in runs[1:]:
             for side in ("source", "target"):
-                check_same(side, first, run)
+                check_same_vocabulary(side, first, run)
         self.runs, self.average = runs, average
         self.tokenizers = first.tokenizers
         # The maps are means over the members, among which no head is the guided one.
@@ -50,10 +50,10 @@ class EnsembleRun:
         return Ensemble(models, self.average, [run.name for run in self.runs]).eval(), max(steps)
 
 
-def check_same(side: str, one: Run, other: Run) -> None:
+def check_same_vocabulary(side: str, one: Run, other: Run) -> None:
     """Raise ConfigError unless both runs have the same tokenizer on that side."""
     a, b = getattr(one.tokenizers, side), getattr(other.tokenizers, side)
-    if identity(a) != identity(b):
+    if vocabulary_of(a) != vocabulary_of(b):
         raise ConfigError(
             f"{one.name} ({a.size:,} {side} pieces, {a.kind.name}) and {other.name} ({b.size:,}, {b.kind.name}) have "
             f"different {side} vocabularies; an ensemble needs one, which runs on the same data with the same "
@@ -61,7 +61,7 @@ def check_same(side: str, one: Run, other: Run) -> None:
         )
 
 
-def identity(tokenizer: Tokenizer) -> tuple[Any, ...]:
+def vocabulary_of(tokenizer: Tokenizer) -> tuple[Any, ...]:
     """Equal where two tokenizers give the same ids."""
     return tokenizer.kind, tokenizer.lowercase, tokenizer.to_bytes()
 

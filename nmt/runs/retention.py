@@ -1,4 +1,4 @@
-"""Weights that training keeps beside last.pt and best.pt, to be averaged later (Vaswani et al. 2017, section 6.1)."""
+"""Which weights stay beside last.pt and best.pt, to be averaged later (Vaswani et al. 2017, section 6.1)."""
 
 import math
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from nmt.train.config import sign_of
 FILE = "checkpoints/step-{:08d}.pt"  # inside a run directory; sorted by name they are sorted by step
 
 
-def kept(directory: Path) -> list[Path]:
-    """The files of a run directory, the earliest first."""
+def retained_checkpoints(directory: Path) -> list[Path]:
+    """The files of retained weights in a run directory, the earliest first."""
     return sorted(directory.glob("checkpoints/step-*.pt"))
 
 
-def best(paths: Sequence[Path], count: int, metric: str) -> list[Path]:
-    """The ``count`` best by the validation at which each was kept, the best first; the earlier of equals."""
+def best_checkpoints(paths: Sequence[Path], count: int, metric: str) -> list[Path]:
+    """The ``count`` best by the validation at which each was written, the best first; the earlier of equals."""
 
     def goodness(path: Path) -> float:
         value = sign_of(metric) * checkpoint.load(path, mmap=True).get("metrics", {}).get(metric, math.nan)
@@ -26,7 +26,7 @@ def best(paths: Sequence[Path], count: int, metric: str) -> list[Path]:
     return sorted(paths, key=goodness, reverse=True)[:count]
 
 
-def keep(directory: Path, state: dict[str, Any], last: int, most: int, metric: str) -> None:
+def retain(directory: Path, state: dict[str, Any], last: int, most: int, metric: str) -> None:
     """Write ``state`` (model, step, metrics); delete what is neither of the ``last`` latest nor of the ``most`` best.
 
     With both 0 nothing is written and nothing deleted.
@@ -34,8 +34,8 @@ def keep(directory: Path, state: dict[str, Any], last: int, most: int, metric: s
     if not (last or most):
         return
     checkpoint.save(directory / FILE.format(state["step"]), state)
-    paths = kept(directory)
-    wanted = {*paths[max(len(paths) - last, 0) :], *best(paths, most, metric)}
+    paths = retained_checkpoints(directory)
+    wanted = {*paths[max(len(paths) - last, 0) :], *best_checkpoints(paths, most, metric)}
     for path in paths:
         if path not in wanted:
             path.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from nmt.device import resolve_precision
 from nmt.eval.evaluate import Evaluation, evaluate
 from nmt.eval.metrics import EvalConfig
 from nmt.languages import language_of
-from nmt.runs.directory import Run, guided, run_name, write_json, write_text_file
+from nmt.runs.directory import Run, alignment_config, run_name, write_json, write_text_file
 from nmt.runs.ensemble import EnsembleRun
 from nmt.search import DecodeConfig
 
@@ -55,7 +55,7 @@ class Scorer:
                 metrics=self.measure.metrics,
                 languages=languages(self.data),
                 limit=self.measure.limit,
-                alignment=guided(self.run.config),
+                alignment=alignment_config(self.run.config),
                 progress=bar.update,
             )
         self.write(text, found)

@@ -25,11 +25,12 @@ from nmt.runs.directory import (
     ORIGIN,
     TOKENIZER,
     Run,
-    create,
-    guided,
-    newest,
-    place,
+    alignment_config,
+    create_directory,
+    directory_for,
+    newest_run,
     read_config,
+    recorded_name,
     save_config,
     write_json,
 )
@@ -74,10 +75,11 @@ def fit(config: Config, device: torch.device, ranks: Ranks) -> Ending:
         rehearse(config, model, data, tests, gold)
     batches = TrainBatches(data.train, config.data.batching, config.seed, ranks.rank, ranks.size)
     config.trainer.precision = resolve_precision(config.trainer.precision, device)
-    directory = ranks.share((found or create(place(config))) if ranks.main else None)
+    directory = ranks.share((found or create_directory(directory_for(config))) if ranks.main else None)
     step = checkpoint.saved_step(directory / checkpoint.LAST) if resume else 0
     if ranks.main:
-        save_config(directory, replace(config, resume=False))  # what the run is, not how it was started
+        # What the run is, not how it was started; the name that it was made for tells whose NAME-2 it is.
+        save_config(directory, replace(config, name=recorded_name(directory) or config.name, resume=False))
         tokenizers.save(directory / TOKENIZER)
         write_json(directory / ORIGIN, origin(device, ranks))
     with RunLog(directory, config.logger, main=ranks.main, step=step) as log:
@@ -101,7 +103,7 @@ def fit(config: Config, device: torch.device, ranks: Ranks) -> Ending:
 
 def find(config: Config) -> Path | None:
     """With resume=true, the run to go on with; raises RunError if it was another model or other data."""
-    found = newest(place(config)) if config.resume else None
+    found = newest_run(directory_for(config)) if config.resume else None
     if found is None or not (found / checkpoint.LAST).exists():
         return found
     old, new = flat(to_tree(read_config(found))), flat(to_tree(config))
@@ -235,7 +237,7 @@ class Validator:
             maps_for=self.pictured,
             self_maps=self.config.logger.self_attention,
             limit=self.limit,
-            alignment=guided(self.config),
+            alignment=alignment_config(self.config),
             gold=self.gold,
         )
         by_place = dict(zip(found.indices, found.hypotheses, strict=True))

@@ -276,7 +276,7 @@ class Loop:
         if best:
             checkpoint.save(self.directory / checkpoint.BEST, state)
         if metrics is not None:
-            retention.keep(self.directory, state, self.config.keep_last, self.config.keep_best, self.config.metric)
+            retention.retain(self.directory, state, self.config.keep_last, self.config.keep_best, self.config.metric)
         state |= {
             "optimizer": self.updater.optimizer.state_dict(),
             "optimizer_name": self.optim.name.name,

@@ -18,7 +18,7 @@ from nmt.eval.alignment import AlignConfig, one_map
 from nmt.eval.forced import NoAttentionError, PairMap, word_count
 from nmt.eval.metrics import one_line, sentence_utility
 from nmt.languages import without_spaces
-from nmt.runs.directory import Run, guided
+from nmt.runs.directory import Run, alignment_config
 from nmt.runs.ensemble import EnsembleRun, open_run
 from nmt.search import DecodeConfig, Hypothesis, score_ids, translate_ids
 from nmt.translate.sentence_split import split_long
@@ -109,7 +109,7 @@ class Translator:
         options: TranslateOptions | None = None,
         align: AlignConfig | None = None,
     ) -> None:
-        self.options, self.align = options or TranslateOptions(), guided(run.config, align)
+        self.options, self.align = options or TranslateOptions(), alignment_config(run.config, align)
         self.name, self.tokenizers, self.decode, self.device = run.name, run.tokenizers, decode, device
         # What stands between the parts of a text.
         self.language = run.config.data.target

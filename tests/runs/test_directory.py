@@ -24,14 +24,15 @@ from nmt.runs.directory import (
     ORIGIN,
     TOKENIZER,
     Run,
-    create,
-    guided,
-    newest,
-    numbered,
-    place,
+    alignment_config,
+    create_directory,
+    directory_for,
+    newest_run,
     read_config,
     read_data,
+    recorded_name,
     run_name,
+    runs_of_name,
     save_config,
     write_json,
     write_text_file,
@@ -56,29 +57,81 @@ def test_long_names_stay_different(parts):
 
 
 def test_a_place_is_below_runs_and_its_sweep():
-    assert place(Config(runs="r", name="n")) == Path("r/n")
-    assert place(Config(runs="r", sweep="s", name="n")) == Path("r/s/n")
+    assert directory_for(Config(runs="r", name="n")) == Path("r/n")
+    assert directory_for(Config(runs="r", sweep="s", name="n")) == Path("r/s/n")
+
+
+def made(wanted: Path, name: str | None = None) -> Path:
+    """A run directory as training makes it: its config.yaml records the name that was asked for."""
+    directory = create_directory(wanted)
+    config = Config(model=LSTMConfig(attention=LocalPConfig()), data=PhrasesConfig(), name=name or wanted.name)
+    save_config(directory, config)
+    return directory
 
 
 def test_a_taken_name_gets_a_number(tmp_path):
-    assert [create(tmp_path / "x" / "a").name for _ in range(3)] == ["a", "a-2", "a-3"]
+    """Whether or not what takes it is a run."""
+    assert [made(tmp_path / "x" / "a").name for _ in range(3)] == ["a", "a-2", "a-3"]
+    assert [create_directory(tmp_path / "b").name for _ in range(3)] == ["b", "b-2", "b-3"]
 
 
 def test_processes_at_once_get_folders_of_their_own(tmp_path):
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(lambda _: create(tmp_path / "a"), range(40)))
-    assert len(set(made)) == 40
+        directories_made = list(pool.map(lambda _: create_directory(tmp_path / "a"), range(40)))
+    assert len(set(directories_made)) == 40
 
 
 def test_the_newest_is_the_highest_number(tmp_path):
     """Numbers, not letters; others' names that begin alike do not count; gaps do not matter."""
-    assert newest(tmp_path / "a") is None
+    assert newest_run(tmp_path / "a") is None
     for name in ("a", "a-2", "a-9", "a-10", "a-10b", "a-seed_3", "ab", "a-1", "a-02"):
         (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text("seed: 1\nname: a\n")
     (tmp_path / "a-99").touch()
-    assert newest(tmp_path / "a") == tmp_path / "a-10"
-    assert sorted(numbered(tmp_path / "a")) == [1, 2, 9, 10]
-    assert create(tmp_path / "a") == tmp_path / "a-11"
+    assert newest_run(tmp_path / "a") == tmp_path / "a-10"
+    assert sorted(runs_of_name(tmp_path / "a")) == [1, 2, 9, 10]
+    assert create_directory(tmp_path / "a") == tmp_path / "a-11"
+
+
+def test_a_run_that_was_named_with_a_number_is_no_other_ones_second(tmp_path):
+    """With a-2 alone, a run of that name, there is no run of a; and a-2 is found by its own name."""
+    own = made(tmp_path / "a-2")
+    assert newest_run(tmp_path / "a") is None
+    assert newest_run(tmp_path / "a-2") == own
+    first = made(tmp_path / "a")
+    assert first.name == "a"
+    assert newest_run(tmp_path / "a") == first
+    second = made(tmp_path / "a")  # a-2 is taken
+    assert second.name == "a-3"
+    assert newest_run(tmp_path / "a") == second
+    assert [made(tmp_path / "a-2").name, newest_run(tmp_path / "a-2")] == ["a-2-2", tmp_path / "a-2-2"]
+    assert newest_run(tmp_path / "a") == second
+
+
+def test_the_second_run_of_a_name_can_also_be_named_by_its_folder(tmp_path):
+    made(tmp_path / "a")
+    second = made(tmp_path / "a")
+    assert second.name == "a-2"
+    assert newest_run(tmp_path / "a") == newest_run(tmp_path / "a-2") == second
+
+
+def test_the_first_run_may_have_been_deleted_or_renamed(tmp_path):
+    first, second = made(tmp_path / "a"), made(tmp_path / "a")
+    first.rename(tmp_path / "b")
+    assert newest_run(tmp_path / "a") == second
+    assert newest_run(tmp_path / "b") == tmp_path / "b"
+    assert made(tmp_path / "a").name == "a-3"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("name: a\n", "a"), ("seed: 1\nname: '12'\nruns: [", "12"), ("name: null\n", "default"), ("seed: 1\n", None)],
+)
+def test_the_recorded_name_is_read_without_the_rest(tmp_path, text, name):
+    """So that a config.yaml that somebody damaged elsewhere still says whose run it is."""
+    assert recorded_name(tmp_path) is None
+    (tmp_path / "config.yaml").write_text(text)
+    assert recorded_name(tmp_path) == name
 
 
 def test_writing_is_whole_or_not_at_all(tmp_path):
@@ -245,7 +298,7 @@ def test_the_guided_head_is_read_unless_another_is_asked_for(layer, head, read):
     """A head alone is one of the guided layer, a layer alone the mean of its heads."""
     config = Config(model=LSTMConfig(attention=LocalPConfig()), data=PhrasesConfig())
     asked = AlignConfig(layer=layer, head=head, shift=1)
-    assert guided(config, asked) == asked
+    assert alignment_config(config, asked) == asked
     config.trainer.guided_alignment, config.trainer.guided_layer, config.trainer.guided_head = 0.05, 2, 3
-    found = guided(config, asked)
+    found = alignment_config(config, asked)
     assert (found.layer, found.head, found.shift) == (*read, 1)

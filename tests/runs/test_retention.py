@@ -11,13 +11,13 @@ BLEU = [3.0, 9.0, 9.0, math.nan, 1.0, 7.0]  # at steps 10, 20, ..., 60
 
 
 def names(directory):
-    return [int(path.stem.removeprefix("step-")) for path in retention.kept(directory)]
+    return [int(path.stem.removeprefix("step-")) for path in retention.retained_checkpoints(directory)]
 
 
 def keep_all(directory, last, most, metric="bleu"):
     for step, value in enumerate(BLEU, 1):
         state = {"model": {"w": torch.tensor(step)}, "step": 10 * step, "metrics": {"bleu": value, "loss": value}}
-        retention.keep(directory, state, last, most, metric)
+        retention.retain(directory, state, last, most, metric)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,10 @@ def test_the_latest_and_the_best_stay(tmp_path, last, most, expected):
 def test_losses_are_better_when_lower(tmp_path):
     keep_all(tmp_path, 0, 2, "loss")
     assert names(tmp_path) == [10, 50]
-    assert [checkpoint.load(p)["step"] for p in retention.best(retention.kept(tmp_path), 9, "loss")] == [50, 10]
+    assert [
+        checkpoint.load(p)["step"]
+        for p in retention.best_checkpoints(retention.retained_checkpoints(tmp_path), 9, "loss")
+    ] == [50, 10]
 
 
 def test_keeping_nothing_deletes_nothing(tmp_path):

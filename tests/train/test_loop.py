@@ -59,7 +59,7 @@ def test_the_direction_of_each_metric_is_known(metric, best):
     standing = Standing()
     for standing.step, value in enumerate([2.0, 3.0, 1.0, 2.0], 1):
         standing.validate({metric: value}, metric)
-    assert standing.best_metrics == {metric.name: best}
+    assert standing.best_metrics == {metric: best}
 
 
 def test_the_lowest_alignment_error_is_the_best_checkpoint(tmp_path):
@@ -72,7 +72,7 @@ def test_the_lowest_alignment_error_is_the_best_checkpoint(tmp_path):
     result, _ = run(tmp_path, scripted, metric="aer", keep_best=2)
     assert (result.best_step, result.best_metrics["aer"]) == (10, 0.2)
     assert checkpoint.load(tmp_path / checkpoint.BEST)["step"] == 10
-    assert [checkpoint.load(path)["step"] for path in retention.kept(tmp_path)] == [10, 20]
+    assert [checkpoint.load(path)["step"] for path in retention.retained_checkpoints(tmp_path)] == [10, 20]
 
 
 def test_training_ends_after_epochs_and_validates_there(tmp_path):

@@ -51,7 +51,7 @@ def test_weights_of_validations_are_kept_over_resumptions(tmp_path):
 
     for steps in (14, 20):
         run(tmp_path, validate, resume=steps > 14, max_steps=steps, validate_every=2, keep_last=2, keep_best=3)
-    states = {state["step"]: state for state in map(checkpoint.load, retention.kept(tmp_path))}
+    states = {state["step"]: state for state in map(checkpoint.load, retention.retained_checkpoints(tmp_path))}
     assert list(states) == [8, 10, 12, 18, 20]
     fresh = FakeModel()
     for step, state in states.items():

@@ -25,9 +25,9 @@ def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     followed.  Raises OSError where the disk refuses.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # same folder: a rename across file systems is a copy
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    encoding, newline = (None, None) if "b" in mode else ("utf-8", "\n")
     try:
-        with draft.open(mode, **text) as file:
+        with draft.open(mode, encoding=encoding, newline=newline) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

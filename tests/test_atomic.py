@@ -20,13 +20,16 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.mark.parametrize("mode", ["w", "wb"])
-def test_the_new_content_replaces_the_old(tmp_path, mode):
+def test_the_new_content_replaces_the_old(tmp_path):
+    """Text is UTF-8 and keeps its line ends; bytes are bytes."""
     path = tmp_path / "file"
     for content in ("old and longer\r\n", "new é\n\r"):
-        with whole_file(path, mode) as file:
-            file.write(content if mode == "w" else content.encode())
+        with whole_file(path) as file:
+            file.write(content)
         assert path.read_bytes() == content.encode()
+    with whole_file(path, "wb") as binary:
+        binary.write(b"\xff\r\n")
+    assert path.read_bytes() == b"\xff\r\n"
     assert names(tmp_path) == ["file"]
 
 

@@ -22,7 +22,7 @@ from nmt.cli import align, train
 from nmt.cli import eval as scoring
 from nmt.errors import RunError
 from nmt.runs import checkpoint, training
-from nmt.runs.directory import Run, read_config
+from nmt.runs.directory import Run, newest_run, read_config
 
 ROOT = Path(__file__).parents[2]
 TINY = (
@@ -292,6 +292,19 @@ def test_resuming_goes_on_in_the_same_directory(run, typed):
     assert [e["step"] for e in events if e["event"] == "resume"] == [4]
     assert read_config(run).trainer.max_steps == 6
     assert read_config(run).resume is False
+
+
+def test_a_second_run_resumed_by_the_name_of_its_folder_stays_the_second_run(run, typed):
+    """Its record keeps the name that it was made for."""
+    second = shutil.copytree(run, run.with_name("tiny-2"))
+    try:
+        step = checkpoint.saved_step(run / checkpoint.LAST)
+        typed(train.main, *TINY, "name=tiny-2", "resume=true", f"trainer.max_steps={step + 1}")
+        assert checkpoint.saved_step(second / checkpoint.LAST) == step + 1
+        assert read_config(second).name == "tiny"
+        assert newest_run(run) == second
+    finally:
+        shutil.rmtree(second)
 
 
 @pytest.mark.parametrize(

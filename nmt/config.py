@@ -25,8 +25,8 @@ from nmt.models.attention import ATTENTIONS, AttentionConfig
 from nmt.models.seq2seq import ModelConfig
 from nmt.models.transformer.config import SELF_ATTENTIONS, SelfAttentionConfig
 from nmt.search.config import NO_MBR, DecodeConfig
+from nmt.train.config import TrainerConfig
 from nmt.train.log import LoggerConfig
-from nmt.train.loop import TrainerConfig
 from nmt.train.optim import OptimConfig
 
 # In an installed wheel the YAML lies inside the package, in a source tree beside it.

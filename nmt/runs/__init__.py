@@ -37,3 +37,29 @@ scores/SET/results.json, hypotheses.txt, reference.txt, source.txt
 scores/with-RUN/SET/
     The same of an ensemble whose first member is this run.
 """
+
+from nmt.runs.directory import (
+    Run,
+    alignment_config,
+    check_checkpoint,
+    read_config,
+    read_data,
+    run_name,
+    time_stamp,
+)
+from nmt.runs.ensemble import EnsembleRun, open_run
+from nmt.runs.scoring import Scorer, languages
+
+__all__ = [
+    "EnsembleRun",
+    "Run",
+    "Scorer",
+    "alignment_config",
+    "check_checkpoint",
+    "languages",
+    "open_run",
+    "read_config",
+    "read_data",
+    "run_name",
+    "time_stamp",
+]

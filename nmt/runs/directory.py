@@ -198,7 +198,7 @@ class Run:
         return build_model(self.config.model, *sizes, self.tokenizers.joint, self.config.trainer.label_smoothing)
 
     def weights(self, which: str) -> list[Path]:
-        """The files whose mean is meant by best, last, avg:K (the K latest kept) or best:K (the K best kept).
+        """The files whose mean is meant by best, last, avg:K (the K latest that training retained) or best:K (the K best).
 
         Raises ConfigError for anything else, RunError, which names what there is, for what the run does not have.
         """
@@ -215,7 +215,7 @@ class Run:
             there = f"only {', '.join(path.stem for path in paths)}" if paths else "none"
             key = "trainer.keep_last" if order == "avg" else "trainer.keep_best"
             raise RunError(
-                f"checkpoint={which}: of kept weights {self.directory} has {there}; train with {key}={count}"
+                f"checkpoint={which}: of retained weights {self.directory} has {there}; train with {key}={count}"
             )
         metric = self.config.trainer.metric
         return paths[-int(count) :] if order == "avg" else retention.best_checkpoints(paths, int(count), metric)

@@ -1,4 +1,4 @@
-"""A run's model scored on sets of sentences, and what came of it written into the run directory."""
+"""A run's model scored on sets of sentences; the results are written into the run directory."""
 
 import torch
 from tqdm import tqdm
@@ -21,7 +21,7 @@ def languages(data: DataConfig) -> tuple[str, str]:
 
 
 class Scorer:
-    """The model of a run or ensemble, with which sets are scored; what comes of it is kept in ``run.scores``."""
+    """The model of a run or ensemble, with which sets are scored; the results are written into ``run.scores``."""
 
     def __init__(
         self,

@@ -1,5 +1,6 @@
 """Bytes in, lines out: in windows that do not wait, in files that are whole."""
 
+import errno
 import io
 import os
 
@@ -133,3 +134,32 @@ def test_a_place_that_refuses_is_named(tmp_path):
         Sink("standard output", Full()).write(["x"])
     with pytest.raises(BrokenPipeError):  # which is no mistake of the user
         Sink("standard output", Gone()).write(["x"])
+
+
+def test_an_error_of_something_else_is_not_taken_for_one_of_the_output(tmp_path):
+    """What reading raises, say, keeps its own message; and nothing is left."""
+    path = tmp_path / "out.txt"
+
+    def read():
+        yield "a line"
+        raise OSError("of the input")
+
+    with pytest.raises(OSError, match="of the input"), writing("output", str(path)) as sink:
+        for line in read():
+            sink.write([line])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_at_the_end_is_named(tmp_path, monkeypatch):
+    """The old file stays."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "out.txt"
+    path.write_text("old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"^output=.*out\.txt: No space left"), writing("output", str(path)) as sink:
+        sink.write(["new"])
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["out.txt"]

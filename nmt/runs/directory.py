@@ -198,7 +198,7 @@ class Run:
         return build_model(self.config.model, *sizes, self.tokenizers.joint, self.config.trainer.label_smoothing)
 
     def weights(self, which: str) -> list[Path]:
-        """The files whose mean is meant by best, last, avg:K (the K latest that training retained) or best:K (the K best).
+        """The files whose mean is meant by best, last, avg:K (the K latest retained) or best:K (the K best of them).
 
         Raises ConfigError for anything else, RunError, which names what there is, for what the run does not have.
         """

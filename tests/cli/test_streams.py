@@ -140,13 +140,12 @@ def test_an_error_of_something_else_is_not_taken_for_one_of_the_output(tmp_path)
     """What reading raises, say, keeps its own message; and nothing is left."""
     path = tmp_path / "out.txt"
 
-    def read():
-        yield "a line"
+    def translate(sink):
+        sink.write(["a line"])
         raise OSError("of the input")
 
     with pytest.raises(OSError, match="of the input"), writing("output", str(path)) as sink:
-        for line in read():
-            sink.write([line])
+        translate(sink)
     assert list(tmp_path.iterdir()) == []
 
 

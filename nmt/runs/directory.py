@@ -77,10 +77,10 @@ def runs_of_name(wanted: Path) -> dict[int, Path]:
     The config.yaml of a run records the name that was asked for.  A directory NAME-2 counts only if its record says
     NAME: if it says NAME-2, the directory belongs to a run that was named so.
     """
-    numbered = re.compile(re.escape(wanted.name) + r"-([2-9]|[1-9][0-9]{1,3})")
+    with_number = re.compile(re.escape(wanted.name) + r"-([2-9]|[1-9][0-9]{1,3})")
     found = {1: wanted} if wanted.is_dir() else {}
     for path in wanted.parent.glob(f"{wanted.name}-*"):
-        match = numbered.fullmatch(path.name)
+        match = with_number.fullmatch(path.name)
         if match and recorded_name(path) == wanted.name:
             found[int(match[1])] = path
     return found

@@ -9,10 +9,10 @@ export HYDRA_FULL_ERROR := 1
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all check format lint types bench clean
 
-help: ## this list
+help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
-setup: $(READY) ## .venv with everything installed, in the versions of constraints.txt
+setup: $(READY) ## make .venv with everything installed, in the versions of constraints.txt
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, $(PYTHON) is " + sys.version)'
@@ -24,26 +24,26 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## train local_p attention on the embedded corpus (4 minutes on 2 cores), score it, translate with it
 	@PYTHON=$(BIN)/python sh scripts/demo.sh
 
-test: $(READY) ## fast tests
+test: $(READY) ## run the fast tests
 	$(BIN)/python -m pytest
 
-test-all: $(READY) ## all tests, the slow ones too
+test-all: $(READY) ## run all tests, the slow ones too
 	$(BIN)/python -m pytest -m 'slow or not slow'
 
-check: lint types test ## format, lint, types and fast tests: what has to pass before a change lands
+check: lint types test ## check format, lint and types and run the fast tests: what a change has to pass
 
-lint: $(READY) ## ruff: format and lint, changing nothing
+lint: $(READY) ## check format and lint with ruff, changing nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-types: $(READY) ## pyright
+types: $(READY) ## check types with pyright
 	$(BIN)/pyright
 
-format: $(READY) ## rewrite the sources in the house's format
+format: $(READY) ## rewrite the sources in the format that ruff checks
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY) ## the measurements in benchmarks/; RUN=runs/NAME adds the search of that run
+bench: $(READY) ## run the measurements in benchmarks/; RUN=runs/NAME also measures search with that run
 	@for name in $(MEASUREMENTS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 	@echo "== search"; $(if $(RUN),$(BIN)/python benchmarks/search.py $(RUN),echo "measures a trained run: make bench RUN=runs/NAME")
 

@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-MEASUREMENTS := attention self_attention lengths lstm_step training data_memory
+MEASUREMENTS := attention self_attention lengths lstm_step ops training data_memory
 export HYDRA_FULL_ERROR := 1
 
 .DEFAULT_GOAL := help

@@ -1,9 +1,10 @@
-"""This project in the benchmark of other frameworks, ../shared/peers: the same pieces, the same sizes, the same clock.
+"""This project's side of a benchmark of several frameworks: the same pieces, the same sizes, the same clock.
 
     python benchmarks/peers.py entry > peer.json                   # what to name in BENCH_EXTRA_PEERS
-    BENCH_EXTRA_PEERS=peer.json python ../shared/peers/bench.py ckpt --peers nmt,onmt --configs A --tokens 1300000
-    BENCH_EXTRA_PEERS=peer.json python ../shared/peers/bench.py decode --peers nmt,nmt-auto,onmt --configs A
+    BENCH_EXTRA_PEERS=peer.json python $PEERS/bench.py ckpt --peers nmt,onmt --configs A --tokens 1300000
+    BENCH_EXTRA_PEERS=peer.json python $PEERS/bench.py decode --peers nmt,nmt-auto,onmt --configs A
 
+PEERS is the folder of the program that runs and times all frameworks; it is not part of this project.
 bench.py calls this file with ``train`` or ``decode`` and adds the folder of its meter (``--meter``).  Pieces are given,
 so the tokenizer is the one of whole words.  ``nmt`` computes in fp32, as the others do, and ``nmt-auto`` in what
 precision=auto chooses.

@@ -1,6 +1,6 @@
 """Tokens a second, peak memory and the share of time outside matrix products, of a training as it is configured.
 
-    python benchmarks/training.py +experiment=multi30k_en_de data.root=../shared/data threads=2
+    python benchmarks/training.py +experiment=multi30k_en_de threads=2
     python benchmarks/training.py --steps 500 model.attention=local_p
 
 Takes the overrides of python -m nmt.train and makes the updates that it would make, without validations and files.

@@ -7,6 +7,7 @@ from pathlib import Path
 import datasets
 import pytest
 from datasets import config as settings
+from real_corpora import real_file
 
 import nmt.data.corpus as corpora
 from nmt.data import hub as hub_room
@@ -23,7 +24,6 @@ from nmt.data.corpus import (
 from nmt.data.named import LAYOUTS
 from nmt.errors import ConfigError, DataError
 
-SHARED = Path(__file__).parents[2] / "../shared/data"
 PAIRS = [("One.", "Eins."), ("Two and two.", "Zwei und zwei."), ("Three.", "Drei.")]
 
 
@@ -247,11 +247,10 @@ def test_a_hub_that_does_not_answer_is_asked_once(tmp_path, monkeypatch, hub, ca
     assert not settings.HF_HUB_OFFLINE
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared corpora are not here")
 @pytest.mark.parametrize(("name", "tests"), [("multi30k", 1000), ("news_ende", 3003), ("hansards_enfr", 247)])
-def test_the_shared_corpora(name, tests):
+def test_real_corpora(name, tests):
     """Held-out sets have the sizes that their folder's README gives, and the alignment its three hundred lines."""
-    config = next(c for c in corpora.DATASETS if c.name == name)(root=str(SHARED))
+    config = next(c for c in corpora.DATASETS if c.name == name)(root=str(real_file(name).parent))
     (text,) = corpora.test_texts(config)
     assert len(text) == tests
     assert (text.gold is not None) == (name == "hansards_enfr")

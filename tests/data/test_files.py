@@ -19,7 +19,6 @@ from nmt.data.files import explain_unequal
 from nmt.data.misalignment import find_slips
 from nmt.errors import ConfigError, DataError
 
-SHARED = Path(__file__).parents[2] / "../shared/data"
 PAIRS = [("One.", "Eins."), ("Two and two.", "Zwei und zwei."), ("Three.", "Drei.")]
 COMPRESS = {
     "": bytes,

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from real_corpora import real_file
 from sacrebleu.metrics.chrf import CHRF
 
 from nmt.errors import ConfigError, DataError, UserError
@@ -24,8 +25,6 @@ from nmt.eval.metrics import (
     sentence_utility,
     text_lengths,
 )
-
-MULTI30K = Path("../shared/data/multi30k/test_2016_flickr.de")
 
 # Characters that some program somewhere takes for a line end or for white space, and others that tokenizers treat.
 ODD = [
@@ -177,9 +176,7 @@ def test_bleu_lc_moses_ignores_case_and_keeps_hyphens():
 def test_bleu_lc_moses_is_the_published_scale():
     """The published length of the tokenized reference of test_2016_flickr."""
     pytest.importorskip("sacremoses")
-    if not MULTI30K.exists():
-        pytest.skip("needs ../shared/data")
-    references = MULTI30K.read_bytes().decode().removesuffix("\n").split("\n")
+    references = real_file("multi30k/test_2016_flickr.de").read_bytes().decode().removesuffix("\n").split("\n")
     assert len(references) == 1000
     assert "ref_len = 12103)" in score_corpus(["bleu_lc_moses"], references, references, "de")["bleu_lc_moses"].detail
 

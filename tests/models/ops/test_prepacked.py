@@ -1,4 +1,4 @@
-"""What search makes of weights is made once while they are held, and anew when they may have changed."""
+"""What search makes of weights is made once within ``cached_weights``, and anew when they may have changed."""
 
 import threading
 import time
@@ -70,8 +70,8 @@ def test_made_once_for_all_batches(model, monkeypatch):
     assert len(made) == len(set(made))
 
 
-def test_held_by_the_outermost():
-    """An ensemble's members are held, too; who holds already is not let go by who comes later; an error lets go."""
+def test_the_outermost_context_decides():
+    """An ensemble's members have a cache, too; a context inside another ends nothing; an error ends its own."""
     lstm, transformer = build(CONFIGS[0]), build(CONFIGS[-1])
 
     def stop():
@@ -87,7 +87,7 @@ def test_held_by_the_outermost():
     assert lstm.weight_cache is None
 
 
-def test_with_gradients_nothing_is_held():
+def test_with_gradients_nothing_is_cached():
     linear, x = Linear(3, 2), torch.randn(4, 3)
     with cached_weights(linear):
         y = linear(x)
@@ -102,14 +102,14 @@ def test_with_gradients_nothing_is_held():
 
 
 @pytest.mark.parametrize("transposed", [False, True])
-def test_what_queries_are_multiplied_by_is_the_same_when_held(transposed):
+def test_what_queries_are_multiplied_by_is_the_same_when_cached(transposed):
     """W of general, by which windows' queries go backwards, is square: a shape would not tell."""
     linear, x = QueryLinear(6, 6), torch.randn(2, 3, 6)
     expected = x @ (linear.weight if transposed else linear.weight.t())
     with cached_weights(linear), torch.no_grad():
-        held = linear.for_batch(torch.float32, transposed)
-        assert isinstance(held, PrepackedLinear)
-        torch.testing.assert_close(held(x), expected.detach())
+        cached = linear.for_batch(torch.float32, transposed)
+        assert isinstance(cached, PrepackedLinear)
+        torch.testing.assert_close(cached(x), expected.detach())
     torch.testing.assert_close(linear.for_batch(torch.float32, transposed)(x), expected)
 
 

@@ -171,7 +171,7 @@ def digest(parts: dict[str, Any]) -> str:
 
 
 def makers() -> dict[str, str]:
-    """Versions of everything that turns files into ids: the code of this package, SentencePiece, and Unicode for NFC."""
+    """Versions of what turns files into ids: the code of this package, SentencePiece, and Unicode for NFC."""
     sources = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
     return {
         "code": hashlib.sha256(sources).hexdigest(),

@@ -154,7 +154,8 @@ def test_a_full_disk_is_explained(tmp_path):
     """One error that names the file, and no other on the way out."""
     with RunLog(tmp_path, LoggerConfig(tensorboard=False)) as log:
         (tmp_path / "log.jsonl").unlink()
-        log.file = Path("/dev/full").open("a", encoding="utf-8")  # noqa: SIM115 - the log closes it
+        assert log.json_log is not None
+        log.json_log.file = Path("/dev/full").open("a", encoding="utf-8")  # noqa: SIM115 - the log closes it
         with pytest.raises(RunError, match=r"log\.jsonl could not be written: No space left on device"):
             log.event("built")
 
@@ -200,8 +201,9 @@ def test_off_a_terminal_training_figures_are_rare(tmp_path, capsys):
 def test_on_a_terminal_a_bar_shows_figures_and_time_left(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     with RunLog(tmp_path, LoggerConfig(tensorboard=False)) as log:
-        assert log.bar is not None
-        log.bar.mininterval = 0.0
+        assert log.console is not None
+        assert log.console.bar is not None
+        log.console.bar.mininterval = 0.0
         log.training(7, {"loss": 1.25, "tokens_per_second": 5210.4})
         log.progress(7, 0.5, 83.0)
     out, err = capsys.readouterr()

@@ -1,0 +1,69 @@
+"""What a training run prints: lines on standard output and, on a terminal, a progress bar."""
+
+import math
+import sys
+import time
+from collections.abc import Mapping
+
+from tqdm import tqdm
+
+from nmt.eval.metrics import METRICS
+
+# How a figure is printed.  Others, but for the metrics of text, are for log.jsonl and TensorBoard alone.
+FORMATS = {
+    "epoch": "epoch {:.2f}",
+    "minutes": "{:.1f} min",
+    "loss": "loss {:.4f}",
+    "ppl": "ppl {:.2f}",
+    "bleu": "bleu {:.2f}",
+    "chrf": "chrf {:.2f}",
+    "aer": "AER {:.1%}",
+    "lr": "lr {:.3g}",
+    "tokens_per_second": "{:,.0f} tokens/s",
+}
+SECONDS_BETWEEN_LINES = 60.0  # without a terminal, figures of training are printed no more often
+
+
+class Console:
+    """Prints texts and figures.  On a terminal the figures of training stand in a progress bar, else on lines."""
+
+    def __init__(self) -> None:
+        self.latest_figures = ""  # of training, for the progress bar
+        self.printed = -math.inf  # when the latest line of them was printed
+        self.bar: tqdm | None = None
+        if sys.stderr.isatty():
+            self.bar = tqdm(
+                total=1.0, bar_format="{percentage:3.0f}%|{bar:16}| {desc}", miniters=0, leave=False, dynamic_ncols=True
+            )
+
+    def say(self, text: str) -> None:
+        """Print a text, above the progress bar if there is one."""
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
+
+    def training(self, step: int, figures: Mapping[str, float]) -> None:
+        """Figures of training: for the progress bar or, without one, a line at most once a minute."""
+        self.latest_figures = formatted(figures)
+        if self.bar is None and time.monotonic() - self.printed >= SECONDS_BETWEEN_LINES:
+            self.printed = time.monotonic()
+            self.say(f"step {step:,}  {self.latest_figures}")
+
+    def progress(self, step: int, fraction: float, seconds_left: float | None) -> None:
+        """Move the progress bar; cheap enough for every step."""
+        if self.bar is None:
+            return
+        left = "" if seconds_left is None else f"{tqdm.format_interval(int(seconds_left))} left  "
+        self.bar.n = min(fraction, 1.0)
+        self.bar.set_description_str(f"step {step:,}  {left}{self.latest_figures}", refresh=False)
+        self.bar.update(0)
+
+    def close(self) -> None:
+        """Remove the progress bar."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+def formatted(figures: Mapping[str, float]) -> str:
+    """The figures that are printed, in the order of FORMATS and METRICS."""
+    formats = FORMATS | {name: f"{name} {{:.2f}}" for name in METRICS if name not in FORMATS}
+    return "  ".join(text.format(figures[name]) for name, text in formats.items() if name in figures)

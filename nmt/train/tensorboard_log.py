@@ -1,0 +1,54 @@
+"""TensorBoard events of a run: curves, texts, pictures and settings."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nmt.train.json_log import plain
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class TensorBoardLog:
+    """Writes an event file into a run directory."""
+
+    def __init__(self, directory: Path, first_step: int | None = None) -> None:
+        """``first_step``: the first that a resumed run logs; TensorBoard drops what older files have from there on."""
+        # Imported here, because every command imports this module with the configuration, and this takes a second.
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        self.writer = SummaryWriter(str(directory), purge_step=first_step)
+
+    def scalars(self, group: str, step: int, figures: Mapping[str, float]) -> None:
+        """A point of the curve GROUP/NAME for each figure."""
+        for name, value in figures.items():
+            self.writer.add_scalar(f"{group}/{name}", value, step)
+
+    def text(self, tag: str, text: str, step: int) -> None:
+        """A text, shown as it is, whatever Markdown it holds."""
+        self.writer.add_text(tag, "\n".join(f"    {line}" for line in text.splitlines()), step)
+
+    def figure(self, tag: str, figure: "Figure", step: int) -> None:
+        """A picture.  Figures made without pyplot need no closing."""
+        self.writer.add_figure(tag, figure, step, close=False)
+
+    def hparams(self, values: Mapping[str, Any]) -> None:
+        """The settings by dotted key, for the HParams tab, in this run's own event file.
+
+        No experiment summary is written: TensorBoard would take one run's list of keys for that of all runs, whereas
+        without one it unites their lists, and the runs of a sweep over model.attention have different keys.
+        """
+        from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+
+        settings = {k: "null" if v is None else plain(v) for k, v in values.items()}
+        settings = {k: v if isinstance(v, bool | int | float) else str(v) for k, v in settings.items()}
+        self.writer._get_file_writer().add_summary(hparams_pb(settings))
+
+    def flush(self) -> None:
+        """Write what is still in memory."""
+        self.writer.flush()
+
+    def close(self) -> None:
+        """Flush and close the file; nothing may be written any more."""
+        self.writer.close()

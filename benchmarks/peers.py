@@ -75,10 +75,10 @@ def train(args: argparse.Namespace) -> None:
 
     from nmt.batch import PAD
     from nmt.cli.train import main as nmt_train
-    from nmt.train.loop import Ending, Loop
+    from nmt.train.loop import Ending, Trainer
     from nmt.train.step import Updater
 
-    meter, step, ending = Meter(), Updater.step, Loop.ending
+    meter, step, ending = Meter(), Updater.step, Trainer.ending
 
     def metered(self: Updater, group: list[Any], number: int, epoch: float) -> None:
         meter.info["params"] = sum(p.numel() for p in self.parameters)
@@ -94,7 +94,7 @@ def train(args: argparse.Namespace) -> None:
         meter.step()
 
     Updater.step = metered
-    Loop.ending = lambda self: Ending.steps if meter.done() else ending(self)
+    Trainer.ending = lambda self: Ending.steps if meter.done() else ending(self)
     folder = Path(args.model).resolve()
     shutil.rmtree(folder, ignore_errors=True)  # bench.py expects the model there, and no second one beside it
     files = [

@@ -58,11 +58,11 @@ def main() -> None:
             updater.step(list(islice(batches, config.trainer.accumulate)), number, epoch=0.0)
 
     updates(WARM_UP)
-    updater.window.read(Ranks())
+    updater.statistics.read(Ranks())
     print(f"{precision.name}, {torch.get_num_threads()} threads; {peak():.0f} MB after {WARM_UP} updates")
     start = time.perf_counter()
     updates(options.steps)
-    facts, _ = updater.window.read(Ranks())
+    facts, _ = updater.statistics.read(Ranks())
     seconds = time.perf_counter() - start
     print(f"{facts['tokens'] / seconds:,.0f} target tokens/s, {seconds / options.steps * 1e3:.0f} ms an update")
     print(f"{peak():.0f} MB at most after {number} updates")

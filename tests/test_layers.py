@@ -62,8 +62,6 @@ def test_imports_go_down(path):
     """A module imports from its own folder and from those below it; a ``__main__`` alone points up, at its command."""
     here = folder_of(module_of(path))
     others = {m for m in imports(path) if m.split(".")[0] == "nmt" and folder_of(m) != here}
-    if here == "nmt.train":
-        pytest.xfail("to be mended next: the loop writes checkpoints by itself, the preflight reads the whole Config")
     above = {m for m in others if ROWS[folder_of(m)] >= ROWS[here]}
     assert not above, f"{module_of(path)} imports {above}"
 

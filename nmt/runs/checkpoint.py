@@ -1,11 +1,9 @@
 """Checkpoint files: written whole or not at all, read without executing anything."""
 
 import pickle
-import random
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from nmt.atomic import remove_drafts, whole_file
@@ -54,29 +52,3 @@ def load(path: Path, *, mmap: bool = False) -> dict[str, Any]:
 def saved_step(path: Path) -> int:
     """How many updates the checkpoint has seen; reads none of its tensors."""
     return load(path, mmap=True)["step"]
-
-
-def capture_rng(device: torch.device) -> dict[str, Any]:
-    """The state of every random number generator in use, as tensors and plain values."""
-    version, words, gauss = random.getstate()
-    numpy: Any = np.random.get_state(legacy=False)
-    state = {
-        "python": [version, list(words), gauss],
-        "numpy": [torch.from_numpy(numpy["state"]["key"].astype(np.int64)), numpy["state"]["pos"]],
-        "numpy_gauss": [numpy["has_gauss"], numpy["gauss"]],
-        "torch": torch.get_rng_state(),
-    }
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
-
-
-def restore_rng(state: dict[str, Any], device: torch.device) -> None:
-    """Undo everything drawn since ``capture_rng``; a state from another kind of device restores what it can."""
-    version, words, gauss = state["python"]
-    random.setstate((version, tuple(words), gauss))
-    key, position = state["numpy"]
-    np.random.set_state(("MT19937", key.numpy().astype(np.uint32), position, *state["numpy_gauss"]))
-    torch.set_rng_state(state["torch"])
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)

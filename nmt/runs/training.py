@@ -21,6 +21,7 @@ from nmt.eval.evaluate import evaluate, sentences_to_draw
 from nmt.models import build_model
 from nmt.models.seq2seq import Seq2Seq
 from nmt.runs import checkpoint
+from nmt.runs.checkpoint_store import RunCheckpoints
 from nmt.runs.directory import (
     ORIGIN,
     TOKENIZER,
@@ -35,74 +36,91 @@ from nmt.runs.directory import (
     write_json,
 )
 from nmt.runs.scoring import Scorer, languages
-from nmt.train import loop
 from nmt.train.config import validation_metrics
-from nmt.train.distributed import Ranks, join
+from nmt.train.distributed import Ranks, join_processes
 from nmt.train.log import RunLog, Sample, Validation
-from nmt.train.loop import Ending
-from nmt.train.preflight import rehearse
+from nmt.train.loop import Ending, Trainer
+from nmt.train.preflight import preflight_check
 
-# What a resumed run may not change: its weights, its data, the order of its batches, what the optimizer has kept.
+# What a resumed run may not change: its weights, its data, the order of its batches, the optimizer's averages.
 FIXED = ("model.", "data.", "seed", "optim.name")
 MOVABLE = ("data.root", "data.cache", "data.test", "data.tests", "data.gold")
 
 
 def train(config: Config) -> None:
-    """One run, from nothing or from where it stopped."""
+    """Train one run, from its beginning or from where it stopped, and score it with its best weights.
+
+    What is wrong with the configuration or the data is raised before there is a run directory.  Raises
+    KeyboardInterrupt where a signal ended training, once everything is saved, so that a sweep ends, too.
+    """
     device = resolve_device(config.device)
     set_up(config.threads, config.deterministic)
-    with join(device) as ranks:
-        ending = fit(config, device, ranks)
+    with join_processes(device) as ranks:
+        tests = load_tests(config.data) if ranks.main else []
+        gold = gold_text(config.data) if ranks.main else None
+        found = ranks.broadcast(find(config) if ranks.main else None)
+        resume = found is not None and (found / checkpoint.LAST).exists()
+        data = prepared(config, Run.open(found).tokenizers if found and resume else initial_tokenizers(config), ranks)
+        model = initial_model(config, data.tokenizers, ranks, resume)
+        if ranks.main:
+            preflight_check(
+                model,
+                data,
+                tests,
+                gold=gold,
+                decode=config.decode,
+                metric=config.trainer.metric,
+                language=config.data.target,
+            )
+        batches = TrainBatches(data.train, config.data.batching, config.seed, ranks.rank, ranks.size)
+        config.trainer.precision = resolve_precision(config.trainer.precision, device)
+        directory = ranks.broadcast((found or create_directory(directory_for(config))) if ranks.main else None)
+        step = checkpoint.saved_step(directory / checkpoint.LAST) if resume else 0
+        if ranks.main:
+            describe_run(directory, config, data.tokenizers, device, ranks)
+        with RunLog(directory, config.logger, main=ranks.main, step=step) as log:
+            announce(log, directory, config, model, data, device, ranks)
+            trainer = Trainer(
+                model,
+                batches,
+                Validator(config, data, gold, device),
+                config=config.trainer,
+                optim=config.optim,
+                log=log,
+                checkpoints=RunCheckpoints(directory, config.trainer),
+                device=device,
+                ranks=ranks,
+            )
+            ending = trainer.run(resume).ending
+            if ranks.main and ending is not Ending.interrupted:
+                score(Run.open(directory), device, log)
     if ending is Ending.interrupted:
-        raise KeyboardInterrupt  # so that a sweep ends here, too
+        raise KeyboardInterrupt
 
 
-def fit(config: Config, device: torch.device, ranks: Ranks) -> Ending:
-    """Prepare, build, train and score; returns why training ended."""
-    tests = load_tests(config.data) if ranks.main else []  # what is wrong with them is said before training
-    gold = gold_text(config.data) if ranks.main else None
-    found = ranks.share(find(config) if ranks.main else None)
-    resume = found is not None and (found / checkpoint.LAST).exists()
-    tokenizers = Run.open(found).tokenizers if found and resume else initial_tokenizers(config)
-    data = prepared(config, tokenizers, ranks)
-    tokenizers = data.tokenizers
+def initial_model(config: Config, tokenizers: Tokenizers, ranks: Ranks, resume: bool) -> Seq2Seq:
+    """The model on the CPU, with random weights or those of the run that init_from names.
+
+    A run to be resumed gets its weights later, from its checkpoint.
+    """
+    seed_everything(config.seed + ranks.rank)  # the weights of rank 0 count, but each rank has its own dropout
     sizes = tokenizers.source.size, tokenizers.target.size
-    seed_everything(config.seed + ranks.rank)  # rank 0's weights count, but each has its own dropout
     model = build_model(config.model, *sizes, tokenizers.joint, config.trainer.label_smoothing)
     if config.init_from and not resume:
         copy_weights(Path(config.init_from), model)
-    if ranks.main:
-        rehearse(config, model, data, tests, gold)
-    batches = TrainBatches(data.train, config.data.batching, config.seed, ranks.rank, ranks.size)
-    config.trainer.precision = resolve_precision(config.trainer.precision, device)
-    directory = ranks.share((found or create_directory(directory_for(config))) if ranks.main else None)
-    step = checkpoint.saved_step(directory / checkpoint.LAST) if resume else 0
-    if ranks.main:
-        # What the run is, not how it was started; the name that it was made for tells whose NAME-2 it is.
-        save_config(directory, replace(config, name=recorded_name(directory) or config.name, resume=False))
-        tokenizers.save(directory / TOKENIZER)
-        write_json(directory / ORIGIN, origin(device, ranks))
-    with RunLog(directory, config.logger, main=ranks.main, step=step) as log:
-        announce(log, directory, config, model, data, device, ranks)
-        result = loop.train(
-            model,
-            batches,
-            Validator(config, data, gold, device),
-            config=config.trainer,
-            optim=config.optim,
-            log=log,
-            directory=directory,
-            device=device,
-            ranks=ranks,
-            resume=resume,
-        )
-        if ranks.main and result.ending is not Ending.interrupted:
-            score(Run.open(directory), device, log)
-    return result.ending
+    return model
+
+
+def describe_run(directory: Path, config: Config, tokenizers: Tokenizers, device: torch.device, ranks: Ranks) -> None:
+    """Write what later commands read: configuration and tokenizer; and where and by what the run was made."""
+    # What the run is, not how it was started; the name that it was made for tells whose NAME-2 it is.
+    save_config(directory, replace(config, name=recorded_name(directory) or config.name, resume=False))
+    tokenizers.save(directory / TOKENIZER)
+    write_json(directory / ORIGIN, origin(device, ranks))
 
 
 def find(config: Config) -> Path | None:
-    """With resume=true, the run to go on with; raises RunError if it was another model or other data."""
+    """With resume=true, the newest run of that name, if any; raises RunError if it has another model or other data."""
     found = newest_run(directory_for(config)) if config.resume else None
     if found is None or not (found / checkpoint.LAST).exists():
         return found
@@ -112,12 +130,12 @@ def find(config: Config) -> Path | None:
         for key in sorted(old.keys() | new.keys())
         if key.startswith(FIXED) and not key.startswith(MOVABLE) and old.get(key) != new.get(key)
     ]
-    # The name of another choice says it all: its keys are others, too.
+    # Where another choice was made (model.attention.name), the keys below it differ anyway, and are not listed.
     choices = [key.removesuffix("name") for key in changed if key.endswith(".name")]
-    telling = [key for key in changed if not any(key.startswith(c) and key != f"{c}name" for c in choices)]
-    if telling:
-        said = "; ".join(f"{key.removesuffix('.name')}={old.get(key)}, not {new.get(key)}" for key in telling)
-        raise RunError(f"resume=true: {found} was trained with {said}")
+    listed = [key for key in changed if not any(key.startswith(c) and key != f"{c}name" for c in choices)]
+    if listed:
+        differences = "; ".join(f"{key.removesuffix('.name')}={old.get(key)}, not {new.get(key)}" for key in listed)
+        raise RunError(f"resume=true: {found} was trained with {differences}")
     return found
 
 
@@ -126,15 +144,15 @@ def prepared(config: Config, tokenizers: Tokenizers | None, ranks: Ranks) -> Pre
     progress = ranks.main and sys.stderr.isatty()
     linked = config.trainer.guided_alignment > 0
     data = prepare(config.data, config.seed, tokenizers, progress, linked) if ranks.main else None
-    ranks.share(None)
+    ranks.broadcast(None)
     return data or prepare(config.data, config.seed, tokenizers, linked=linked)
 
 
 def initial_tokenizers(config: Config) -> Tokenizers | None:
-    """Those of the run that init_from names, if any.
+    """Those of the run that init_from names, if it names one.
 
-    Raises RunError if it is no run, ConfigError if data.tokenizer asks for others.  data.tokenizer.sampling may differ:
-    it changes what training makes of them.
+    Raises RunError if it is no run, ConfigError if data.tokenizer asks for other tokenizers.  data.tokenizer.sampling
+    may differ: the pieces are the same.
     """
     if not config.init_from:
         return None
@@ -145,13 +163,13 @@ def initial_tokenizers(config: Config) -> Tokenizers | None:
     theirs, asked = (to_tree(c.data.tokenizer) for c in (run.config, config))
     other = [key for key in asked if key != "sampling" and theirs[key] != asked[key]]
     if other:
-        said = "; ".join(f"data.tokenizer.{key}={theirs[key]}, not {asked[key]}" for key in other)
-        raise ConfigError(f"init_from={config.init_from} brings its tokenizer, so type what that has: {said}")
+        differences = "; ".join(f"data.tokenizer.{key}={theirs[key]}, not {asked[key]}" for key in other)
+        raise ConfigError(f"init_from={config.init_from} brings its tokenizer, so type what that has: {differences}")
     return run.tokenizers
 
 
 def copy_weights(directory: Path, model: Seq2Seq) -> None:
-    """Take the best weights of another run."""
+    """Load the best weights of another run; raises RunError, naming init_from, where they do not fit."""
     try:
         model.load_state_dict(checkpoint.load(directory / checkpoint.BEST)["model"])
     except RunError as error:
@@ -175,7 +193,7 @@ def origin(device: torch.device, ranks: Ranks) -> dict[str, Any]:
 
 
 def nmt_version() -> str:
-    """Of the package, or that there is none: a source tree need not be installed."""
+    """The version of the installed package; a source tree need not be installed."""
     try:
         return version("nmt")
     except PackageNotFoundError:
@@ -192,12 +210,12 @@ def device_name(device: torch.device) -> str:
 def announce(
     log: RunLog, directory: Path, config: Config, model: Seq2Seq, data: Prepared, device: torch.device, ranks: Ranks
 ) -> None:
-    """Say and log what was built."""
+    """Print and log what was built: model, device, precision and data."""
     parameters = sum(p.numel() for p in model.parameters())
     parts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
     shown = ", ".join(f"{name} {count:,}" for name, count in parts.items() if count)
-    plugs = (getattr(config.model, key, None) for key in ("attention", "self_attention"))
-    choices = [config.model.name, *(plug.name for plug in plugs if plug is not None)]
+    parts_chosen = (getattr(config.model, key, None) for key in ("attention", "self_attention"))
+    choices = [config.model.name, *(part.name for part in parts_chosen if part is not None)]
     facts = {
         "run": str(directory),
         "model": f"{' '.join(choices)}: {parameters:,} parameters ({shown})",
@@ -210,9 +228,9 @@ def announce(
 
 
 class Validator:
-    """What training reports of its validation set: the same evaluation that nmt.eval makes, of a fixed part of it.
+    """The validations of training: the same evaluation as nmt.eval makes, of a fixed part of the validation set.
 
-    Alignment is judged on ``gold`` where data.gold names a test set.
+    The alignment error rate is measured on ``gold`` where data.gold names a test set.
     """
 
     def __init__(self, config: Config, data: Prepared, gold: ParallelText | None, device: torch.device) -> None:
@@ -248,7 +266,7 @@ class Validator:
 
 
 def score(run: Run, device: torch.device, log: RunLog) -> None:
-    """The whole validation set and the test sets of the config, with the best checkpoint."""
+    """Score the whole validation set and the test sets of the configuration with the best checkpoint."""
     scorer = Scorer(run, run.config.data, run.config.decode, device)
     for text in (scorer.validation(), *load_tests(run.config.data)):
         found = scorer.score(text)

@@ -1,4 +1,4 @@
-"""How long to train, how often to look, how to stop (trainer.*)."""
+"""The configuration of the training loop (trainer.*)."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -30,7 +30,7 @@ def sign_of(metric: str) -> int:
 
 
 class Normalization(Enum):
-    """What the summed loss of an update is divided by."""
+    """What the loss of an update, summed over its batches, is divided by."""
 
     tokens = "tokens"  # target tokens, end-of-sentence included
     sentences = "sentences"  # Luong et al. 2015
@@ -38,7 +38,7 @@ class Normalization(Enum):
 
 @dataclass
 class TrainerConfig:
-    """How long, how often, how exactly (trainer.*)."""
+    """How long to train, how often to validate, what to save, and what is minimized (trainer.*)."""
 
     max_steps: int | None = field(default=20_000, metadata={"help": "updates; null: no limit"})
     max_minutes: float | None = field(

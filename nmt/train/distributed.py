@@ -1,4 +1,4 @@
-"""Several processes, one model: what torchrun starts, or a single process that need not know the difference."""
+"""Training by several processes, as torchrun starts them, or by one, with the same calls."""
 
 import contextlib
 import os
@@ -12,25 +12,28 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-PATIENCE = timedelta(hours=6)  # the other ranks wait while the first one validates
+COLLECTIVE_TIMEOUT = timedelta(hours=6)  # the other ranks wait that long while the first one prepares or validates
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process's place among ``size``.  Alone, every method is the identity."""
+    """The number of this process among ``size`` processes, and what they tell each other.
+
+    With one process nothing is sent: every method returns what it was given.
+    """
 
     rank: int = 0
     size: int = 1
 
     @property
     def main(self) -> bool:
-        """Whether this process validates, writes and prints."""
+        """Whether this process validates, writes files and prints."""
         return self.rank == 0
 
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """A module of the same call whose gradients are averaged over the ranks in backward.
+        """A module that is called as ``model`` is and whose backward pass averages the gradients over the ranks.
 
-        The weights become those of rank 0.
+        All ranks start from the weights of rank 0.
         """
         if self.size == 1:
             return model
@@ -42,7 +45,7 @@ class Ranks:
         )
 
     def sum(self, *values: float) -> list[float]:
-        """Each value summed over the ranks.  Host numbers through host memory: no accelerator waits."""
+        """Each value summed over the ranks.  Numbers of the host travel through main memory: no accelerator waits."""
         if self.size == 1:
             return list(values)
         tensor = torch.tensor(values, dtype=torch.float64)
@@ -57,8 +60,8 @@ class Ranks:
         dist.all_gather_object(values, value)
         return values
 
-    def share(self, value: Any) -> Any:
-        """Rank 0's value; the others wait for it."""
+    def broadcast(self, value: Any) -> Any:
+        """Rank 0's value, for which the others wait; what they pass is ignored."""
         if self.size == 1:
             return value
         values = [value]
@@ -67,10 +70,11 @@ class Ranks:
 
 
 @contextlib.contextmanager
-def join(device: torch.device) -> Iterator[Ranks]:
-    """Meet the processes that torchrun started beside this one (environment variables RANK, WORLD_SIZE, ...).
+def join_processes(device: torch.device) -> Iterator[Ranks]:
+    """Connect to the other processes that torchrun started (environment variables RANK, WORLD_SIZE, ...).
 
-    Without torchrun there is nothing to do.  Gradients travel by NCCL between CUDA devices, all else by Gloo.
+    Without torchrun, and with one process, there is nothing to connect to.  Gradients travel by NCCL between CUDA
+    devices, everything else by Gloo.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -78,13 +82,16 @@ def join(device: torch.device) -> Iterator[Ranks]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=COLLECTIVE_TIMEOUT)
     try:
         yield Ranks(dist.get_rank(), size)
     finally:
         dist.destroy_process_group()
 
 
-def quiet(module: nn.Module) -> contextlib.AbstractContextManager[None]:
-    """Context whose backward passes only add to this rank's gradients: for all batches of an update but the last."""
+def without_gradient_sync(module: nn.Module) -> contextlib.AbstractContextManager[None]:
+    """A context in which backward passes add to this rank's gradients alone, without averaging them over the ranks.
+
+    For all batches of an update but the last.
+    """
     return module.no_sync() if isinstance(module, DistributedDataParallel) else contextlib.nullcontext()

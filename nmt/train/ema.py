@@ -1,4 +1,4 @@
-"""An average of the weights over training: what is validated, kept as best.pt and translated with."""
+"""An exponential moving average (EMA) of the weights over training: what is validated, saved and translated with."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,13 +12,13 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 class WeightAverage:
     """a_t = d_t a_{t-1} + (1 - d_t) w_t,   d_t = min(decay, (1 + t) / (10 + t)),   a_0 = w_0
 
-    with w_t the weights after update t, of which a skipped one leaves those before.  Polyak and Juditsky 1992 give
-    all w_t the same share; here the last 1 / (1 - decay) of them count most.  d_t rises to ``decay``, so that
-    the first weights are soon forgotten.  With ``decay`` 0 there is no average, and every method makes do with the
-    weights themselves.
+    w_t are the weights after update t; a skipped update leaves them as they were.  Polyak and Juditsky 1992 give all
+    w_t the same share; here about the last 1 / (1 - decay) of them count most.  d_t starts small and rises to
+    ``decay``, so that the first weights are soon forgotten.  With ``decay`` 0 there is no average: nothing is stored,
+    and every method uses the weights themselves.
 
-    torch's AveragedModel has one decay for all t, and brings a count to the device at each update, for which the
-    host would wait.
+    torch's AveragedModel is not used: it has one decay for all t, and copies a count to the device at each update,
+    for which the host would wait.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
@@ -28,7 +28,7 @@ class WeightAverage:
         self.averages = [p.detach().clone() for p in self.parameters]
 
     def update(self) -> None:
-        """Take note of the weights after an update."""
+        """Add the weights after an update to the average."""
         if not self.parameters:
             return
         self.updates += 1
@@ -37,7 +37,7 @@ class WeightAverage:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Within, the model has the average for its weights."""
+        """Inside this context the model has the average for its weights."""
         self._exchange()
         try:
             yield
@@ -47,25 +47,25 @@ class WeightAverage:
     @torch.no_grad()
     def _exchange(self) -> None:
         for p, average in zip(self.parameters, self.averages, strict=True):
-            kept = p.clone()
+            weight = p.clone()
             p.copy_(average)
-            average.copy_(kept)
+            average.copy_(weight)
 
     def model_state(self, model: nn.Module) -> dict[str, Tensor]:
-        """``model.state_dict()`` with the average for the weights; nothing is copied."""
+        """``model.state_dict()`` with the average in place of the trained weights; the tensors are not copied."""
         averages = {id(p): average for p, average in zip(self.parameters, self.averages, strict=True)}
-        names = model.named_parameters(remove_duplicate=False)  # tied weights have several
+        names = model.named_parameters(remove_duplicate=False)  # tied weights have several names
         return model.state_dict() | {name: averages[id(p)] for name, p in names if id(p) in averages}
 
     def state_dict(self, model: nn.Module) -> dict[str, Any]:
-        """What a checkpoint must hold besides ``model_state`` to go on from: empty without an average."""
+        """What a checkpoint needs besides ``model_state`` so that training can continue; empty without an average."""
         return {"ema": {"updates": self.updates, "model": model.state_dict()}} if self.parameters else {}
 
     @torch.no_grad()
     def restore(self, model: nn.Module, state: dict[str, Any]) -> None:
-        """Model and average as a checkpoint has them: its key "model" is ``model_state``, "ema" of ``state_dict``.
+        """Load weights and average from a checkpoint: its "model" is ``model_state``, its "ema" from ``state_dict``.
 
-        A checkpoint without an average is where one begins.
+        Where the checkpoint has no average, one begins with its weights.
         """
         model.load_state_dict(state["model"])
         for p, average in zip(self.parameters, self.averages, strict=True):

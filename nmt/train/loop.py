@@ -1,12 +1,13 @@
-"""The training loop: batches in, checkpoints and records out.  It knows neither the configuration tree nor Hydra."""
+"""The training loop: updates, reports, validations and checkpoints.
+
+It knows neither the configuration tree nor files: batches, validation, log and checkpoint store are passed in.
+"""
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from enum import Enum
-from pathlib import Path
-from typing import Any, Protocol
 
 import torch
 
@@ -14,39 +15,16 @@ from nmt.batch import Batch
 from nmt.device import resolve_precision
 from nmt.errors import ConfigError, RunError, UserError
 from nmt.models.seq2seq import Seq2Seq
-from nmt.runs import checkpoint, retention
 from nmt.train.config import TrainerConfig
 from nmt.train.distributed import Ranks
-from nmt.train.interrupt import Interrupts
+from nmt.train.interfaces import Batches, CheckpointStore
 from nmt.train.log import RunLog, Validation, memory
 from nmt.train.optim import OptimConfig
 from nmt.train.step import Updater
-from nmt.train.training_state import Standing
+from nmt.train.stop_signals import StopSignals
+from nmt.train.training_state import TrainingState, capture_rng, restore_rng
 
-Validate = Callable[[Seq2Seq, int], Validation]
-
-
-class Batches(Protocol):
-    """An endless, reproducible stream of CPU batches (nmt.data.batching.TrainBatches)."""
-
-    @property
-    def progress(self) -> float:
-        """Epochs handed out: a whole number exactly where one ends."""
-        ...
-
-    def __iter__(self) -> Generator[Batch, None, None]: ...
-
-    def longest(self) -> Batch:
-        """The batch that needs the most memory."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """Position of the next batch not yet handed out."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go to such a position; before iteration begins."""
-        ...
+Validate = Callable[[Seq2Seq, int], Validation]  # model, step -> metrics, samples and figures
 
 
 class Ending(Enum):
@@ -61,248 +39,249 @@ class Ending(Enum):
 
 @dataclass(frozen=True)
 class Result:
-    """What training came to.  The model has the weights of the last step; checkpoints/best.pt those of the best."""
+    """How training ended.  The model has the weights of the last step; the checkpoint store has the best ones."""
 
     ending: Ending
     step: int
-    minutes: float
+    minutes: float  # of training, validations not counted
     best_step: int
     best_metrics: dict[str, float]
 
 
-def train(
-    model: Seq2Seq,
-    batches: Batches,
-    validate: Validate,
-    *,
-    config: TrainerConfig,
-    optim: OptimConfig,
-    log: RunLog,
-    directory: Path,
-    device: torch.device,
-    ranks: Ranks | None = None,
-    resume: bool = False,
-) -> Result:
-    """Train ``model`` in place until one of the limits in ``config`` is reached.
+class Trainer:
+    """Trains one model; ``run`` is the loop.
 
-    ``validate(model, step)`` is called on rank 0, in eval mode, without gradients; whatever it draws from the random
-    number generators is put back.  Each validation is followed by checkpoints/last.pt, best.pt if it was the best, and
-    what ``config.keep_last`` and ``config.keep_best`` ask for (nmt/runs/retention.py).
-    The first Ctrl-C or SIGTERM saves last.pt after the update at hand and returns; with ``resume`` training goes on
-    from last.pt as if nothing had happened.
-
-    Raises ConfigError if the longest batch does not fit in memory, UserError if gradients stay non-finite, RunError
-    if there is nothing to resume.
+    ``validate(model, step)`` is called on rank 0, in eval mode, without gradients; the random numbers that it draws do
+    not change training.
     """
-    with Interrupts() as interrupts:
-        loop = Loop(model, batches, validate, config, optim, log, directory, device, ranks or Ranks(), interrupts)
-        if resume:
-            loop.restore()
-        loop.updater.try_longest(batches.longest())
-        ending = loop.run()
-    standing = loop.standing
-    result = Result(ending, standing.step, standing.seconds / 60, standing.best_step, standing.best_metrics)
-    text = f"ended at step {result.step:,} after {result.minutes:.1f} minutes of training: {ending.value}"
-    if ending is Ending.interrupted:
-        text += f"\n{directory / checkpoint.LAST} is saved; the same command with resume=true goes on from it"
-    log.event("end", text, **asdict(result))
-    return result
-
-
-class Loop:
-    """What ``train`` keeps while it runs."""
 
     def __init__(
         self,
         model: Seq2Seq,
         batches: Batches,
         validate: Validate,
+        *,
         config: TrainerConfig,
         optim: OptimConfig,
         log: RunLog,
-        directory: Path,
+        checkpoints: CheckpointStore,
         device: torch.device,
-        ranks: Ranks,
-        interrupts: Interrupts,
+        ranks: Ranks | None = None,
     ) -> None:
+        """Moves ``model`` to ``device``."""
         self.model = model.to(device).train()
-        self.batches, self.evaluate = batches, validate
-        self.config, self.log, self.directory = config, log, directory
-        self.device, self.ranks, self.interrupts = device, ranks, interrupts
+        self.batches, self.validation_of = batches, validate
+        self.config, self.optim = config, optim
+        self.log, self.checkpoints = log, checkpoints
+        self.device, self.ranks = device, ranks or Ranks()
         self.precision = resolve_precision(config.precision, device)
-        self.optim = optim
-        self.updater = Updater(model, config, optim, self.precision, device, ranks)
-        self.standing = Standing()
-        self.waited = self.reported = self.clock = 0.0
+        self.updater = Updater(model, config, optim, self.precision, device, self.ranks)
+        self.state = TrainingState()
+        self.signals = StopSignals()
+        self.last_tick = 0.0  # the clock when ``count_seconds`` was last called
+        self.reported_seconds = 0.0  # ``state.seconds`` at the latest report
+        self.data_seconds = 0.0  # spent waiting for batches since then
 
-    def run(self) -> Ending:
-        """Update and validate until there is a reason to end."""
-        self.clock, self.reported = time.perf_counter(), self.standing.seconds
-        with contextlib.closing(iter(self.batches)) as stream:  # it may have a thread of its own
-            while True:
-                ending = self.ending()
-                if ending not in (None, Ending.interrupted) and self.updater.window.updates:
-                    self.account()
-                if self.validation_due(ending):
-                    self.validate()
-                    ending = self.ending()
-                if ending is Ending.interrupted:
-                    self.save()
-                if ending is not None:
-                    return ending
-                self.step(stream)
+    def run(self, resume: bool = False) -> Result:
+        """Update and validate until one of the limits in the configuration is reached.
+
+        After each validation the last state is saved, the best weights if it was the best, and those that
+        trainer.keep_last and trainer.keep_best ask for.  The first Ctrl-C or SIGTERM saves the last state after the
+        update at hand and returns; with ``resume`` training continues from there as if nothing had happened.
+
+        Raises ConfigError if the longest batch does not fit in memory, UserError if gradients stay non-finite,
+        RunError if there is nothing to resume or the disk refuses.
+        """
+        with self.signals:
+            if resume:
+                self.restore()
+            self.updater.try_longest(self.batches.longest())
+            self.last_tick, self.reported_seconds = time.perf_counter(), self.state.seconds
+            with contextlib.closing(iter(self.batches)) as stream:  # it may have a thread of its own
+                while (ending := self.validate_when_due()) is None:
+                    group, epoch = self.next_batches(stream)
+                    self.state.step += 1
+                    self.updater.step(group, self.state.step, epoch)
+                    self.after_update()
+        return self.finish(ending)
+
+    def validate_when_due(self) -> Ending | None:
+        """Before each update: validate if it is time to, and return the reason to end now, if there is one."""
+        ending = self.ending()
+        if ending not in (None, Ending.interrupted) and self.updater.statistics.updates:
+            self.report()
+        if self.validation_due(ending):
+            self.validate()
+            ending = self.ending()
+        if ending is Ending.interrupted:
+            self.save()
+        return ending
 
     def ending(self) -> Ending | None:
-        """The reason to end now, if any; all ranks see the same one."""
-        config, standing = self.config, self.standing
-        late = config.max_minutes is not None and standing.seconds >= 60 * config.max_minutes
-        interrupted, late = self.ranks.sum(self.interrupts.asked, late and self.ranks.main)
+        """The reason to end now, if there is one; all ranks see the same."""
+        config, state = self.config, self.state
+        out_of_time = config.max_minutes is not None and state.seconds >= 60 * config.max_minutes
+        interrupted, out_of_time = self.ranks.sum(self.signals.received, out_of_time and self.ranks.main)
         if interrupted:
             return Ending.interrupted
-        if config.max_steps is not None and standing.step >= config.max_steps:
+        if config.max_steps is not None and state.step >= config.max_steps:
             return Ending.steps
         if config.max_epochs is not None and self.batches.progress >= config.max_epochs:
             return Ending.epochs
-        if config.patience is not None and standing.waited >= config.patience:
+        if config.patience is not None and state.validations_since_best >= config.patience:
             return Ending.patience
-        return Ending.minutes if late else None
+        return Ending.minutes if out_of_time else None
 
     def validation_due(self, ending: Ending | None) -> bool:
-        """Every so many steps and at the end, but not twice at one step."""
-        step = self.standing.step
-        if ending is Ending.interrupted or step == self.standing.validated:
+        """Every trainer.validate_every steps and at the end, but not twice at one step."""
+        step = self.state.step
+        if ending is Ending.interrupted or step == self.state.validated_step:
             return False
         return ending is not None or step % self.config.validate_every == 0
 
-    def step(self, stream: Iterator[Batch]) -> None:
-        """One update, and every so many of them a report."""
-        began = time.perf_counter()
-        epoch = self.batches.progress  # taken first: the last batch of an epoch belongs to it
+    def next_batches(self, stream: Iterator[Batch]) -> tuple[list[Batch], float]:
+        """The batches of one update, and the epochs before it: the last batch of an epoch still belongs to it."""
+        began, epoch = time.perf_counter(), self.batches.progress
         group = [next(stream) for _ in range(self.config.accumulate)]
-        self.waited += time.perf_counter() - began
-        step = self.standing.step = self.standing.step + 1
-        self.updater.step(group, step, epoch)
-        self.tick()
-        if step % self.log.config.every == 0 or step % self.config.validate_every == 0:
-            self.account()
-        self.progress()
+        self.data_seconds += time.perf_counter() - began
+        return group, epoch
 
-    def account(self) -> None:
-        """Report the updates since the last report.  Raises UserError where too many in a row were skipped."""
-        facts, streak = self.updater.window.read(self.ranks)  # the host waits for the device here alone
-        self.tick()
-        self.report(facts)
-        if streak >= self.config.max_skipped:
+    def after_update(self) -> None:
+        """Count the time, report every logger.every steps and before a validation, and move the progress bar."""
+        self.count_seconds()
+        step = self.state.step
+        if step % self.log.config.every == 0 or step % self.config.validate_every == 0:
+            self.report()
+        self.show_progress()
+
+    def count_seconds(self) -> None:
+        """Add the time since the last call to the time of training."""
+        now = time.perf_counter()
+        self.state.seconds += now - self.last_tick
+        self.last_tick = now
+
+    def report(self) -> None:
+        """Log the figures of the updates since the last report; data_wait is the share of time spent on batches.
+
+        Raises UserError where too many updates in a row were skipped.
+        """
+        figures, skipped_in_a_row = self.updater.statistics.read(self.ranks)  # only here the host waits for the device
+        self.count_seconds()
+        seconds = self.state.seconds - self.reported_seconds
+        figures |= {"lr": self.updater.lr, "epoch": self.batches.progress, "minutes": self.state.seconds / 60}
+        figures |= {"tokens_per_second": figures.pop("tokens") / seconds, "data_wait": self.data_seconds / seconds}
+        figures |= memory(self.device)
+        self.log.training(self.state.step, figures)
+        self.reported_seconds, self.data_seconds = self.state.seconds, 0.0
+        if skipped_in_a_row >= self.config.max_skipped:
             raise UserError(
-                f"step {self.standing.step}: the last {streak} updates had a gradient that is not finite and were "
-                "skipped; lower optim.lr or trainer.clip, or use trainer.precision=fp32"
+                f"step {self.state.step}: the last {skipped_in_a_row} updates had a gradient that is not finite and "
+                "were skipped; lower optim.lr or trainer.clip, or use trainer.precision=fp32"
             )
 
-    def tick(self) -> None:
-        """Add the time since the last tick to the time of training."""
-        now = time.perf_counter()
-        self.standing.seconds += now - self.clock
-        self.clock = now
-
-    def report(self, facts: dict[str, float]) -> None:
-        """Log the figures of ``Window.read`` and more; data_wait is the share of the time spent waiting for batches."""
-        seconds = self.standing.seconds - self.reported
-        facts |= {"lr": self.updater.lr, "epoch": self.batches.progress, "minutes": self.standing.seconds / 60}
-        facts |= {"tokens_per_second": facts.pop("tokens") / seconds, "data_wait": self.waited / seconds}
-        facts |= memory(self.device)
-        self.log.training(self.standing.step, facts)
-        self.reported, self.waited = self.standing.seconds, 0.0
-
-    def progress(self) -> None:
-        """Show how far training is: as far as the limit that is nearest."""
-        config, standing = self.config, self.standing
+    def show_progress(self) -> None:
+        """Show how much of training is done: the share of the limit that is nearest."""
+        config, state = self.config, self.state
         limits = (
-            (standing.step, config.max_steps),
-            (standing.seconds / 60, config.max_minutes),
+            (state.step, config.max_steps),
+            (state.seconds / 60, config.max_minutes),
             (self.batches.progress, config.max_epochs),
         )
         done = max((value / limit for value, limit in limits if limit is not None), default=0.0)
-        self.log.progress(standing.step, done, standing.seconds * (1 - done) / done if done else None)
+        self.log.progress(state.step, done, state.seconds * (1 - done) / done if done else None)
 
     def validate(self) -> None:
-        """Validate on rank 0, tell the others, and save.  An interruption leaves everything as it was.
+        """Validate on rank 0, tell the other ranks what it found, and save.
 
-        So does a ConfigError, before which last.pt is saved: what was learnt since the last validation is not lost.
+        An interrupted validation changes nothing; a resumed run makes it anew.  After a ConfigError (the validation
+        does not fit in memory, say) the last state is saved before the error is raised: no update is lost.
         """
-        rng, began = checkpoint.capture_rng(self.device), time.perf_counter()
-        found: Validation | None = None
-        failure: ConfigError | None = None
-        if self.ranks.main:
-            self.model.eval()
-            try:
-                with self.updater.average.in_place(), self.interrupts.raising(), torch.no_grad():
-                    found = self.evaluate(self.model, self.standing.step)
-            except KeyboardInterrupt:
-                pass  # ``interrupts`` has taken note of it; ``resume`` makes up for this validation
-            except ConfigError as error:  # not every UserError: weights that make no translation must not be saved
-                failure = error
-            finally:
-                self.model.train()
-        metrics, failed = self.ranks.share((None if found is None else dict(found.metrics), failure is not None))
-        checkpoint.restore_rng(rng, self.device)
+        rng, began = capture_rng(self.device), time.perf_counter()
+        found, failure = self.run_validation() if self.ranks.main else (None, None)
+        metrics, failed = self.ranks.broadcast((None if found is None else dict(found.metrics), failure is not None))
+        restore_rng(rng, self.device)
         if failed:
             self.save()
-            self.log.say(f"{self.directory / checkpoint.LAST} is saved; resume=true goes on from it")
+            self.log.say(f"{self.checkpoints.last_name} is saved; resume=true goes on from it")
             raise failure or ConfigError("the first process could not validate")
         if metrics is not None:
-            improved = self.standing.validate(metrics, self.config.metric)
+            improved = self.state.record_validation(metrics, self.config.metric)
             self.updater.schedule.validated(improved)
             if found is not None:
-                facts = {"epoch": self.batches.progress, "minutes": self.standing.seconds / 60}
+                facts = {"epoch": self.batches.progress, "minutes": self.state.seconds / 60}
                 facts["seconds"] = time.perf_counter() - began
-                self.log.validation(self.standing.step, found, improved=improved, **facts)
+                self.log.validation(self.state.step, found, improved=improved, **facts)
             self.save(metrics, improved)
-        self.clock = time.perf_counter()
+        self.last_tick = time.perf_counter()
+
+    def run_validation(self) -> tuple[Validation | None, ConfigError | None]:
+        """Validate the average of the weights; None and None where a signal interrupts it."""
+        self.model.eval()
+        try:
+            with self.updater.average.in_place(), self.signals.raising_at_once(), torch.no_grad():
+                return self.validation_of(self.model, self.state.step), None
+        except KeyboardInterrupt:
+            return None, None  # ``signals.received`` is set, and the loop ends
+        except ConfigError as error:  # no other UserError: weights that make no translation must not be saved
+            return None, error
+        finally:
+            self.model.train()
 
     def save(self, metrics: dict[str, float] | None = None, best: bool = False) -> None:
-        """Write last.pt and before it, after a validation, best.pt and those to keep: a crash in between costs nothing.
+        """Save the last state and before it, after a validation, its weights: a crash in between loses nothing.
 
-        Those have no optimizer: nobody resumes from them.
+        ``metrics`` are those of a validation at the present step, if there was one.  The weights of validations are
+        saved without the optimizer, because nobody resumes from them.
         """
-        rng = self.ranks.gather(checkpoint.capture_rng(self.device))
+        rng = self.ranks.gather(capture_rng(self.device))
         if not self.ranks.main:
             return
-        state = {
+        weights = {
             "model": self.updater.average.model_state(self.model),
-            "step": self.standing.step,
+            "step": self.state.step,
             "precision": self.precision.name,
             "metrics": metrics or {},
         }
         if best:
-            checkpoint.save(self.directory / checkpoint.BEST, state)
+            self.checkpoints.save_best(weights)
         if metrics is not None:
-            retention.retain(self.directory, state, self.config.keep_last, self.config.keep_best, self.config.metric)
-        state |= {
+            self.checkpoints.save_validated(weights)
+        resumable = {
             "optimizer": self.updater.optimizer.state_dict(),
             "optimizer_name": self.optim.name.name,
             "schedule": self.updater.schedule.state_dict(),
             "batches": self.batches.state_dict(),
-            "standing": asdict(self.standing),
+            "standing": self.state.state_dict(),  # keys are those of earlier versions, whose runs can be resumed
             "rng": rng,  # one for each rank
             **self.updater.average.state_dict(self.model),
         }
-        checkpoint.save(self.directory / checkpoint.LAST, state)
+        self.checkpoints.save_last(weights | resumable)
 
     def restore(self) -> None:
-        """Take everything from last.pt.  Random numbers go on only with the same number of ranks."""
-        path = self.directory / checkpoint.LAST
-        state = checkpoint.load(path)
+        """Continue from the last state.  Random numbers continue only with the same number of ranks."""
+        saved = self.checkpoints.load_last()
         try:
-            self.updater.average.restore(self.model, state)
-            if state["optimizer_name"] != self.optim.name.name:
-                raise RunError(f"optim.name was {state['optimizer_name']} and is {self.optim.name.name}")
-            groups = self.updater.optimizer.state_dict()["param_groups"]  # settings are those of now
-            self.updater.optimizer.load_state_dict(state["optimizer"] | {"param_groups": groups})
-            self.updater.schedule.load_state_dict(state["schedule"])
-            self.batches.load_state_dict(state["batches"])
-            self.standing = Standing(**state["standing"])
-            if len(state["rng"]) == self.ranks.size:
-                checkpoint.restore_rng(state["rng"][self.ranks.rank], self.device)
+            self.updater.average.restore(self.model, saved)
+            if saved["optimizer_name"] != self.optim.name.name:
+                raise RunError(f"optim.name was {saved['optimizer_name']} and is {self.optim.name.name}")
+            groups = self.updater.optimizer.state_dict()["param_groups"]  # learning rate and decay are today's settings
+            self.updater.optimizer.load_state_dict(saved["optimizer"] | {"param_groups": groups})
+            self.updater.schedule.load_state_dict(saved["schedule"])
+            self.batches.load_state_dict(saved["batches"])
+            self.state = TrainingState.from_state_dict(saved["standing"])
+            if len(saved["rng"]) == self.ranks.size:
+                restore_rng(saved["rng"][self.ranks.rank], self.device)
         except (KeyError, TypeError, RuntimeError, ValueError) as error:
             reason = str(error).strip().partition("\n")[0]
-            raise RunError(f"{path} does not fit this configuration or cannot be resumed: {reason}") from error
+            name = self.checkpoints.last_name
+            raise RunError(f"{name} does not fit this configuration or cannot be resumed: {reason}") from error
+
+    def finish(self, ending: Ending) -> Result:
+        """Log how training ended."""
+        state = self.state
+        result = Result(ending, state.step, state.seconds / 60, state.best_step, state.best_metrics)
+        text = f"ended at step {result.step:,} after {result.minutes:.1f} minutes of training: {ending.value}"
+        if ending is Ending.interrupted:
+            text += f"\n{self.checkpoints.last_name} is saved; the same command with resume=true goes on from it"
+        self.log.event("end", text, **asdict(result))
+        return result

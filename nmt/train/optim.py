@@ -1,4 +1,4 @@
-"""Optimizers and learning rates."""
+"""Optimizers, gradient clipping and learning rate schedules."""
 
 import math
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ class OptimizerName(Enum):
     """Update rule."""
 
     adam = "adam"  # Kingma and Ba 2015; weight decay, if any, is added to the gradient (L2)
-    adamw = "adamw"  # Loshchilov and Hutter 2019: weight decay apart from the gradient
-    sgd = "sgd"
+    adamw = "adamw"  # Loshchilov and Hutter 2019: weight decay separate from the gradient
+    sgd = "sgd"  # stochastic gradient descent, with momentum if optim.momentum is above 0
 
 
 class ScheduleName(Enum):
@@ -82,10 +82,10 @@ def at_least(prefix: str, config: object, **bounds: float) -> None:
 
 
 def build_optimizer(model: nn.Module, config: OptimConfig) -> Optimizer:
-    """The optimizer of every parameter that wants a gradient, in two groups: matrices, and the rest without decay.
+    """The optimizer of every trained parameter, in two groups: matrices, and vectors, which never decay.
 
-    Always the fused kernels: of the three that torch has they alone can skip an update without asking the
-    host (``update``), and on a CPU they are also the fastest (Adam, 15 million parameters, one thread: 9.5 ms
+    It always uses the fused kernels: of torch's three implementations they alone can skip an update without asking
+    the host (``update``), and on a CPU they are also the fastest (Adam, 15 million parameters, one thread: 9.5 ms
     fused, 32 ms one by one, 48 ms foreach).
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -95,7 +95,7 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> Optimizer:
     ]
     if config.name is OptimizerName.sgd:
         sgd = SGD(groups, lr=config.lr, momentum=config.momentum, fused=True)
-        if config.momentum:  # torch would leave it uninitialized where the first update is skipped
+        if config.momentum:  # torch would leave it uninitialized if the first update is skipped
             sgd.state |= {p: {"momentum_buffer": torch.zeros_like(p)} for p in parameters}
         return sgd
     kind = Adam if config.name is OptimizerName.adam else AdamW
@@ -103,53 +103,54 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> Optimizer:
 
 
 def update(optimizer: Optimizer, parameters: Sequence[nn.Parameter], clip: float | None) -> Tensor:
-    """Scale the gradients so that their global norm is at most ``clip``, and take one step.
+    """Scale the gradients so that their global norm is at most ``clip``, and take one step of the optimizer.
 
     g <- g * min(1, clip / (||g|| + 1e-6)), ||g|| over all parameters (Pascanu et al. 2013, section 3.2).
-    A norm that is not finite leaves weights, averages and step counts as they were.
+    Where the norm is not finite the update is skipped: weights, the optimizer's averages and its step counts stay as
+    they were.
 
-    Returns ||g|| before clipping: (), on the parameters' device, so that nobody waits for it here.
+    Returns ||g|| before clipping: (), on the parameters' device, so that the host need not wait for it here.
     """
     norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
     if clip is not None:
         clip_grads_with_norm_(parameters, clip, norm)
-    # This is how torch.amp.GradScaler tells a fused optimizer, on its device, to skip the step.
+    # torch.amp.GradScaler, too, tells a fused optimizer in this way to skip the step, without the host knowing.
     optimizer.found_inf = (~norm.isfinite()).float()  # pyright: ignore[reportAttributeAccessIssue]
     optimizer.step()
     return norm
 
 
 def state_tensors(config: OptimConfig) -> int:
-    """How many tensors of a parameter's size the optimizer will keep beside it."""
+    """How many tensors of a parameter's size the optimizer allocates for it at the first update."""
     if config.name is OptimizerName.sgd:
         return 1 if config.momentum else 0
     return 2
 
 
 class Schedule:
-    """The learning rate of update number i = 1, 2, ... made after e finished epochs (a real number).
+    """The learning rate of update number i = 1, 2, ... that is made after e epochs (a real number).
 
         warm-up w                     lr i / w                       for i <= w
         constant                      lr
         inverse_sqrt                  lr sqrt(max(w, 1) / i)         (Vaswani et al. 2017, section 5.3: the same shape)
         cosine, d = decay_steps       min + (lr - min) (1 + cos(pi (i - w) / (d - w))) / 2, min beyond d
                                       (Loshchilov and Hutter 2017, equation 5)
-        luong                         lr factor^k, k = floor((e - halve_after) / halve_every) + 1 from halve_after on
+        luong                         lr factor^k, k = floor((e - halve_after) / halve_every) + 1 for e >= halve_after
                                       (Luong et al. 2015, section 4.1)
         plateau                       max(lr factor^k, min), k one more for every plateau_patience validations in a
                                       row without a better metric
 
-    torch.optim.lr_scheduler counts only steps, and its plateau cannot be combined with a warm-up; the tests use its
-    classes as references.
+    The classes of torch.optim.lr_scheduler count only steps, and its plateau cannot be combined with a warm-up; the
+    tests compare this class with them where they agree.
     """
 
     def __init__(self, optimizer: Optimizer, config: OptimConfig, max_steps: int | None) -> None:
-        """``max_steps`` is where cosine ends unless the config says otherwise; ConfigError if neither does."""
+        """``max_steps``: where cosine ends if optim.decay_steps does not say; raises ConfigError if both are None."""
         self.optimizer = optimizer
         self.config = config
         self.decay_steps = config.decay_steps or max_steps
         self.reductions = 0
-        self.waited = 0  # validations since the last better one or the last reduction
+        self.validations_without_improvement = 0  # since the last better one or the last reduction
         if config.schedule is ScheduleName.cosine:
             if self.decay_steps is None:
                 raise ConfigError("optim.schedule=cosine needs optim.decay_steps where trainer.max_steps is null")
@@ -166,7 +167,7 @@ class Schedule:
         return lr
 
     def rate(self, step: int, epoch: float) -> float:
-        """The formula above."""
+        """The learning rate of update ``step`` (from 1) after ``epoch`` epochs: the formula of the class."""
         c = self.config
         if step <= c.warmup:
             return c.lr * step / c.warmup
@@ -182,16 +183,16 @@ class Schedule:
         return c.lr
 
     def validated(self, improved: bool) -> None:
-        """Count a validation, for plateau."""
-        self.waited = 0 if improved else self.waited + 1
-        if self.waited >= self.config.plateau_patience:
+        """Count a validation, which may reduce the learning rate of plateau."""
+        self.validations_without_improvement = 0 if improved else self.validations_without_improvement + 1
+        if self.validations_without_improvement >= self.config.plateau_patience:
             self.reductions += 1
-            self.waited = 0
+            self.validations_without_improvement = 0
 
     def state_dict(self) -> dict[str, int]:
-        """What does not follow from step and epoch."""
-        return {"reductions": self.reductions, "waited": self.waited}
+        """What does not follow from step and epoch; the keys never change, so that old runs can be resumed."""
+        return {"reductions": self.reductions, "waited": self.validations_without_improvement}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Continue from ``state_dict``."""
-        self.reductions, self.waited = state["reductions"], state["waited"]
+        self.reductions, self.validations_without_improvement = state["reductions"], state["waited"]

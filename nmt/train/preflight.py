@@ -1,11 +1,10 @@
-"""What would stop a run hours from now is looked for before its first update."""
+"""Checks before the first update for what would otherwise stop a run hours later."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
 
-from nmt.config import Config
 from nmt.data.corpus import ParallelText
 from nmt.data.encode import EncodedCorpus
 from nmt.data.prepare import Prepared
@@ -14,60 +13,64 @@ from nmt.device import Precision
 from nmt.errors import ConfigError, UserError
 from nmt.eval.forced import NoAttentionError, align, evaluating, force_decode
 from nmt.eval.metrics import METRICS, PreparedMetric, sentence_utility
-from nmt.models.attention import HardConfig
 from nmt.models.seq2seq import Seq2Seq
 from nmt.search import translate_ids
+from nmt.search.config import DecodeConfig
 from nmt.train.config import ALIGNMENT_ERROR
 
 CPU = torch.device("cpu")
 Ids = Sequence[list[int]]
 
 
-def rehearse(
-    config: Config, model: Seq2Seq, data: Prepared, tests: Sequence[ParallelText], gold: ParallelText | None
+def preflight_check(
+    model: Seq2Seq,
+    data: Prepared,
+    tests: Sequence[ParallelText],
+    *,
+    decode: DecodeConfig,
+    metric: str,
+    language: str,
+    gold: ParallelText | None = None,
 ) -> None:
-    """Raise what training, a validation or the scoring at the end would raise whatever the weights are.
+    """Raise the errors that training, a validation or the final scoring would raise with any weights.
 
-    The model, still on the CPU, reads the longest sentences of each text and begins to translate one.  The UserError
-    names the text.  ``gold`` is that of data.gold.
+    The model, still on the CPU, reads the longest sentences of each text and makes the first step of translating one;
+    the UserError names the text.  ``metric`` chooses the best checkpoint, ``language`` is that of the target side, and
+    ``gold`` is the text that data.gold names, if any.  What the configuration alone shows to be impossible is refused
+    earlier, by nmt.config.Config.
     """
-    if config.trainer.metric == ALIGNMENT_ERROR:
-        check_aer(model, data.tokenizers, gold or data.validation)
-    if config.trainer.guided_alignment and isinstance(getattr(config.model, "attention", None), HardConfig):
-        raise ConfigError(
-            "trainer.guided_alignment teaches weights, and model.attention=hard trains with one position that is drawn "
-            "from them; choose another model.attention"
-        )
-    if config.trainer.metric in METRICS:
-        PreparedMetric(config.trainer.metric, config.data.target)  # it may need a package that is not installed
-    decode = replace(config.decode, min_length=0, max_length=1)
-    utility = sentence_utility(decode.mbr, config.data.target) if decode.reranks else None
-    for name, sources, targets in longest(data, tests):
+    if metric == ALIGNMENT_ERROR:
+        check_alignment_error(model, data.tokenizers, gold or data.validation)
+    if metric in METRICS:
+        PreparedMetric(metric, language)  # it may need a package that is not installed
+    utility = sentence_utility(decode.mbr, language) if decode.reranks else None
+    one_step = replace(decode, min_length=0, max_length=1)
+    detokenize = data.tokenizers.target.decode
+    for name, sources, targets in longest_sentences(data, tests):
         try:
             with evaluating(model):
                 for _ in force_decode(model, sources, targets, device=CPU, precision=Precision.fp32):
                     pass
-            detokenize = data.tokenizers.target.decode
-            translate_ids(model, sources[:1], decode, CPU, Precision.fp32, detokenize=detokenize, utility=utility)
+            translate_ids(model, sources[:1], one_step, CPU, Precision.fp32, detokenize=detokenize, utility=utility)
         except UserError as error:
             raise type(error)(f"{name}: {error}") from None
 
 
-def longest(data: Prepared, tests: Sequence[ParallelText]) -> Iterator[tuple[str, Ids, Ids]]:
-    """Name, sources and targets of two pairs of each text: the longest source's and the longest target's."""
-    yield "training", *read_longest(data.train)
+def longest_sentences(data: Prepared, tests: Sequence[ParallelText]) -> Iterator[tuple[str, Ids, Ids]]:
+    """Of each text its name, and source and target ids of the pairs with the longest source and the longest target."""
+    yield "training", *longest_pairs(data.train)
     for text in (data.validation, *tests):
         ids = data.tokenizers.source.encode(text.source), data.tokenizers.target.encode(text.target)
-        yield text.name, *read_longest(EncodedCorpus.of(*ids))
+        yield text.name, *longest_pairs(EncodedCorpus.of(*ids))
 
 
-def read_longest(corpus: EncodedCorpus) -> tuple[list[list[int]], list[list[int]]]:
-    """Source and target ids of the two pairs."""
+def longest_pairs(corpus: EncodedCorpus) -> tuple[list[list[int]], list[list[int]]]:
+    """Source and target ids of two pairs: that with the longest source and that with the longest target."""
     return corpus.read(corpus.lengths.argmax(1))
 
 
-def check_aer(model: Seq2Seq, tokenizers: Tokenizers, text: ParallelText) -> None:
-    """Raise ConfigError unless trainer.metric=aer can be computed: on the gold links of ``text``, from attention."""
+def check_alignment_error(model: Seq2Seq, tokenizers: Tokenizers, text: ParallelText) -> None:
+    """Raise ConfigError unless trainer.metric=aer can be computed: from attention, on the gold links of ``text``."""
     if text.gold is None:
         raise ConfigError(
             "trainer.metric=aer needs gold word alignments: data.gold=NAME (a test set that has them) or "

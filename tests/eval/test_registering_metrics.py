@@ -18,7 +18,7 @@ from nmt.models import LSTMConfig
 from nmt.models.attention import GlobalConfig
 from nmt.search import DecodeConfig
 from nmt.train.config import TrainerConfig, validation_metrics
-from nmt.train.training_state import Standing
+from nmt.train.training_state import TrainingState
 
 KEYS = {"trainer.metric": Config, "decode.mbr": Config, "eval.metrics": EVAL.schema}
 
@@ -55,8 +55,8 @@ def test_training_knows_it(mine):
     """It is measured, and the lower of two values is the better."""
     config = TrainerConfig(metric=mine)
     assert validation_metrics(config.metric) == ["bleu", "chrf", mine]
-    standing = Standing(step=1)
-    assert [standing.validate({mine: value}, mine) for value in (50.0, 60.0, 40.0)] == [True, False, True]
+    state = Standing(step=1)
+    assert [state.record_validation({mine: value}, mine) for value in (50.0, 60.0, 40.0)] == [True, False, True]
 
 
 def test_evaluation_knows_it(mine):

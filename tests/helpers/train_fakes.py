@@ -17,18 +17,17 @@ WORDS = 11
 
 
 class FakeModel(Seq2Seq):
-    """Predicts each word from the mean of the source and the word before; ``extra`` times its bias is an extra loss."""
+    """Predicts each word from the mean of the source and the word before."""
 
     source_eos = False
     target_size = WORDS
 
-    def __init__(self, *, dropout: float = 0.0, extra: float | None = None, dtype: torch.dtype = torch.float64) -> None:
+    def __init__(self, *, dropout: float = 0.0, dtype: torch.dtype = torch.float64) -> None:
         super().__init__()
         self.embed = nn.Embedding(WORDS, 6, dtype=dtype)
         self.hidden = nn.Linear(6, 6, dtype=dtype)
         self.project = nn.Linear(6, WORDS, dtype=dtype)
         self.dropout = dropout
-        self.extra = extra
         self.poison = False  # whether the next losses are not finite
         self.calls = 0
 
@@ -43,8 +42,7 @@ class FakeModel(Seq2Seq):
         )
         nll = F.cross_entropy(self.project(hidden).mT, batch.target_out, ignore_index=PAD, reduction="none").detach()
         total = loss.sum() * float("nan") if self.poison else loss.sum()
-        extra = None if self.extra is None else self.extra * self.project.bias.sum()
-        return Output(total, (batch.target_out != PAD).sum(), nll, extra_loss=extra)
+        return Output(total, (batch.target_out != PAD).sum(), nll)
 
 
 class FakeBatches:

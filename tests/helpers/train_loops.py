@@ -9,9 +9,11 @@ from train_fakes import FakeBatches, FakeModel
 
 from nmt.device import Precision, seed_everything
 from nmt.runs import checkpoint
+from nmt.runs.checkpoint_store import RunCheckpoints
 from nmt.train.config import TrainerConfig
+from nmt.train.interfaces import Batches
 from nmt.train.log import LoggerConfig, RunLog, Validation
-from nmt.train.loop import Batches, Result, train
+from nmt.train.loop import Result, Trainer
 from nmt.train.optim import OptimConfig
 
 CPU = torch.device("cpu")
@@ -43,23 +45,22 @@ def run(
     torch.manual_seed(99 if resume else 0)
     random.seed(99 if resume else 0)
     model = model or FakeModel(dropout=0.3)
-    trainer = TrainerConfig(
+    settings = TrainerConfig(
         **{"max_steps": 20, "validate_every": 5, "metric": "loss", "precision": Precision.fp32, **config}
     )
     step = checkpoint.saved_step(directory / checkpoint.LAST) if resume else 0
     with RunLog(directory, QUIET, step=step) as log:
-        result = train(
+        trainer = Trainer(
             model,
             batches or FakeBatches(),
             validate,
-            config=trainer,
+            config=settings,
             optim=optim or OptimConfig(lr=0.02),
             log=log,
-            directory=directory,
+            checkpoints=RunCheckpoints(directory, settings),
             device=CPU,
-            resume=resume,
         )
-    return result, model
+        return trainer.run(resume), model
 
 
 def lines(directory: Path, event: str) -> list[dict]:

@@ -2,17 +2,13 @@
 
 import os
 import pickle
-import random
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from nmt.errors import RunError
 from nmt.runs import checkpoint
-
-CPU = torch.device("cpu")
 
 
 def test_what_is_saved_comes_back(tmp_path):
@@ -95,16 +91,3 @@ def test_loading_executes_nothing(tmp_path, write):
     with pytest.raises(RunError, match=r"last\.pt holds more than tensors and plain values"):
         checkpoint.load(path)
     assert not target.exists()
-
-
-def test_random_numbers_go_on_where_they_were(tmp_path):
-    """Through a file, for every generator."""
-
-    def draw():
-        return random.random(), random.gauss(0, 1), np.random.rand(), np.random.randn(), torch.rand(2).tolist()
-
-    draw()  # leaves the second half of each generator's Gaussian pair behind
-    checkpoint.save(tmp_path / "a.pt", {"model": {}, "rng": checkpoint.capture_rng(CPU)})
-    expected = [draw() for _ in range(3)]
-    checkpoint.restore_rng(checkpoint.load(tmp_path / "a.pt")["rng"], CPU)
-    assert [draw() for _ in range(3)] == expected

@@ -16,10 +16,11 @@ from nmt.models.attention import ATTENTIONS, GlobalConfig, HardConfig
 from nmt.models.lstm.config import EncoderBlock, Tied
 from nmt.models.transformer.config import LocalSelfAttentionConfig
 from nmt.runs import checkpoint
+from nmt.runs.checkpoint_store import RunCheckpoints
 from nmt.train.config import Normalization, TrainerConfig
-from nmt.train.distributed import Ranks, join
+from nmt.train.distributed import Ranks, join_processes
 from nmt.train.log import LoggerConfig, RunLog, Validation
-from nmt.train.loop import train
+from nmt.train.loop import Trainer
 from nmt.train.optim import OptimConfig, OptimizerName
 from nmt.train.step import Updater
 
@@ -37,7 +38,7 @@ REAL = {
 def work(ranks: Ranks, directory: Path, config: TrainerConfig, resume: bool = False) -> torch.Tensor:
     """Train a model whose first weights differ from rank to rank; returns the last ones."""
     torch.manual_seed(ranks.rank)
-    model = FakeModel(extra=0.01)
+    model = FakeModel()
     batches = FakeBatches(sentences=5, rank=ranks.rank, size=ranks.size)
 
     def validate(model, step):
@@ -47,18 +48,18 @@ def work(ranks: Ranks, directory: Path, config: TrainerConfig, resume: bool = Fa
 
     done = checkpoint.load(directory / checkpoint.LAST)["step"] if resume else 0
     with RunLog(directory, LoggerConfig(every=2, tensorboard=False), main=ranks.main, step=done) as log:
-        train(
+        trainer = Trainer(
             model,
             batches,
             validate,
             config=config,
             optim=OptimConfig(lr=0.02),
             log=log,
-            directory=directory,
+            checkpoints=RunCheckpoints(directory, config),
             device=CPU,
             ranks=ranks,
-            resume=resume,
         )
+        trainer.run(resume)
     return weights(model)
 
 
@@ -94,11 +95,11 @@ def worker(rank: int, directory: Path, port: int) -> None:
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    with join(CPU) as ranks:
+    with join_processes(CPU) as ranks:
         assert (ranks.rank, ranks.size) == (rank, 2)
         assert ranks.sum(rank + 1.0, 5.0) == [3.0, 10.0]
         assert ranks.gather(rank) == [0, 1]
-        assert ranks.share(rank + 7) == 7
+        assert ranks.broadcast(rank + 7) == 7
         for normalization in Normalization:
             folder = directory / normalization.name
             work(ranks, folder, settings(3, normalization))
@@ -108,7 +109,7 @@ def worker(rank: int, directory: Path, port: int) -> None:
 
 @pytest.mark.slow  # each process imports torch anew
 def test_two_processes_are_one(tmp_path):
-    """Same weights in float64 with an odd number of sentences, accumulation, clipping, extra loss and a resumption."""
+    """Same weights in float64 with an odd number of sentences, accumulation, clipping and a resumption."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -139,7 +140,7 @@ def test_the_mean_of_the_ranks_gradients_is_the_gradient_of_all(normalization):
 
     def step(ranks, group) -> torch.Tensor:
         torch.manual_seed(0)
-        model = FakeModel(extra=0.3)
+        model = FakeModel()
         config = TrainerConfig(normalization=normalization, accumulate=2, clip=None)
         sgd = OptimConfig(name=OptimizerName.sgd, lr=1.0)
         before = weights(model)
@@ -151,9 +152,9 @@ def test_the_mean_of_the_ranks_gradients_is_the_gradient_of_all(normalization):
 
 
 def test_alone_nothing_is_set_up():
-    with join(CPU) as ranks:
+    with join_processes(CPU) as ranks:
         assert not torch.distributed.is_initialized()
-        assert (ranks.main, ranks.sum(1.5, 2), ranks.gather("x"), ranks.share("y")) == (True, [1.5, 2], ["x"], "y")
+        assert (ranks.main, ranks.sum(1.5, 2), ranks.gather("x"), ranks.broadcast("y")) == (True, [1.5, 2], ["x"], "y")
         model = FakeModel()
         assert ranks.wrap(model, CPU) is model
 
@@ -163,5 +164,5 @@ def test_torchrun_with_one_process_is_alone(monkeypatch, size):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     if size is not None:
         monkeypatch.setenv("WORLD_SIZE", size)
-    with join(CPU) as ranks:
+    with join_processes(CPU) as ranks:
         assert ranks == Ranks()

@@ -126,7 +126,7 @@ def test_the_objective_is_the_loss_plus_the_weighted_links_over_tokens():
         assert batch.links is not None
         expected = (output.loss_sum + 0.25 * guided_loss(output.maps.weights[:, 0, 0], batch.links)) / output.tokens
         u.step([batch], 1, 0.0)
-        facts, _ = u.window.read(Ranks())
+        facts, _ = u.statistics.read(Ranks())
         assert facts["objective"] == pytest.approx(passes * expected.item(), rel=1e-5)
         assert facts["loss"] == pytest.approx((output.nll.sum() / output.tokens).item(), rel=1e-5)
 

@@ -11,7 +11,7 @@ from nmt.train.config import TrainerConfig
 from nmt.train.log import Validation
 from nmt.train.loop import Ending
 from nmt.train.optim import OptimConfig, OptimizerName, ScheduleName
-from nmt.train.training_state import Standing
+from nmt.train.training_state import TrainingState
 
 
 def test_training_learns_and_keeps_the_best(tmp_path):
@@ -56,14 +56,14 @@ def test_early_stopping_works_with_any_schedule(tmp_path, schedule):
     [("loss", 1.0), ("ppl", 1.0), ("aer", 1.0), ("bleu", 3.0), ("chrf", 3.0), ("ter", 1.0)],
 )
 def test_the_direction_of_each_metric_is_known(metric, best):
-    standing = Standing()
-    for standing.step, value in enumerate([2.0, 3.0, 1.0, 2.0], 1):
-        standing.validate({metric: value}, metric)
-    assert standing.best_metrics == {metric: best}
+    state = TrainingState()
+    for state.step, value in enumerate([2.0, 3.0, 1.0, 2.0], 1):
+        state.record_validation({metric: value}, metric)
+    assert state.best_metrics == {metric: best}
 
 
 def test_the_lowest_alignment_error_is_the_best_checkpoint(tmp_path):
-    """Whatever loss and BLEU say; and of those that are kept."""
+    """Whatever loss and BLEU say; and of those that are retained."""
     errors = {5: 0.5, 10: 0.2, 15: 0.4, 20: 0.3}
 
     def scripted(model, step):

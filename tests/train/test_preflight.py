@@ -14,10 +14,10 @@ from nmt.data.text import ParallelText
 from nmt.data.tokenizer import TokenizerConfig, TokenizerKind, train_tokenizers
 from nmt.errors import ConfigError, UserError
 from nmt.models import LSTMConfig, TransformerConfig, build_model
-from nmt.models.attention import ATTENTIONS, GlobalConfig, HardConfig, NoneConfig
+from nmt.models.attention import ATTENTIONS, GlobalConfig, NoneConfig
 from nmt.models.transformer.config import GlobalSelfAttentionConfig, Positions
 from nmt.search.config import Method
-from nmt.train.preflight import rehearse
+from nmt.train.preflight import preflight_check
 
 SHORT, LONG = "a b", "a b a b a b a b"  # 2 and 8 ids
 TOKENIZERS = train_tokenizers(TokenizerConfig(kind=TokenizerKind.word, vocab_size=40), [LONG], [LONG], seed=1)
@@ -32,7 +32,7 @@ LEARNED = TransformerConfig(
 )
 
 
-def rehearsed(config: Config, train=SHORT, validation=SHORT, test=SHORT) -> None:
+def check(config: Config, train=SHORT, validation=SHORT, test=SHORT) -> None:
     """The longest sentences are ``train`` on both sides, ``validation`` as a source and ``test`` as a target."""
     ids = TOKENIZERS.source.encode([SHORT, SHORT, train]), TOKENIZERS.target.encode([SHORT, train, SHORT])
     pairs = ParallelText("validation", [SHORT, validation], [SHORT] * 2)
@@ -40,7 +40,7 @@ def rehearsed(config: Config, train=SHORT, validation=SHORT, test=SHORT) -> None
     held_out = ParallelText("held out", [SHORT] * 2, [SHORT, test])
     model = build_model(config.model, TOKENIZERS.source.size, TOKENIZERS.target.size, joint=False).train()
     before = torch.get_rng_state()
-    rehearse(config, model, data, [held_out], None)
+    preflight_check(model, data, [held_out], decode=config.decode, metric=config.trainer.metric, language="en")
     assert model.training
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -54,34 +54,27 @@ def configured(model: Any, **decode: Any) -> Config:
 @pytest.mark.parametrize("decode", [{"min_length": 5}, {"method": Method.sample, "samples": 3, "mbr": "chrf"}])
 @pytest.mark.parametrize("attention", ATTENTIONS, ids=lambda config: config.name)
 def test_what_can_work_passes_and_leaves_no_trace(attention, decode):
-    """The model's mode and the random numbers of training are what they were: ``rehearsed`` looks."""
-    rehearsed(configured(LSTMConfig(hidden_size=8, attention=attention()), **decode), LONG, LONG, LONG)
+    """The model's mode and the random numbers of training are what they were: ``check`` looks."""
+    check(configured(LSTMConfig(hidden_size=8, attention=attention()), **decode), LONG, LONG, LONG)
 
 
 @pytest.mark.parametrize(("text", "name"), [("train", "training"), ("validation", "validation"), ("test", "held out")])
 def test_sentences_that_learned_positions_have_no_rows_for(text, name):
     """Eight words and end-of-sentence are nine positions, on either side."""
-    rehearsed(configured(LEARNED))
+    check(configured(LEARNED))
     with pytest.raises(ConfigError, match=rf"^{name}: a sequence of 9 positions: .*model\.max_positions=8"):
-        rehearsed(configured(LEARNED), **{text: LONG})
-    rehearsed(configured(replace(LEARNED, max_positions=9)), **{text: LONG})
+        check(configured(LEARNED), **{text: LONG})
+    check(configured(replace(LEARNED, max_positions=9)), **{text: LONG})
 
 
 def test_sources_that_the_location_score_has_no_rows_for():
     model = LSTMConfig(hidden_size=8, attention=GlobalConfig(score="location", max_source=7))
-    rehearsed(configured(model), test=LONG)  # a target
+    check(configured(model), test=LONG)  # a target
     with pytest.raises(UserError, match=r"^validation: model\.attention\.max_source=7"):
-        rehearsed(configured(model), validation=LONG)
+        check(configured(model), validation=LONG)
 
 
 def test_coverage_without_attention():
     model = LSTMConfig(hidden_size=8, attention=NoneConfig())
     with pytest.raises(ConfigError, match=r"decode\.coverage"):
-        rehearsed(configured(model, coverage=0.2))
-
-
-def test_hard_attention_cannot_be_guided():
-    config = configured(LSTMConfig(hidden_size=8, attention=HardConfig()))
-    config.trainer.guided_alignment = 0.1
-    with pytest.raises(ConfigError, match=r"trainer\.guided_alignment.*model\.attention=hard"):
-        rehearsed(config)
+        check(configured(model, coverage=0.2))

@@ -70,10 +70,10 @@ def test_an_average_of_the_weights_is_validated_kept_and_resumed(tmp_path):
         return found(float(-step))
 
     whole, model = run(tmp_path / "whole", validate, ema=0.9)
-    kept = checkpoint.load(tmp_path / "whole" / checkpoint.BEST)["model"]
+    best = checkpoint.load(tmp_path / "whole" / checkpoint.BEST)["model"]
     last = checkpoint.load(tmp_path / "whole" / checkpoint.LAST)
     fresh = FakeModel()
-    for state in (kept, last["model"]):
+    for state in (best, last["model"]):
         fresh.load_state_dict(state)
         assert torch.equal(weights(fresh), seen[whole.step])
     fresh.load_state_dict(last["ema"]["model"])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from train_fakes import WORDS, FakeBatches, FakeModel, HostReads, fake_batch, gradients, rows, weights
+from train_fakes import FakeBatches, FakeModel, HostReads, fake_batch, gradients, rows, weights
 
 from nmt.batch import PAD, collate
 from nmt.device import Precision, seed_everything
@@ -59,22 +59,13 @@ def test_the_gradient_is_that_of_the_loss_over_tokens_or_sentences(normalization
 
 
 @pytest.mark.parametrize("normalization", Normalization)
-@pytest.mark.parametrize("extra", [None, 0.3])
-def test_accumulated_batches_are_one_large_batch(normalization, extra):
-    """However unequal the parts; the extra loss, a mean, counts once."""
+def test_accumulated_batches_are_one_large_batch(normalization):
+    """However unequal the parts."""
     whole = fake_batch(random.Random(4), 9)
     parts = [rows(whole, slice(0, 1)), rows(whole, slice(1, 7)), rows(whole, slice(7, 9))]
-    together = step_of(model_of(extra=extra), [whole], normalization=normalization)
-    apart = step_of(model_of(extra=extra), parts, normalization=normalization, accumulate=3)
+    together = step_of(model_of(), [whole], normalization=normalization)
+    apart = step_of(model_of(), parts, normalization=normalization, accumulate=3)
     torch.testing.assert_close(apart, together, rtol=1e-12, atol=1e-14)
-
-
-def test_extra_loss_is_added_after_normalization():
-    batch = fake_batch(random.Random(5), 4)
-    difference = step_of(model_of(extra=0.25), [batch]) - step_of(model_of(), [batch])
-    expected = torch.zeros_like(difference)
-    expected[-WORDS:] = 0.25  # the bias, which is the last parameter
-    torch.testing.assert_close(difference, expected)
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
@@ -107,7 +98,7 @@ def test_memory_that_runs_out_names_the_key():
 
 @pytest.mark.parametrize("name", OptimizerName)
 def test_an_update_reads_nothing_back_but_counts_of_cpu_batches(name):
-    model = model_of(extra=0.1)
+    model = model_of()
     u = Updater(model, TrainerConfig(accumulate=2), OptimConfig(name=name), Precision.fp32, CPU, Ranks())
     group = FakeBatches().batches[:2]
     for number, poison in enumerate([False, True, False], 1):
@@ -118,19 +109,19 @@ def test_an_update_reads_nothing_back_but_counts_of_cpu_batches(name):
 
 
 def test_figures_are_those_of_the_batches():
-    """loss is -log p per token without smoothing or extra loss, whatever the batches' sizes."""
-    model = model_of(extra=2.0)
+    """loss is -log p per token without smoothing, whatever the batches' sizes."""
+    model = model_of()
     u = Updater(model, TrainerConfig(clip=None), OptimConfig(lr=1e-30), Precision.fp32, CPU, Ranks())
     batches = [fake_batch(random.Random(i), i + 1) for i in range(4)]
     outputs = [model(b) for b in batches]
     for i, batch in enumerate(batches, 1):
         u.step([batch], i, 0.0)
-    facts, streak = u.window.read(Ranks())
+    facts, streak = u.statistics.read(Ranks())
     tokens = sum(int(o.tokens) for o in outputs)
     assert facts["tokens"] == tokens
     assert facts["loss"] == pytest.approx(sum(o.nll.sum().item() for o in outputs) / tokens)
     assert facts["ppl"] == pytest.approx(np.exp(facts["loss"]))
-    objective = [(o.loss_sum / o.tokens + o.extra_loss).item() for o in outputs]
+    objective = [(o.loss_sum / o.tokens).item() for o in outputs]
     assert facts["objective"] == pytest.approx(np.mean(objective))
     assert facts["skipped"] == streak == 0
 
@@ -143,12 +134,15 @@ def test_skipped_updates_are_counted_and_hide_nothing():
     model.poison = True
     for number in (2, 3):
         u.step([batch], number, 0.0)
-    facts, streak = u.window.read(Ranks())
+    facts, streak = u.statistics.read(Ranks())
     assert torch.equal(weights(model), after_one)
     assert (facts["skipped"], streak) == (2, 2)
     assert np.isfinite([facts["loss"], facts["objective"], facts["gradient_norm"]]).all()
     u.step([batch], 4, 0.0)
-    assert u.window.read(Ranks()) == ({"tokens": int(model(batch).tokens), "skipped": 1}, 3)  # in a row over reports
+    assert u.statistics.read(Ranks()) == (
+        {"tokens": int(model(batch).tokens), "skipped": 1},
+        3,
+    )  # in a row over reports
     model.poison = False
     u.step([batch], 5, 0.0)
-    assert u.window.read(Ranks())[1] == 0
+    assert u.statistics.read(Ranks())[1] == 0

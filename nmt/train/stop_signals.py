@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as something to look at between two updates."""
+"""Ctrl-C and SIGTERM, noticed now and acted upon between two updates."""
 
 import contextlib
 import signal
@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from typing import Self
 
 
-class Interrupts:
-    """While entered, the first SIGINT or SIGTERM only sets ``asked``; a second one raises KeyboardInterrupt.
+class StopSignals:
+    """While entered, the first SIGINT or SIGTERM only sets ``received``; a second one raises KeyboardInterrupt.
 
-    Signals reach the main thread alone; elsewhere this does nothing.
+    Python delivers signals to the main thread alone; in any other thread this does nothing.
     """
 
     def __init__(self) -> None:
-        self.asked = False
-        self.at_once = False
+        self.received = False
+        self.raises_at_once = False
         self.previous: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Self:
@@ -30,17 +30,17 @@ class Interrupts:
 
     def handle(self, number: int, frame: object) -> None:
         """Called by the interpreter between two of its instructions."""
-        again, self.asked = self.asked, True
-        if again or self.at_once:
+        second, self.received = self.received, True
+        if second or self.raises_at_once:
             raise KeyboardInterrupt
 
     @contextlib.contextmanager
-    def raising(self) -> Iterator[None]:
-        """Within, a signal raises KeyboardInterrupt at once: for work that may be thrown away."""
-        self.at_once = True
+    def raising_at_once(self) -> Iterator[None]:
+        """Inside this context a signal raises KeyboardInterrupt at once: for work whose result may be lost."""
+        self.raises_at_once = True
         try:
-            if self.asked:
+            if self.received:
                 raise KeyboardInterrupt
             yield
         finally:
-            self.at_once = False
+            self.raises_at_once = False

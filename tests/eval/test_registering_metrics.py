@@ -55,7 +55,7 @@ def test_training_knows_it(mine):
     """It is measured, and the lower of two values is the better."""
     config = TrainerConfig(metric=mine)
     assert validation_metrics(config.metric) == ["bleu", "chrf", mine]
-    state = Standing(step=1)
+    state = TrainingState(step=1)
     assert [state.record_validation({mine: value}, mine) for value in (50.0, 60.0, 40.0)] == [True, False, True]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from nmt.data.corpus import ParallelText, validation_text
 from nmt.device import resolve_device
 from nmt.errors import UserError
-from nmt.eval.evaluate import evaluate
+from nmt.eval.evaluate import EvaluationOptions, PictureRequest, evaluate
 from nmt.runs.directory import Run
 
 
@@ -23,10 +23,8 @@ def draw(directory: Path, sentence: int, file: Path, dpi: int) -> None:
         model,
         run.tokenizers,
         ParallelText(text.name, [text.source[sentence]], [text.target[sentence]]),
-        run.config.decode,
-        device=device,
-        precision=run.config.decode.precision,
-        maps_for=[0],
+        EvaluationOptions(device, run.config.decode),
+        PictureRequest([0]),
     )
     picture = replace(next(p for p in found.pictures if p.kind == "translation"), sentence=sentence)
     file.parent.mkdir(parents=True, exist_ok=True)

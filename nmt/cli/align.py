@@ -23,6 +23,7 @@ from nmt.eval.alignment import AlignConfig, hard_alignment, score_alignments
 from nmt.eval.forced import align
 from nmt.runs.directory import alignment_config
 from nmt.runs.ensemble import open_run
+from nmt.search import ForcedOptions
 
 
 @dataclass
@@ -78,9 +79,8 @@ def run(configs: Sequence[AlignCommandConfig]) -> None:
     hidden = not sys.stderr.isatty() or (config.output is None and sys.stdout.isatty())
     with ExitStack() as stack:
         sink = stack.enter_context(writing("output", config.output))
-        matrices = align(
-            model, opened.tokenizers, sources, targets, device=device, precision=config.precision, config=how
-        )
+        options = ForcedOptions(device, config.precision)
+        matrices = align(model, opened.tokenizers, sources, targets, options, how)
         for words in tqdm(matrices, total=len(sources), unit=" pairs", leave=False, disable=hidden):
             place, links = len(found), hard_alignment(words)
             sink.write([soft(words, sources[place], targets[place]) if config.align.soft else str(links)])

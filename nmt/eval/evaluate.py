@@ -4,19 +4,18 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypedDict
+from typing import Any, NamedTuple
 
 import torch
 
-from nmt.batch import BOS, EOS, UNK, collate
 from nmt.data.pharaoh import Alignment, parse_pharaoh
 from nmt.data.text import ParallelText
 from nmt.data.tokenizer import Tokenizers
-from nmt.device import Precision, autocast, resolve_precision
 from nmt.errors import DataError
 from nmt.eval.alignment import SHIFTS, AlignConfig, AlignmentScore, hard_alignment, score_alignments
+from nmt.eval.figures.painter import Painter, Pair
 from nmt.eval.figures.picture import Picture
-from nmt.eval.forced import BATCH_TOKENS, NoAttentionError, evaluating, force_decode, pair_maps
+from nmt.eval.forced import NoAttentionError, pair_maps
 from nmt.eval.metrics import (
     CorpusScore,
     LengthBucket,
@@ -24,13 +23,12 @@ from nmt.eval.metrics import (
     check_names,
     one_line,
     score_corpus,
-    sentence_utility,
     text_lengths,
 )
+from nmt.eval.reranking import reranking
 from nmt.models.seq2seq import Seq2Seq
-from nmt.search.config import DecodeConfig
-from nmt.search.decode import translate_ids
-from nmt.search.hypothesis import Hypothesis
+from nmt.search import DecodeConfig, ForcedOptions, Hypothesis, evaluating, force_decode, translate_ids
+from nmt.search.scoring import BATCH_TOKENS
 
 # A heatmap of more pieces than this a side cannot be read.
 LEGIBLE = 40
@@ -102,90 +100,88 @@ class Evaluation:
         return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """How a set is evaluated.
+
+    The text's references are aligned where it has gold links; ``gold`` is another text to align instead.
+    """
+
+    device: torch.device  # the model's
+    decode: DecodeConfig  # its precision is that of the loss and the alignments, too
+    metrics: Sequence[str] = ("bleu", "chrf")
+    languages: tuple[str, str] = ("", "")  # codes of source and target (nmt.languages); the target's chooses BLEU's tokenizer
+    limit: int | None = None  # evaluate only so many sentences of a set, those of ``spread``
+    alignment: AlignConfig = field(default_factory=AlignConfig)  # which map is aligned by; either shift is judged
+    gold: ParallelText | None = None
+    batch_tokens: int = BATCH_TOKENS  # of forced decoding
+
+    @property
+    def forced(self) -> ForcedOptions:
+        """How references are read."""
+        return ForcedOptions(self.device, self.decode.precision, self.batch_tokens)
+
+
+class PictureRequest(NamedTuple):
+    """Which attention is to be pictured."""
+
+    sentences: Sequence[int] = ()  # their places in the set; each is pictured as reference and as translation
+    self_attention: bool = False  # and the self-attention of both sides over the reference pair
+
+
 def evaluate(
     model: Seq2Seq,
     tokenizers: Tokenizers,
     text: ParallelText,
-    decode: DecodeConfig,
-    *,
-    device: torch.device,
-    precision: Precision = Precision.auto,
-    metrics: Sequence[str] = ("bleu", "chrf"),
-    languages: tuple[str, str] = ("", ""),
-    maps_for: Sequence[int] = (),
-    self_maps: bool = False,
-    limit: int | None = None,
-    batch_tokens: int = BATCH_TOKENS,
-    alignment: AlignConfig | None = None,
-    gold: ParallelText | None = None,
+    options: EvaluationOptions,
+    pictures: PictureRequest | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Evaluation:
     """Loss of the references and metrics of the model's own translations.
 
     The references are force-decoded for the loss.  The raw sources are translated (blank ones to blank lines),
-    detokenized and scored against the raw references.  ``languages`` are the codes of source and target
-    (nmt.languages): the target's chooses BLEU's tokenizer.  ``limit``: only so many sentences of a set, those of
-    ``spread``.
+    detokenized and scored against the raw references.
 
-    ``maps_for``: places in the set of sentences to picture, twice each, as reference and as translation;
-    ``self_maps``: and the self-attention of both sides over the reference pair.  The references of ``gold`` (by default
-    ``text``) are aligned where it has gold links, with either shift, by the map that ``alignment`` chooses.
-
-    ``progress`` is called with the number of sentences translated since its last call.  The model is on ``device``; its
-    mode is put back, and nothing is drawn from torch's random numbers unless ``decode`` samples.  No figure depends on
-    ``maps_for`` or ``progress``, nor on ``batch_tokens`` but through rounding.
+    ``progress`` is called with the number of sentences translated since its last call.  The model is on
+    ``options.device``; its mode is put back, and nothing is drawn from torch's random numbers unless ``options.decode``
+    samples.  No figure depends on ``pictures`` or ``progress``, nor on ``options.batch_tokens`` but through rounding.
 
     Raises ConfigError for an unknown metric, DataError for no sentences or for bad gold links, ValueError if
-    ``maps_for`` names a sentence that ``limit`` leaves out.
+    ``pictures`` names a sentence that ``options.limit`` leaves out.
     """
-    check_names(metrics, "metrics")
+    check_names(options.metrics, "metrics")
     began = time.perf_counter()
-    part = Part(text, spread(len(text), limit), tokenizers)
-    how: Forcing = {"device": device, "precision": precision, "batch_tokens": batch_tokens}
+    decode, (source_language, target_language) = options.decode, options.languages
+    part = Part(text, spread(len(text), options.limit), tokenizers)
     with evaluating(model):
-        loss, target_tokens = mean_loss(model, part, how)
+        loss, target_tokens = mean_loss(model, part, options)
         search_began = time.perf_counter()
         found = translate_ids(
-            model,
-            part.source_ids,
-            decode,
-            device,
-            precision,
-            progress=progress,
-            detokenize=tokenizers.target.decode,
-            utility=sentence_utility(decode.mbr, languages[1]) if decode.reranks else None,
+            model, part.source_ids, decode, options.device, progress=progress, reranking=reranking(decode, tokenizers, target_language)
         )
         search_seconds = time.perf_counter() - search_began
         best = [hypotheses[0] for hypotheses in found]
-        pictures = draw_maps(model, tokenizers, part, best, maps_for, how)
-        if self_maps:
-            pictures += draw_self_maps(model, tokenizers, part, maps_for, how)
-        aligned = part if gold is None else Part(gold, spread(len(gold), limit), tokenizers)
-        judged = judge_alignment(model, tokenizers, aligned, alignment or AlignConfig(), how)
+        painter = Painter(model, tokenizers, options.forced)
+        drawn = draw_pictures(painter, part, best, pictures or PictureRequest())
+        judged = judge_alignment(model, tokenizers, part, options)
     hypotheses = part.lines(tokenizers.target.decode([h.ids for h in best]))
-    lengths = text_lengths(part.sources, languages[0])
+    lengths = text_lengths(part.sources, source_language)
     return Evaluation(
         name=text.name,
         indices=part.indices,
         loss=loss,
         target_tokens=target_tokens,
         hypotheses=hypotheses,
-        scores=score_corpus(metrics, hypotheses, part.targets, languages[1]),
-        by_length=bleu_by_length(hypotheses, part.targets, lengths, languages[1]) if "bleu" in metrics else [],
+        scores=score_corpus(options.metrics, hypotheses, part.targets, target_language),
+        by_length=bleu_by_length(hypotheses, part.targets, lengths, target_language)
+        if "bleu" in options.metrics
+        else [],
         alignment=judged,
         tokens=sum(len(h.ids) + h.finished for h in best),
         search_seconds=search_seconds,
         seconds=time.perf_counter() - began,
-        pictures=pictures,
+        pictures=drawn,
     )
-
-
-class Forcing(TypedDict):
-    """How to force-decode."""
-
-    device: torch.device
-    precision: Precision
-    batch_tokens: int
 
 
 class Part:
@@ -228,77 +224,45 @@ def sentences_to_draw(text: ParallelText, tokenizers: Tokenizers, count: int, li
     return sorted(legible[(2 * k + 1) * len(legible) // (2 * count)] for k in range(count))
 
 
-def mean_loss(model: Seq2Seq, part: Part, how: Forcing) -> tuple[float, int]:
+def mean_loss(model: Seq2Seq, part: Part, options: EvaluationOptions) -> tuple[float, int]:
     """Nats per target token over all sentences together, and the number of those tokens."""
-    results = dict(force_decode(model, part.source_ids, part.target_ids, **how))
-    tokens = sum(forced.tokens for forced in results.values())
-    return math.fsum(forced.nll for forced in results.values()) / tokens, tokens
+    results = dict(force_decode(model, part.source_ids, part.target_ids, options.forced))
+    tokens = sum(len(forced.token_log_probs) for forced in results.values())
+    return math.fsum(-forced.log_prob for forced in results.values()) / tokens, tokens
 
 
-def draw_maps(
-    model: Seq2Seq,
-    tokenizers: Tokenizers,
-    part: Part,
-    found: Sequence[Hypothesis],
-    maps_for: Sequence[int],
-    how: Forcing,
-) -> list[Picture]:
-    """Attention over the references and over the translations that were found; nothing from a model without attention.
+def draw_pictures(painter: Painter, part: Part, best: Sequence[Hypothesis], wanted: PictureRequest) -> list[Picture]:
+    """All pictures that are wanted; ``best``: the translations found for the sentences of ``part``.
 
-    A translation's maps are read by forcing it.  They are those of its search, because attention depends on nothing
-    but the source and the words so far; and so the search itself is the same whichever sentences are pictured.
+    A translation's maps are read by forcing it.  They are those of its search, because attention depends on nothing but
+    the source and the words so far; and so the search itself is the same whichever sentences are pictured.
+    Raises ValueError for a sentence that is not evaluated.
     """
-    left_out = set(maps_for) - set(part.indices)
+    left_out = set(wanted.sentences) - set(part.indices)
     if left_out:
         raise ValueError(f"sentences {sorted(left_out)} are to be pictured but not evaluated")
-    rows = [part.indices.index(i) for i in maps_for]
-    sources = [part.source_ids[row] for row in rows]
-    pictures = []
-    for kind in ("reference", "translation"):
-        targets = [part.target_ids[row] if kind == "reference" else found[row].ids for row in rows]
-        for k, forced in force_decode(model, sources, targets, **how, want_maps=True):
-            if forced.maps is None:
-                return []
-            pieces = tokenizers.source.pieces([*(sources[k] or [UNK]), EOS])[: forced.maps.weights.size(3)]
-            target = tokenizers.target.pieces([*targets[k], EOS])
-            pictures.append((k, kind, Picture(maps_for[k], kind, pieces, target, *forced.maps)))
-    return [picture for _, _, picture in sorted(pictures, key=lambda p: p[:2])]
-
-
-@torch.no_grad()
-def draw_self_maps(
-    model: Seq2Seq, tokenizers: Tokenizers, part: Part, maps_for: Sequence[int], how: Forcing
-) -> list[Picture]:
-    """Self-attention over source and reference; nothing from a model without."""
-    pictures = []
-    for place in maps_for:
-        row = part.indices.index(place)
-        source, target = part.source_ids[row], part.target_ids[row]
-        with autocast(resolve_precision(how["precision"], how["device"]), how["device"]):
-            found = model.self_maps(collate([source], [target], [row]).to(how["device"]))
-        if found is None:
-            return []
-        pieces = tokenizers.source.pieces([*(source or [UNK]), EOS]), tokenizers.target.pieces([BOS, *target])
-        for kind, weights, names in zip(("encoder", "decoder"), found, pieces, strict=True):
-            seen = names[: weights.size(3)]
-            pictures.append(Picture(place, kind, seen, seen, weights[0].cpu()))
-    return pictures
+    rows = [part.indices.index(i) for i in wanted.sentences]
+    references = [Pair(part.indices[row], part.source_ids[row], part.target_ids[row]) for row in rows]
+    translations = [pair._replace(target=best[row].ids) for pair, row in zip(references, rows, strict=True)]
+    both = painter.attention(references, "reference"), painter.attention(translations, "translation")
+    pictures = [picture for of_sentence in zip(*both, strict=True) for picture in of_sentence]
+    return pictures + painter.self_attention(references) if wanted.self_attention else pictures
 
 
 def judge_alignment(
-    model: Seq2Seq, tokenizers: Tokenizers, part: Part, config: AlignConfig, how: Forcing
+    model: Seq2Seq, tokenizers: Tokenizers, part: Part, options: EvaluationOptions
 ) -> dict[int, AlignmentScore]:
     """The references' attention against gold links, by shift; nothing without those links or without attention."""
-    text = part.text
+    if options.gold is not None:
+        part = Part(options.gold, spread(len(options.gold), options.limit), tokenizers)
+    text, config = part.text, options.alignment
     if text.gold is None:
         return {}
     lengths = [(len(s.split()), len(t.split())) for s, t in zip(text.source, text.target, strict=True)]
     gold = parse_pharaoh(text.gold, f"gold links of {text.name}", lengths)
     found: dict[int, list[Alignment]] = {shift: [] for shift in SHIFTS}
     try:
-        for pair in pair_maps(
-            model, tokenizers, part.sources, part.targets, **how, layer=config.layer, head=config.head
-        ):
+        for pair in pair_maps(model, tokenizers, part.sources, part.targets, options.forced, config):
             for shift, links in found.items():
                 links.append(hard_alignment(pair.between_words(shift, config.pool)))
     except NoAttentionError:

@@ -7,7 +7,7 @@ from nmt.config import to_tree
 from nmt.data import corpus
 from nmt.data.text import DataConfig, ParallelText
 from nmt.device import resolve_precision
-from nmt.eval.evaluate import Evaluation, evaluate
+from nmt.eval.evaluate import Evaluation, EvaluationOptions, evaluate
 from nmt.eval.metrics import EvalConfig
 from nmt.languages import language_of
 from nmt.runs.directory import Run, alignment_config, run_name, write_json, write_text_file
@@ -44,20 +44,16 @@ class Scorer:
     def score(self, text: ParallelText) -> Evaluation:
         """Evaluate, and write scores/SET/."""
         total = len(text) if self.measure.limit is None else min(len(text), self.measure.limit)
+        options = EvaluationOptions(
+            self.device,
+            self.decode,
+            metrics=self.measure.metrics,
+            languages=languages(self.data),
+            limit=self.measure.limit,
+            alignment=alignment_config(self.run.config),
+        )
         with tqdm(total=total, desc=text.name, unit=" sentences", leave=False, disable=None) as bar:
-            found = evaluate(
-                self.model,
-                self.run.tokenizers,
-                text,
-                self.decode,
-                device=self.device,
-                precision=self.decode.precision,
-                metrics=self.measure.metrics,
-                languages=languages(self.data),
-                limit=self.measure.limit,
-                alignment=alignment_config(self.run.config),
-                progress=bar.update,
-            )
+            found = evaluate(self.model, self.run.tokenizers, text, options, progress=bar.update)
         self.write(text, found)
         return found
 

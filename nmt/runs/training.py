@@ -17,7 +17,7 @@ from nmt.data.prepare import Prepared, load_tests, prepare
 from nmt.data.tokenizer import Tokenizers
 from nmt.device import resolve_device, resolve_precision, seed_everything, set_up
 from nmt.errors import ConfigError, RunError
-from nmt.eval.evaluate import evaluate, sentences_to_draw
+from nmt.eval.evaluate import EvaluationOptions, PictureRequest, evaluate, sentences_to_draw
 from nmt.models import build_model
 from nmt.models.seq2seq import Seq2Seq
 from nmt.runs import checkpoint
@@ -234,30 +234,24 @@ class Validator:
     """
 
     def __init__(self, config: Config, data: Prepared, gold: ParallelText | None, device: torch.device) -> None:
-        self.config, self.data, self.gold, self.device = config, data, gold, device
-        self.limit = config.trainer.validation_sentences
+        self.config, self.data, limit = config, data, config.trainer.validation_sentences
         logger = config.logger
         heatmaps = logger.heatmaps if logger.tensorboard else 0
-        shown = sentences_to_draw(data.validation, data.tokenizers, max(heatmaps, logger.samples), self.limit)
-        self.pictured, self.sampled = shown[:heatmaps], shown[: logger.samples]
+        shown = sentences_to_draw(data.validation, data.tokenizers, max(heatmaps, logger.samples), limit)
+        self.pictures, self.sampled = PictureRequest(shown[:heatmaps], logger.self_attention), shown[: logger.samples]
+        self.options = EvaluationOptions(
+            device,
+            config.decode,
+            metrics=validation_metrics(config.trainer.metric),
+            languages=languages(config.data),
+            limit=limit,
+            alignment=alignment_config(config),
+            gold=gold,
+        )
 
     def __call__(self, model: Seq2Seq, step: int) -> Validation:
         text = self.data.validation
-        found = evaluate(
-            model,
-            self.data.tokenizers,
-            text,
-            self.config.decode,
-            device=self.device,
-            precision=self.config.decode.precision,
-            metrics=validation_metrics(self.config.trainer.metric),
-            languages=languages(self.config.data),
-            maps_for=self.pictured,
-            self_maps=self.config.logger.self_attention,
-            limit=self.limit,
-            alignment=alignment_config(self.config),
-            gold=self.gold,
-        )
+        found = evaluate(model, self.data.tokenizers, text, self.options, self.pictures)
         by_place = dict(zip(found.indices, found.hypotheses, strict=True))
         samples = [Sample(text.source[i], text.target[i], by_place[i]) for i in self.sampled]
         drawn = self.config.logger.heatmap_layers, self.config.logger.heatmap_heads

@@ -16,10 +16,10 @@ from nmt.search.config import DecodeConfig
 
 Result = TypeVar("Result")
 
-# Batches under way at once on a CPU, at most.  A step of search has few rows, which keep two threads less busy than two
+# Batches searched at once on a CPU, at most.  A step of search has few rows, which keep two threads less busy than two
 # such steps keep one each: with beam 5 and two threads, 4, 8 and 32 sentences a batch are found 1.2 to 1.8 times as
 # fast two at once (LSTM of width 512 and Transformer of 256, Zen 4, torch 2.13), single sentences no faster.  Python's
-# lock, which a step holds between its products, sets an end to it; beyond two nothing was measured.
+# global interpreter lock, which a step takes between its products, limits the gain; beyond two nothing was measured.
 WORKERS = 4
 
 
@@ -34,11 +34,13 @@ def in_batches(
 ) -> list[Result]:
     """``work`` on all sources, ``config.batch_size`` at once; its results in the order of the sources.
 
-    ``work`` gets which sources it is given, their ids (B, S) and lengths (B,), with the model in eval mode, its weights
-    held and under autocast; the model's mode is put back afterwards.  Sentences of similar length go together, the
-    longest first, so that memory runs out at the start or not at all.  An empty source becomes the single id UNK.
+    ``work`` gets the indices of its sources, their ids (B, S) and lengths (B,).  It runs under autocast, with the model
+    in eval mode and what search prepares of its weights cached; afterwards the model is in its former mode.
 
-    On a CPU several batches are under way at once (``WORKERS``), each on its share of torch's threads.
+    Sentences of similar length go together, the longest first, so that memory runs out at the start or not at all.  An
+    empty source becomes the single id UNK.
+
+    On a CPU several batches are searched at once (``WORKERS``), each on its share of torch's threads.
     """
     order = sorted(range(len(sources)), key=lambda i: -len(sources[i]))
     groups = [order[start : start + config.batch_size] for start in range(0, len(order), config.batch_size)]
@@ -51,16 +53,12 @@ def in_batches(
             return work(chosen, pad(rows).to(device), lengths)
 
     result: dict[int, Result] = {}
-    training = model.training
-    model.eval()
-    try:
-        with cached_weights(model), at_once(device, len(groups) if config.batch_size > 1 else 1) as each:
-            for chosen, found in zip(groups, each(one, groups), strict=True):
-                result.update(zip(chosen, found, strict=True))
-                if progress is not None:
-                    progress(len(chosen))
-    finally:
-        model.train(training)
+    items = len(groups) if config.batch_size > 1 else 1
+    with evaluating(model), cached_weights(model), at_once(device, items) as each:
+        for chosen, found in zip(groups, each(one, groups), strict=True):
+            result.update(zip(chosen, found, strict=True))
+            if progress is not None:
+                progress(len(chosen))
     return [result[i] for i in range(len(sources))]
 
 
@@ -71,8 +69,19 @@ def explain(rows: Sequence[Sequence[int]], config: DecodeConfig) -> str:
 
 
 @contextmanager
+def evaluating(model: Seq2Seq) -> Iterator[None]:
+    """Within, the model is in eval mode (no dropout); afterwards it is in the mode that it was in."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+@contextmanager
 def at_once(device: torch.device, items: int) -> Iterator[Callable[..., Iterator[Any]]]:
-    """A ``map`` that keeps several items under way at once where that is faster; its results come in order."""
+    """A ``map`` that works on several items at once where that is faster; its results come in order."""
     threads = torch.get_num_threads()
     workers = min(threads, items, WORKERS) if device.type == "cpu" else 1
     if workers < 2:

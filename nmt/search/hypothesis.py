@@ -1,4 +1,4 @@
-"""What search returns, and the record from which it is put together at the end."""
+"""What search returns, and the back-pointers from which it is put together at the end."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from nmt.models.seq2seq import AttentionMaps
 class Hypothesis:
     """One target sentence.
 
-    T = len(ids) + 1 steps made it: row i of ``weights`` belongs to token i, the last row to end-of-sentence.
+    T = len(ids) + 1 steps made it: row i of its attention maps belongs to token i, the last row to end-of-sentence.
     S counts the model's source positions of this sentence, with end-of-sentence where the model adds one.
     """
 
@@ -22,9 +22,7 @@ class Hypothesis:
     score: float  # what hypotheses are ranked by
     log_prob: float  # log P(ids, EOS | source), natural logarithm
     finished: bool  # False where the length limit ended it
-    weights: Tensor | None = None  # (layers, heads, T, S) float32, on the CPU
-    centre: Tensor | None = None  # (layers, heads, T)
-    half_width: int | None = None
+    maps: AttentionMaps | None = None  # of this sentence, (layers, heads, T, S) on the CPU; where they were asked for
 
 
 class Trace:
@@ -64,7 +62,7 @@ class Trace:
         return Resolved(ids, end, self._maps(slots) if self.maps else None)
 
     def _maps(self, slots: np.ndarray) -> AttentionMaps:
-        """The maps (B, N, layers, heads, T, S) of the hypotheses that stood in ``slots`` (B, N, T)."""
+        """Maps (B N, layers, heads, T, S) of the hypotheses that stood in ``slots`` (B, N, T)."""
         first, N, T = self.maps[0][1], *slots.shape[1:]
         layers, heads, S = (first.weights.size(i) for i in (1, 2, 4))
         weights = torch.zeros(len(slots), N, layers, heads, T, S)
@@ -77,7 +75,7 @@ class Trace:
             weights[rows, :, :, :, t, : maps.weights.size(4)] = maps.weights.float().cpu()[here, :, :, there]
             if centre is not None and maps.centre is not None:
                 centre[rows, :, :, :, t] = maps.centre.float().cpu()[here, :, :, there]
-        return AttentionMaps(weights, centre, first.half_width)
+        return AttentionMaps(weights.flatten(0, 1), None if centre is None else centre.flatten(0, 1), first.half_width)
 
 
 @dataclass(frozen=True)
@@ -86,24 +84,20 @@ class Resolved:
 
     ids: np.ndarray  # (B, N, T)
     end: np.ndarray  # (B, N)
-    maps: AttentionMaps | None  # (B, N, layers, heads, T + 1, S)
+    maps: AttentionMaps | None  # of hypothesis n of sentence b in row b N + n: (B N, layers, heads, T + 1, S)
 
     def hypothesis(self, b: int, n: int, score: float, log_prob: float, limit: int, positions: int) -> Hypothesis:
         """Number n of sentence b, which has ``positions`` source positions and at most ``limit`` target tokens."""
         length = int(self.end[b, n])
         ids = self.ids[b, n, :length].tolist()
-        if self.maps is None:
-            return Hypothesis(ids, score, log_prob, length < limit)
-        weights, centre, half_width = self.maps
-        return Hypothesis(
-            ids,
-            score,
-            log_prob,
-            length < limit,
-            weights[b, n, :, :, : length + 1, :positions].clone(),
-            None if centre is None else centre[b, n, :, :, : length + 1].clone(),
-            half_width,
-        )
+        maps = None
+        if self.maps is not None:
+            view = self.maps.of_sentence(b * self.end.shape[1] + n, length + 1, positions)
+            # Copied, so that one hypothesis does not keep the maps of the whole batch in memory.
+            maps = view._replace(
+                weights=view.weights.clone(), centre=None if view.centre is None else view.centre.clone()
+            )
+        return Hypothesis(ids, score, log_prob, length < limit, maps)
 
 
 def best_first(hypotheses: Iterator[Hypothesis], count: int) -> list[Hypothesis]:

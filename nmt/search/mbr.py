@@ -3,17 +3,25 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 from nmt.search.config import DecodeConfig, Method
 from nmt.search.hypothesis import Hypothesis
 
-Detokenize = Callable[[Sequence[Sequence[int]]], list[str]]
-Utility = Callable[[str, str], float]  # u(hypothesis, reference) of one sentence, the larger the better
+
+class Reranking(NamedTuple):
+    """How minimum Bayes risk compares candidates, which search knows as ids alone: as texts, by a metric."""
+
+    detokenize: Callable[[Sequence[Sequence[int]]], list[str]]  # ids without BOS and EOS -> texts
+    # u(hypothesis, reference) of one sentence, the larger the better; nmt.eval.metrics.sentence_utility makes one
+    utility: Callable[[str, str], float]
 
 
-def expected_utility(texts: Sequence[str], weights: Sequence[float], utility: Utility) -> list[float]:
+def expected_utility(
+    texts: Sequence[str], weights: Sequence[float], utility: Callable[[str, str], float]
+) -> list[float]:
     """sum_r w_r u(h, r) for each h: the candidates are their own references, each counted with its weight.
 
     ``utility`` is u(hypothesis, reference), the larger the better.
@@ -27,9 +35,7 @@ def expected_utility(texts: Sequence[str], weights: Sequence[float], utility: Ut
     return [expected[text] for text in texts]
 
 
-def rerank(
-    candidates: list[Hypothesis], detokenize: Detokenize, utility: Utility, config: DecodeConfig
-) -> list[Hypothesis]:
+def rerank(candidates: list[Hypothesis], reranking: Reranking, config: DecodeConfig) -> list[Hypothesis]:
     """The n_best candidates of largest expected utility, which becomes their score; each sentence once.
 
     Draws weigh the same, because probable sentences are drawn more often; beam hypotheses weigh
@@ -41,8 +47,8 @@ def rerank(
         log_prob = np.array([h.log_prob for h in candidates])
         weights = np.exp(log_prob - log_prob.max())
         weights /= weights.sum()
-    texts = detokenize([h.ids for h in candidates])
-    expected = expected_utility(texts, weights.tolist(), utility)
+    texts = reranking.detokenize([h.ids for h in candidates])
+    expected = expected_utility(texts, weights.tolist(), reranking.utility)
     best: dict[tuple[int, ...], Hypothesis] = {}
     for i in sorted(range(len(candidates)), key=lambda i: -expected[i]):
         best.setdefault(tuple(candidates[i].ids), replace(candidates[i], score=expected[i]))

@@ -1,4 +1,4 @@
-"""A batch of sentences to search, and what every kind of search does with a step's output."""
+"""A batch of sentences to translate, and what every kind of search does with a step's output."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ PIECE = 64  # of a row, in ``largest``; a multiple of the widest vector register
 
 
 @dataclass(frozen=True)
-class Problem:
-    """B source sentences with the limits and forced beginnings of their translations."""
+class Request:
+    """B source sentences to be translated, with the limits and forced beginnings of their translations."""
 
     source: Tensor  # (B, S)
     lengths: Tensor  # (B,)
@@ -41,15 +41,15 @@ class Problem:
         return torch.arange(self.source.size(1), device=self.source.device) < self.lengths[:, None]
 
 
-def pose(
+def make_request(
     source: Tensor,
     lengths: Tensor,
     config: DecodeConfig,
     prefixes: Sequence[Sequence[int]] | None = None,
     numbers: Sequence[int] | None = None,
     longest_target: int | None = None,
-) -> Problem:
-    """Limits and rules for a batch.  A forced beginning longer than the limit raises the limit to its length.
+) -> Request:
+    """The request for a batch.  A forced beginning longer than the limit raises the limit to its length.
 
     No limit is beyond what a model reads of which ``longest_target`` is known (``Seq2Seq.longest_target``).
     """
@@ -60,7 +60,7 @@ def pose(
     if prefixes is not None:
         bounds = [(least, max(most, len(prefix))) for (least, most), prefix in zip(bounds, prefixes, strict=True)]
     limits = [most for _, most in bounds]
-    return Problem(
+    return Request(
         source,
         lengths,
         range(len(sizes)) if numbers is None else numbers,

@@ -15,7 +15,7 @@ from nmt.models.seq2seq import AttentionMaps, Seq2Seq, State
 from nmt.search.config import DecodeConfig, Method
 from nmt.search.hypothesis import Hypothesis, Trace
 from nmt.search.penalty import coverage_penalty, length_score
-from nmt.search.request import Problem, attention_received, log_probabilities, no_hypothesis, survivors
+from nmt.search.request import Request, attention_received, log_probabilities, no_hypothesis, survivors
 from nmt.search.rules import FORBIDDEN, Rules
 
 # Log-probabilities (B, K, V), the step and the rows' numbers in the batch to tokens (B, K).
@@ -23,21 +23,21 @@ Chooser = Callable[[Tensor, int, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Chains:
-    """All that has a row for each sentence still searched."""
+class Draws:
+    """The draws, and all else that has a row for each sentence still searched."""
 
     rows: Tensor  # (B,) their numbers in the batch
     state: State
     tokens: Tensor  # (B, K)
     log_prob: Tensor  # (B, K)
-    end: Tensor  # (B, K) the step in which a chain ended, -1 while it goes on
+    end: Tensor  # (B, K) the step in which a draw ended, -1 while it goes on
     rules: Rules
     coverage: Tensor  # (B, K, S), with S = 0 where it is not asked for
     history: Tensor | None  # (B, K, t)
 
-    def keep(self, sentences: Tensor) -> "Chains":
+    def keep(self, sentences: Tensor) -> "Draws":
         """Only these rows."""
-        return Chains(
+        return Draws(
             self.rows[sentences],
             self.state.keep(sentences),
             self.tokens[sentences],
@@ -49,66 +49,66 @@ class Chains:
         )
 
 
-def draw(model: Seq2Seq, problem: Problem, config: DecodeConfig, want_maps: bool) -> list[list[Hypothesis]]:
+def draw(model: Seq2Seq, request: Request, config: DecodeConfig, want_maps: bool) -> list[list[Hypothesis]]:
     """Greedy search (method=beam) or ``samples`` independent draws (method=sample), best scored first.
 
     Draws of a sentence depend on the seed, the sentence's number and the model alone, not on its batch.  They may be
     equal: their frequencies carry the model's distribution.  ``score`` and ``log_prob`` are those of the model itself,
     without temperature and truncation.
     """
-    K, device = config.samples if config.method is Method.sample else 1, problem.source.device
-    choose = sampler(problem, config) if config.method is Method.sample else most_probable
-    B, S, steps = *problem.source.shape, problem.longest + 1
-    state = model.start(model.encode(problem.source, problem.lengths, K))
-    chains = Chains(
+    K, device = config.samples if config.method is Method.sample else 1, request.source.device
+    choose = sampler(request, config) if config.method is Method.sample else most_probable
+    B, S, steps = *request.source.shape, request.longest + 1
+    state = model.start(model.encode(request.source, request.lengths, K))
+    draws = Draws(
         torch.arange(B, device=device),
         state.reorder(torch.zeros(B, K, dtype=torch.int64, device=device)) if K > 1 else state,
         torch.full((B, K), BOS, device=device),
         torch.zeros(B, K, dtype=torch.float64, device=device),
         torch.full((B, K), -1, device=device),
-        problem.rules,
+        request.rules,
         torch.zeros(B, K, S if config.coverage > 0 else 0, dtype=torch.float64, device=device),
-        torch.zeros(B, K, 0, dtype=torch.int64, device=device) if problem.rules.history else None,
+        torch.zeros(B, K, 0, dtype=torch.int64, device=device) if request.rules.history else None,
     )
-    log_prob, end, coverage = chains.log_prob.clone(), chains.end.clone(), chains.coverage.clone()
+    log_prob, end, coverage = draws.log_prob.clone(), draws.end.clone(), draws.coverage.clone()
     trace, slots = Trace(steps, B, K, device), torch.arange(K, device=device)
     for step in range(steps):
-        logits, state, maps = model.step(chains.tokens, chains.state, want_maps or config.coverage > 0)
+        logits, state, maps = model.step(draws.tokens, draws.state, want_maps or config.coverage > 0)
         if maps is not None and want_maps:
-            trace.record_maps(chains.rows, maps)
-        chains = advance(replace(chains, state=state), logits, maps, step, choose)
-        trace.record(step, chains.rows, chains.tokens, slots.expand_as(chains.tokens))
-        alive = survivors((chains.end >= 0).all(1), step)
+            trace.record_maps(draws.rows, maps)
+        draws = append_tokens(replace(draws, state=state), logits, maps, step, choose)
+        trace.record(step, draws.rows, draws.tokens, slots.expand_as(draws.tokens))
+        alive = survivors((draws.end >= 0).all(1), step)
         if alive is not None or step == steps - 1:
-            for whole, part in ((log_prob, chains.log_prob), (end, chains.end), (coverage, chains.coverage)):
-                whole.index_copy_(0, chains.rows, part)
+            for whole, part in ((log_prob, draws.log_prob), (end, draws.end), (coverage, draws.coverage)):
+                whole.index_copy_(0, draws.rows, part)
         if alive is not None:
             if not len(alive):
                 break
-            chains = chains.keep(alive)
+            draws = draws.keep(alive)
     score = length_score(log_prob, end + 1, config)
     if config.coverage > 0:
-        score = score + coverage_penalty(coverage, problem.real, config)
-    return collect(score, log_prob, end, trace, model, problem, config)
+        score = score + coverage_penalty(coverage, request.real, config)
+    return best_draws(score, log_prob, end, trace, model, request, config)
 
 
-def advance(chains: Chains, logits: Tensor, maps: AttentionMaps | None, step: int, choose: Chooser) -> Chains:
-    """One token for every chain that has not ended."""
+def append_tokens(draws: Draws, logits: Tensor, maps: AttentionMaps | None, step: int, choose: Chooser) -> Draws:
+    """One more token for every draw; what is appended to a draw that has ended does not count."""
     log_probs = log_probabilities(logits)
-    chains.rules(log_probs, step, chains.history)
-    tokens = choose(log_probs, step, chains.rows)
+    draws.rules(log_probs, step, draws.history)
+    tokens = choose(log_probs, step, draws.rows)
     gained = log_probs.gather(2, tokens[..., None]).squeeze(2)
-    running = chains.end < 0
-    coverage = chains.coverage
+    running = draws.end < 0
+    coverage = draws.coverage
     if coverage.size(2):
         coverage = coverage + attention_received(maps, coverage.size(2)) * running[..., None]
     return replace(
-        chains,
+        draws,
         tokens=tokens,
-        log_prob=chains.log_prob + gained.masked_fill(~running, 0.0),
-        end=chains.end.masked_fill(running & (tokens == EOS), step),
+        log_prob=draws.log_prob + gained.masked_fill(~running, 0.0),
+        end=draws.end.masked_fill(running & (tokens == EOS), step),
         coverage=coverage,
-        history=None if chains.history is None else torch.cat([chains.history, tokens[..., None]], dim=2),
+        history=None if draws.history is None else torch.cat([draws.history, tokens[..., None]], dim=2),
     )
 
 
@@ -117,11 +117,11 @@ def most_probable(log_probs: Tensor, step: int, rows: Tensor) -> Tensor:
     return log_probs.argmax(-1)
 
 
-def sampler(problem: Problem, config: DecodeConfig) -> Chooser:
+def sampler(request: Request, config: DecodeConfig) -> Chooser:
     """Draws by inverting the cumulative distribution at uniform numbers fixed by (seed, sentence, step, draw)."""
-    shape = (problem.longest + 1, config.samples)  # steps first, so that the numbers do not depend on the limit
-    uniform = np.stack([np.random.default_rng([config.seed, n]).random(shape) for n in problem.numbers])
-    table = torch.from_numpy(uniform).to(problem.source.device)
+    shape = (request.longest + 1, config.samples)  # steps first, so that the numbers do not depend on the limit
+    uniform = np.stack([np.random.default_rng([config.seed, n]).random(shape) for n in request.numbers])
+    table = torch.from_numpy(uniform).to(request.source.device)
 
     def choose(log_probs: Tensor, step: int, rows: Tensor) -> Tensor:
         total = truncated(log_probs, config).softmax(-1).cumsum(-1, dtype=torch.float64)
@@ -154,17 +154,20 @@ def truncated(logits: Tensor, config: DecodeConfig) -> Tensor:
     return logits
 
 
-def collect(
-    score: Tensor, log_prob: Tensor, end: Tensor, trace: Trace, model: Seq2Seq, problem: Problem, config: DecodeConfig
+def best_draws(
+    score: Tensor, log_prob: Tensor, end: Tensor, trace: Trace, model: Seq2Seq, request: Request, config: DecodeConfig
 ) -> list[list[Hypothesis]]:
-    """Put the chains (B, K) together, best first."""
+    """The draws (B, K) with their tokens and maps, the best scored first.
+
+    Raises UserError for a sentence of which a score is not finite.
+    """
     scores, log_probs, ends = score.cpu().numpy(), log_prob.cpu().numpy(), end.cpu().numpy()
     resolved = trace.resolve(ends, np.broadcast_to(np.arange(ends.shape[1]), ends.shape))
     result = []
-    for b, limit in enumerate(problem.limits):
+    for b, limit in enumerate(request.limits):
         if not np.isfinite(scores[b]).all():
-            raise no_hypothesis(problem.numbers[b])
-        positions = problem.sizes[b] + model.source_eos
+            raise no_hypothesis(request.numbers[b])
+        positions = request.sizes[b] + model.source_eos
         order = np.argsort(-scores[b], kind="stable")
         result.append(
             [

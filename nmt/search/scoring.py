@@ -1,32 +1,77 @@
-"""What a model says of given translations: forced decoding through the same steps that search takes."""
+"""Forced decoding: what a model says of given translations, which it reads instead of searching for its own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from nmt.batch import BOS, EOS, PAD, pad
-from nmt.device import Precision
+from nmt.batch import Batch, collate
+from nmt.device import Precision, autocast, memory_explained, resolve_precision
 from nmt.models.seq2seq import AttentionMaps, Seq2Seq
-from nmt.search.batches import in_batches
+from nmt.search.batches import evaluating
 from nmt.search.config import DecodeConfig
 from nmt.search.penalty import coverage_penalty, length_score
-from nmt.search.request import attention_received, log_probabilities
+from nmt.search.request import attention_received
+
+# Padded tokens of a batch, as data.batching.tokens counts them.  No result depends on it but through rounding.
+BATCH_TOKENS = 4096
+
+
+@dataclass(frozen=True)
+class ForcedOptions:
+    """Where, how precisely and in how large batches a model reads given translations."""
+
+    device: torch.device  # the model's
+    precision: Precision = Precision.auto
+    batch_tokens: int = BATCH_TOKENS
+
+
+class Forced(NamedTuple):
+    """One given target y_1 ... y_n with y_(n+1) = end-of-sentence, under the model."""
+
+    token_log_probs: Tensor  # (n + 1,) float64, on the CPU: log p(y_t | y_1 ... y_(t-1), source), natural logarithm
+    log_prob: float  # their sum, log P(y | source)
+    maps: AttentionMaps | None  # of this pair alone, on the CPU; where they were asked for and the model has attention
 
 
 @dataclass(frozen=True)
 class Scored:
-    """One given target sentence y_1 ... y_n with y_(n+1) = EOS."""
+    """One given target y_1 ... y_n with y_(n+1) = end-of-sentence, and what search would rank it by."""
 
-    tokens: list[float]  # log P(y_i | y_1 ... y_(i-1), source), end-of-sentence's last
+    tokens: list[float]  # log p(y_t | y_1 ... y_(t-1), source), end-of-sentence's last
     log_prob: float  # their sum
-    score: float  # what search would rank it by
-    weights: Tensor | None = None  # (layers, heads, n + 1, S) float32, on the CPU
-    centre: Tensor | None = None  # (layers, heads, n + 1)
+    score: float  # with the penalties of the configuration (nmt/search/penalty.py)
 
 
-@torch.inference_mode()
+@torch.no_grad()
+def force_decode(
+    model: Seq2Seq,
+    sources: Sequence[Sequence[int]],
+    targets: Sequence[Sequence[int]],
+    options: ForcedOptions,
+    want_maps: bool = False,
+) -> Iterator[tuple[int, Forced]]:
+    """Each pair of ids (without BOS and EOS) under the model: yields its index and result, long pairs first.
+
+    The pairs go through ``model.forward`` in batches; a pair longer than ``options.batch_tokens`` makes a batch of its
+    own.  The model must be in eval mode (see ``evaluating``).  Raises ConfigError where memory runs out.
+    """
+    precision = resolve_precision(options.precision, options.device)
+    for ids in batches(sources, targets, options.batch_tokens):
+        batch = collate([list(sources[i]) for i in ids], [list(targets[i]) for i in ids], ids)
+        with memory_explained(options.device, partial(explain, batch)), autocast(precision, options.device):
+            output = model(batch.to(options.device), want_maps=want_maps)
+        log_probs = -output.nll.double()
+        log_prob, log_probs = log_probs.sum(1).tolist(), log_probs.cpu()
+        maps = None if output.maps is None else output.maps.cpu()
+        for row, i in enumerate(ids):
+            T, S = len(targets[i]) + 1, max(len(sources[i]), 1) + model.source_eos
+            yield i, Forced(log_probs[row, :T], log_prob[row], None if maps is None else maps.of_sentence(row, T, S))
+
+
 def score_ids(
     model: Seq2Seq,
     sources: Sequence[Sequence[int]],
@@ -34,72 +79,61 @@ def score_ids(
     config: DecodeConfig,
     device: torch.device,
     precision: Precision | None = None,
-    want_maps: bool = False,
-    progress: Callable[[int], object] | None = None,
 ) -> list[list[Scored]]:
-    """Score one or several targets (ids without BOS and EOS) for each source, which is encoded once.
+    """Score one or several targets (ids without BOS and EOS) for each source, in their order.
 
-    Nothing is forbidden: rules of ``config`` such as a minimum length do not apply, its penalties do.
+    ``precision`` overrides ``config.precision``.  Nothing is forbidden: rules of ``config`` such as a minimum length do
+    not apply, its penalties do.  Raises ConfigError for a coverage penalty without attention, and where memory runs
+    out.  The model's mode is put back afterwards.
     """
+    pairs = [(source, target) for source, row in zip(sources, targets, strict=True) for target in row]
+    scored: dict[int, Scored] = {}
+    with evaluating(model):
+        for i, forced in force_decode(
+            model,
+            [source for source, _ in pairs],
+            [target for _, target in pairs],
+            ForcedOptions(device, precision or config.precision),
+            want_maps=config.coverage > 0,
+        ):
+            words = max(len(pairs[i][0]), 1)
+            scored[i] = Scored(forced.token_log_probs.tolist(), forced.log_prob, score(forced, words, config))
+    in_order = iter(range(len(pairs)))
+    return [[scored[next(in_order)] for _ in row] for row in targets]
 
-    def work(chosen: list[int], source: Tensor, lengths: Tensor) -> list[list[Scored]]:
-        return score(model, source, lengths, [targets[i] for i in chosen], config, want_maps)
 
-    return in_batches(work, model, sources, config, device, precision, progress)
-
-
-@torch.inference_mode()
-def score(
-    model: Seq2Seq,
-    source: Tensor,
-    lengths: Tensor,
-    targets: Sequence[Sequence[Sequence[int]]],
-    config: DecodeConfig,
-    want_maps: bool = False,
-) -> list[list[Scored]]:
-    """The same for one batch: source (B, S), lengths (B,), and at least one target for each source."""
-    B, K = len(targets), max(len(row) for row in targets)
-    flat = [list(row[k]) if k < len(row) else [] for row in targets for k in range(K)]
-    before = pad([[BOS, *ids] for ids in flat]).to(source.device).unflatten(0, (B, K))
-    after = pad([[*ids, EOS] for ids in flat]).to(source.device).unflatten(0, (B, K))
-    state = model.start(model.encode(source, lengths, K))
-    if K > 1:
-        state = state.reorder(torch.zeros(B, K, dtype=torch.int64, device=source.device))
-    log_probs, recorded = [], []
-    received = torch.zeros(B, K, source.size(1), dtype=torch.float64, device=source.device)
-    for t in range(after.size(2)):
-        logits, state, maps = model.step(before[:, :, t], state, want_maps or config.coverage > 0)
-        log_probs.append(log_probabilities(logits).gather(2, after[:, :, t, None]).squeeze(2))
-        if config.coverage > 0:
-            received = received + attention_received(maps, source.size(1)) * (after[:, :, t, None] != PAD)
-        if maps is not None:
-            recorded.append(maps)
-    tokens = torch.stack(log_probs, dim=2).double().masked_fill(after == PAD, 0.0)
-    log_prob = tokens.sum(2)
-    scores = length_score(log_prob, (after != PAD).sum(2), config)
+def score(forced: Forced, words: int, config: DecodeConfig) -> float:
+    """What search would rank the target by, of which the source has so many ``words``."""
+    log_prob = torch.tensor(forced.log_prob, dtype=torch.float64)
+    result = length_score(log_prob, len(forced.token_log_probs), config)
     if config.coverage > 0:
-        real = torch.arange(source.size(1), device=source.device) < lengths[:, None]
-        scores = scores + coverage_penalty(received, real, config)
-    weights, centre = stack(recorded) if want_maps and recorded else (None, None)
-    positions = (lengths + model.source_eos).tolist()
-    tokens, log_prob, scores = tokens.tolist(), log_prob.tolist(), scores.tolist()
-    return [
-        [
-            Scored(
-                tokens[b][k][: len(row[k]) + 1],
-                log_prob[b][k],
-                scores[b][k],
-                None if weights is None else weights[b, k, :, :, : len(row[k]) + 1, : positions[b]].clone(),
-                None if centre is None else centre[b, k, :, :, : len(row[k]) + 1].clone(),
-            )
-            for k in range(len(row))
-        ]
-        for b, row in enumerate(targets)
-    ]
+        one = None if forced.maps is None else AttentionMaps(forced.maps.weights[None])
+        received = attention_received(one, words).sum(1, keepdim=True)  # over the target's positions: (1, 1, words)
+        result = result + coverage_penalty(received, torch.ones(1, words, dtype=torch.bool), config)
+    return result.item()
 
 
-def stack(recorded: list[AttentionMaps]) -> tuple[Tensor, Tensor | None]:
-    """The maps of all steps: weights (B, K, layers, heads, T, S) and centres (B, K, layers, heads, T), on the CPU."""
-    weights = torch.stack([maps.weights.float().cpu() for maps in recorded], dim=4).permute(0, 3, 1, 2, 4, 5)
-    centres = [maps.centre.float().cpu() for maps in recorded if maps.centre is not None]
-    return weights, torch.stack(centres, dim=4).permute(0, 3, 1, 2, 4) if centres else None
+def batches(
+    sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], batch_tokens: int
+) -> Iterator[list[int]]:
+    """Indices of the pairs in batches of like length, the longest first.
+
+    sentences * max(longest source, longest target + 1) is at most ``batch_tokens``, unless the batch is a single pair.
+    """
+    sizes = [max(len(s), len(t) + 1) for s, t in zip(sources, targets, strict=True)]
+    batch: list[int] = []
+    for i in sorted(range(len(sizes)), key=lambda i: (-sizes[i], -len(targets[i]), i)):
+        if batch and (len(batch) + 1) * sizes[batch[0]] > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+def explain(batch: Batch) -> str:
+    """What it is that does not fit in memory, and what to do."""
+    (B, S), T = batch.source.shape, batch.target_out.size(1)
+    return (
+        f"{B} x ({S} + {T}) given sentences x (source + target positions); free memory there or leave out the longest"
+    )

@@ -11,11 +11,11 @@ from nmt.data.prepare import Prepared
 from nmt.data.tokenizer import Tokenizers
 from nmt.device import Precision
 from nmt.errors import ConfigError, UserError
-from nmt.eval.forced import NoAttentionError, align, evaluating, force_decode
-from nmt.eval.metrics import METRICS, PreparedMetric, sentence_utility
+from nmt.eval.forced import NoAttentionError, align
+from nmt.eval.metrics import METRICS, PreparedMetric
+from nmt.eval.reranking import reranking
 from nmt.models.seq2seq import Seq2Seq
-from nmt.search import translate_ids
-from nmt.search.config import DecodeConfig
+from nmt.search import DecodeConfig, ForcedOptions, evaluating, force_decode, translate_ids
 from nmt.train.config import ALIGNMENT_ERROR
 
 CPU = torch.device("cpu")
@@ -43,15 +43,14 @@ def preflight_check(
         check_alignment_error(model, data.tokenizers, gold or data.validation)
     if metric in METRICS:
         PreparedMetric(metric, language)  # it may need a package that is not installed
-    utility = sentence_utility(decode.mbr, language) if decode.reranks else None
     one_step = replace(decode, min_length=0, max_length=1)
-    detokenize = data.tokenizers.target.decode
+    compare = reranking(decode, data.tokenizers, language)
     for name, sources, targets in longest_sentences(data, tests):
         try:
             with evaluating(model):
-                for _ in force_decode(model, sources, targets, device=CPU, precision=Precision.fp32):
+                for _ in force_decode(model, sources, targets, ForcedOptions(CPU, Precision.fp32)):
                     pass
-            translate_ids(model, sources[:1], one_step, CPU, Precision.fp32, detokenize=detokenize, utility=utility)
+            translate_ids(model, sources[:1], one_step, CPU, Precision.fp32, reranking=compare)
         except UserError as error:
             raise type(error)(f"{name}: {error}") from None
 
@@ -77,6 +76,6 @@ def check_alignment_error(model: Seq2Seq, tokenizers: Tokenizers, text: Parallel
             "data.gold=FILE (links for the validation set)"
         )
     try:
-        next(align(model, tokenizers, text.source[:1], text.target[:1], device=CPU))
+        next(align(model, tokenizers, text.source[:1], text.target[:1], ForcedOptions(CPU)))
     except NoAttentionError as error:
         raise ConfigError(f"trainer.metric=aer: {error}; choose another model.attention") from None

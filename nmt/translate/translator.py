@@ -14,9 +14,10 @@ from nmt.batch import EOS, UNK
 from nmt.data.pieces import SUBWORDS, Tokenizer, TokenizerKind, normalize
 from nmt.device import resolve_device
 from nmt.errors import ConfigError
-from nmt.eval.alignment import AlignConfig, one_map
-from nmt.eval.forced import NoAttentionError, PairMap, word_count
-from nmt.eval.metrics import one_line, sentence_utility
+from nmt.eval.alignment import AlignConfig
+from nmt.eval.forced import NoAttentionError, PairMap
+from nmt.eval.metrics import one_line
+from nmt.eval.reranking import reranking
 from nmt.languages import without_spaces
 from nmt.runs.directory import Run, alignment_config
 from nmt.runs.ensemble import EnsembleRun, open_run
@@ -182,8 +183,7 @@ class Translator:
             want_maps=attended,
             progress=progress,
             first=self.translated,
-            detokenize=self.tokenizers.target.decode,
-            utility=sentence_utility(decode.mbr, self.language) if decode.reranks else None,
+            reranking=reranking(decode, self.tokenizers, self.language),
         )
         self.translated += len(parts)
         scores: list[list[list[float] | None]] = [[None] * len(hypotheses) for hypotheses in found]
@@ -210,15 +210,12 @@ class Translator:
 
     def attention(self, part: Part, h: Hypothesis, text: str) -> np.ndarray:
         """Weights between the words of a part and of its translation: (target words, source words)."""
-        if h.weights is None:
+        if h.maps is None:
             raise NoAttentionError(
                 f"{self.name} has no attention, from which translate.alignments and translate.replace_unknown are read"
             )
-        source, target = self.tokenizers.source.words(part.ids), self.tokenizers.target.words(h.ids)
-        size = word_count(text, target), word_count(part.text, source)
-        # Without end-of-sentence, and without the lone UNK that is read for an empty source.
-        weights = one_map(h.weights.numpy(), self.align.layer, self.align.head)[:, : len(source)]
-        return PairMap(weights, source, target, size).between_words(self.align.shift, self.align.pool)
+        pair = PairMap.of(h.maps, self.tokenizers, (part.text, text), (part.ids, h.ids), self.align)
+        return pair.between_words(self.align.shift, self.align.pool)
 
     def join(self, text: str, parts: Sequence[Part], found: Sequence[list[Translation]]) -> list[Translation]:
         """The hypotheses of a text from those of its parts."""

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nmt.batch import BOS, EOS
-from nmt.models.seq2seq import AttentionMaps, Seq2Seq
+from nmt.batch import BOS, EOS, PAD
+from nmt.models.seq2seq import AttentionMaps, Output, Seq2Seq
 
 WORDS = (4, 5, 6)  # the legal tokens besides EOS
 V = 7
@@ -58,10 +58,10 @@ class TableModel(Seq2Seq):
         self.source_eos = source_eos
         self.target_size = V
         self.steps = []  # shapes of the tokens it was called with
-        self.announced = 0  # hypotheses that ``encode`` was told of
+        self.hypotheses = 0  # of a sentence, as ``encode`` was told last
 
     def encode(self, source, lengths, hypotheses=1):
-        self.announced = hypotheses
+        self.hypotheses = hypotheses
         return source, lengths
 
     def start(self, encoded):
@@ -85,8 +85,28 @@ class TableModel(Seq2Seq):
             weights = (
                 self.attention[kind, node, ..., :S].masked_fill(~real[:, None, None, None], -torch.inf).softmax(-1)
             )
-            maps = AttentionMaps(weights.permute(0, 2, 3, 1, 4), node[:, None, None].expand(-1, 2, 3, -1).double(), 1)
+            centre = node[:, None, None].expand(-1, 2, 3, -1)
+            maps = AttentionMaps(weights.permute(0, 2, 3, 1, 4).float(), centre.float(), 1)
         return self.table[kind, node].clone(), TableState(state.kind, state.lengths, state.memory, node), maps
+
+    def forward(self, batch, want_maps=False, consistency=0.0):
+        """Token by token from the table; ``step`` has no part in it."""
+        real = batch.target_out != PAD
+        nll = torch.zeros(real.shape, dtype=torch.float64)
+        B, T, S = *real.shape, batch.source.size(1) + self.source_eos
+        weights, centre = torch.zeros(B, 2, 3, T, S), torch.zeros(B, 2, 3, T)
+        for b, (words, length) in enumerate(zip(batch.source.tolist(), batch.source_lengths.tolist(), strict=True)):
+            ids = batch.target_out[b][real[b]].tolist()
+            for t, token in enumerate(ids):
+                nll[b, t] = -self.next_log_probs(words, ids[:t])[token]
+                weights[b, :, :, t, : length + self.source_eos] = self.weights(words[:length], ids[:t])
+                centre[b, :, :, t] = self.node(ids[:t])
+        return Output(nll.sum(), real.sum(), nll, AttentionMaps(weights, centre, 1) if want_maps else None)
+
+    def weights(self, source, prefix):
+        """Attention (layers, heads, S) after ``prefix``, in float32 as models give it."""
+        S = len(source) + self.source_eos
+        return self.attention[source[0] % KINDS, self.node(prefix), ..., :S].softmax(-1).float()
 
     def next_log_probs(self, source, prefix):
         """log p over the vocabulary after ``prefix``, as a list."""
@@ -97,9 +117,8 @@ class TableModel(Seq2Seq):
     def received(self, source, ids):
         """Mean attention that each source word gets over the steps of ids and EOS."""
         total = [0.0] * len(source)
-        S = len(source) + self.source_eos
         for t in range(len(ids) + 1):
-            weights = self.attention[source[0] % KINDS, self.node(ids[:t]), ..., :S].softmax(-1).mean((0, 1)).tolist()
+            weights = self.weights(source, ids[:t]).double().mean((0, 1)).tolist()
             total = [a + b for a, b in zip(total, weights, strict=False)]
         return total
 

@@ -9,9 +9,9 @@ from table_model import TableModel, V, all_sentences, reference_beam, reference_
 from nmt.batch import BOS, EOS, PAD, UNK, pad
 from nmt.errors import UserError
 from nmt.search import DecodeConfig, LengthPenalty, Stopping, search
-from nmt.search.beam import advance, beam_search
+from nmt.search.beam import beam_search, extend
 from nmt.search.penalty import length_score
-from nmt.search.request import pose
+from nmt.search.request import make_request
 
 SOURCES = [[1, 4, 5], [2, 7], [3, 4, 4, 4, 4, 4, 4], [4], [5, 4, 6, 7, 8], [6, 6], [7, 1, 1, 1, 1, 1, 1, 1, 1]]
 PENALTIES = [
@@ -34,10 +34,10 @@ def run(model, sources, config, want_maps=False, **keywords):
 
 
 def maps_of(found):
-    """Weights and centres of a hypothesis or a scored target."""
-    assert found.weights is not None
-    assert found.centre is not None
-    return found.weights, found.centre
+    """Weights and centres of a hypothesis or a given target."""
+    assert found.maps is not None
+    assert found.maps.centre is not None
+    return found.maps.weights, found.maps.centre
 
 
 def assert_same(found, expected):
@@ -139,7 +139,7 @@ def test_ended_hypotheses_never_change(config, monkeypatch):
     expected = run(model, SOURCES, config)
     short = len(model.steps)
     monkeypatch.setattr("nmt.search.beam.survivors", lambda done, step: None)
-    monkeypatch.setattr("nmt.search.beam.advance", lambda *args, skip_unended: advance(*args, skip_unended=False))
+    monkeypatch.setattr("nmt.search.beam.extend", lambda *args, skip_unended: extend(*args, skip_unended=False))
     monkeypatch.setattr("nmt.search.sampling.survivors", lambda done, step: None)
     assert_same(run(model, SOURCES, config), expected)
     assert len(model.steps) > 2 * short
@@ -163,7 +163,7 @@ def test_greedy_is_a_beam_of_one(penalty):
     config = DecodeConfig(beam_size=1, max_ratio=1.0, **penalty)
     greedy = run(model, SOURCES, config)
     lengths = torch.tensor([len(s) for s in SOURCES])
-    assert_same(greedy, beam_search(model, pose(pad(SOURCES), lengths, config), config, False))
+    assert_same(greedy, beam_search(model, make_request(pad(SOURCES), lengths, config), config, False))
     for source, (hypothesis,) in zip(SOURCES, greedy, strict=True):
         for t in range(len(hypothesis.ids) + hypothesis.finished):
             p = model.next_log_probs(source, hypothesis.ids[:t])
@@ -189,7 +189,7 @@ def test_maps_follow_the_hypotheses(config, source_eos):
     for source, hypotheses in zip(SOURCES, run(model, SOURCES, config, want_maps=True), strict=True):
         for h in hypotheses:
             weights, centre = maps_of(h)
-            assert h.half_width == 1
+            assert h.maps.half_width == 1
             assert weights.shape == (2, 3, len(h.ids) + 1, len(source) + source_eos)
             for t in range(len(h.ids) + 1):
                 node = model.node(h.ids[:t])

@@ -1,12 +1,12 @@
-"""Many sentences at once, and what a model says of given ones."""
+"""Many sentences at once."""
 
 import pytest
 import torch
-from table_model import TableModel, reference_score
-from test_beam import PENALTIES, SOURCES, assert_same, maps_of, run
+from table_model import TableModel
+from test_beam import SOURCES, assert_same, run
 
 from nmt.device import Precision
-from nmt.search import DecodeConfig, Method, score_ids, translate_ids
+from nmt.search import DecodeConfig, Ensemble, Method, translate_ids
 
 CPU = torch.device("cpu")
 
@@ -38,28 +38,24 @@ def test_empty_input():
     assert len(translate_ids(TableModel(), [[], [4]], DecodeConfig(), CPU)[0]) == 1
 
 
-@pytest.mark.parametrize("penalty", PENALTIES)
-@pytest.mark.parametrize("source_eos", [False, True])
-def test_scores_of_given_targets_are_those_of_search(penalty, source_eos):
-    """Forced decoding of what search found gives the same scores and maps; token scores are the model's."""
-    model = TableModel(seed=7, source_eos=source_eos)
-    config = DecodeConfig(beam_size=4, n_best=4, batch_size=3, **penalty)
-    found = translate_ids(model, SOURCES, config, CPU, want_maps=True)
-    targets = [[h.ids for h in hypotheses][: 1 + i % 4] for i, hypotheses in enumerate(found)]
-    scored = score_ids(model, SOURCES, targets, config, CPU, want_maps=True)
-    for source, hypotheses, rows, given in zip(SOURCES, found, scored, targets, strict=True):
-        assert len(rows) == len(given)
-        for h, s in zip(hypotheses, rows, strict=False):
-            assert s.score == pytest.approx(h.score, abs=1e-10)
-            assert s.log_prob == pytest.approx(h.log_prob, abs=1e-10)
-            assert s.score == pytest.approx(reference_score(model, source, h.ids, config), abs=1e-10)
-            assert s.tokens == pytest.approx(
-                [model.next_log_probs(source, h.ids[:t])[i] for t, i in enumerate([*h.ids, 3])], abs=1e-10
-            )
-            assert all(map(torch.equal, maps_of(s), maps_of(h)))
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (DecodeConfig(beam_size=5), 5),
+        (DecodeConfig(beam_size=1), 1),
+        (DecodeConfig(method=Method.sample, samples=3), 3),
+    ],
+    ids=["beam", "greedy", "sample"],
+)
+def test_encode_is_told_how_many_hypotheses_will_be_read(config, expected):
+    """Also the members of an ensemble."""
+    model, members = TableModel(), [TableModel(seed=1), TableModel(seed=2)]
+    translate_ids(model, SOURCES, config, CPU)
+    translate_ids(Ensemble(members), SOURCES, config, CPU)
+    assert [m.hypotheses for m in (model, *members)] == [expected] * 3
 
 
 def test_minimum_bayes_risk_needs_text():
     """Utilities compare texts, so ids alone are refused."""
-    with pytest.raises(ValueError, match="detokenize"):
+    with pytest.raises(ValueError, match="pass reranking"):
         translate_ids(TableModel(), SOURCES, DecodeConfig(mbr="chrf"), CPU)

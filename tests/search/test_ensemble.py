@@ -56,15 +56,15 @@ def test_maps_of_an_ensemble_are_the_mean():
     model = Ensemble(MEMBERS)
     config = DecodeConfig(beam_size=3)
     for source, (h,) in zip(SOURCES, run(model, SOURCES, config, want_maps=True), strict=True):
-        assert h.weights is not None
-        assert h.weights.shape == (1, 1, len(h.ids) + 1, len(source) + 1)
+        assert h.maps is not None
+        assert h.maps.weights.shape == (1, 1, len(h.ids) + 1, len(source) + 1)
         for t in range(len(h.ids) + 1):
             expected = torch.zeros(len(source) + 1, dtype=torch.float64)
             for m in MEMBERS:
                 S = len(source) + m.source_eos
                 row = m.attention[source[0], m.node(h.ids[:t]), ..., :S].softmax(-1).mean((0, 1))
                 expected[:S] += row / len(MEMBERS)
-            assert torch.allclose(h.weights[0, 0, t], expected.float())
+            assert torch.allclose(h.maps.weights[0, 0, t], expected.float())
     (scored,) = score_ids(model, SOURCES[:1], [[[4, 5]]], config, torch.device("cpu"))
     assert scored[0].log_prob == pytest.approx(mean_log_prob(SOURCES[0], [4, 5], Average.probabilities))
 
@@ -78,9 +78,11 @@ def test_teacher_forcing_is_the_sum_of_the_steps(average):
     assert output.nll.sum(1).tolist() == pytest.approx(expected, abs=1e-10)
     assert output.loss_sum.item() == pytest.approx(sum(expected), abs=1e-10)
     assert (output.tokens, output.nll.shape) == (6, (3, 3))
-    scored = score_ids(model, SOURCES[:1], [[targets[0]]], DecodeConfig(), torch.device("cpu"), want_maps=True)[0][0]
-    assert scored.weights is not None
-    assert torch.allclose(output.maps.weights[0, :, :, :3, : len(SOURCES[0]) + 1].float(), scored.weights)
+    config = DecodeConfig(beam_size=2, allow_unk=True)
+    ((h, *_),) = run(model, SOURCES[:1], config, True, prefixes=[targets[0]])
+    assert h.maps is not None
+    forced = output.maps.weights[0, :, :, :3, : len(SOURCES[0]) + 1]
+    assert torch.allclose(forced, h.maps.weights[:, :, :3])  # of the same beginning
 
 
 def test_members_without_attention():

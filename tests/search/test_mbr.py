@@ -8,7 +8,7 @@ from table_model import TableModel
 from test_beam import SOURCES
 
 from nmt.eval.metrics import sentence_utility
-from nmt.search import DecodeConfig, Method, translate_ids
+from nmt.search import DecodeConfig, Method, Reranking, translate_ids
 from nmt.search.mbr import expected_utility
 
 UTILITIES = {
@@ -36,10 +36,10 @@ def test_expected_utility_is_the_double_sum(name):
 @pytest.mark.parametrize("method", [Method.beam, Method.sample], ids=lambda m: m.name)
 def test_the_best_of_all_candidates_wins(method):
     """Draws weigh the same and beam hypotheses by probability; the list is sorted and holds nothing twice."""
-    model, utility = TableModel(end=-1.0), sentence_utility("chrf")
+    model = TableModel(end=-1.0)
     config = DecodeConfig(method=method, beam_size=6, samples=12, n_best=3, mbr="chrf", max_ratio=1.0)
     plain = DecodeConfig(method=method, beam_size=6, samples=12, n_best=config.candidates, max_ratio=1.0)
-    chosen = translate_ids(model, SOURCES, config, CPU, detokenize=detokenize, utility=utility)
+    chosen = translate_ids(model, SOURCES, config, CPU, reranking=Reranking(detokenize, sentence_utility("chrf")))
     candidates = translate_ids(model, SOURCES, plain, CPU)
     for best, pool in zip(chosen, candidates, strict=True):
         p = np.array([1.0 if method is Method.sample else np.exp(h.log_prob) for h in pool])

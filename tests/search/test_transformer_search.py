@@ -75,9 +75,9 @@ def test_search_agrees_with_teacher_forcing(model, sources, config):
         T, S = len(h.ids) + 1, len(source) + 1
         assert forced[b][0].log_prob == pytest.approx(h.log_prob, abs=1e-10)
         assert -output.nll[b].sum().item() == pytest.approx(h.log_prob, abs=1e-10)
-        assert h.weights is not None
-        assert h.weights.shape == (2, 2, T, S)
-        assert torch.allclose(h.weights, output.maps.weights[b, :, :, :T, :S], atol=1e-6)
+        assert h.maps is not None
+        assert h.maps.weights.shape == (2, 2, T, S)
+        assert torch.allclose(h.maps.weights, output.maps.weights[b, :, :, :T, :S], atol=1e-6)
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)

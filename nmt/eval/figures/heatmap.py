@@ -20,6 +20,7 @@ from matplotlib.font_manager import FontProperties
 
 from nmt.eval.figures.fonts import advice, families_for
 from nmt.eval.figures.panels import Grid, Heads, Layers, arrange
+from nmt.models.seq2seq import AttentionMaps
 
 # Pixels of a cell up to 12 tokens, at 40 tokens, and at the least; a grid of more than WIDEST is made of smaller cells.
 CELL, CELL_AT_40, LEAST_CELL, WIDEST = 34, 15, 4, 1600
@@ -38,32 +39,30 @@ INK, FAINT, MARK = "#111111", "#dddddd", "#d0440c"
 
 
 def draw(
-    weights: Any,
+    maps: AttentionMaps,
     source: Sequence[str],
     target: Sequence[str],
     title: str = "",
-    centre: Any = None,
-    half_width: int | None = None,
     layers: Layers = Layers.all,
     heads: Heads = Heads.all,
 ) -> Figure:
     """A heatmap of attention, with one panel for each map that ``panels.arrange`` makes of layers and heads.
 
-    weights (T, S) or (layers, heads, T, S), an array or CPU tensor of 0 to 1; ``source`` S and ``target`` T pieces;
-    centre (T,) or (layers, heads, T) in real-valued source positions, each drawn as a triangle, with the window of
-    floor(centre) plus and minus ``half_width`` between two lines.  The figure has an Agg canvas, and pyplot knows
-    nothing of it.  Characters for which no font is installed become boxes, with a note; so does what is beyond
-    MOST_TOKENS a side.  Raises ValueError for shapes that do not fit.
+    ``maps`` of one sentence pair, (layers, heads, T, S), on the CPU; weights are 0 to 1.  Its centres, in real-valued
+    source positions, are each drawn as a triangle, with the window of floor(centre) plus and minus the half width
+    between two lines.  ``source`` and ``target``: S and T pieces.
+
+    The figure has an Agg canvas, and pyplot knows nothing of it.  Characters for which no font is installed become
+    boxes, with a note; pieces after the first MOST_TOKENS of a side are left out, with a note.  Raises ValueError for
+    shapes that do not fit.
     """
-    maps = np.asarray(weights, dtype=np.float64)
-    if maps.ndim == 2:
-        maps = maps[None, None]
-    if maps.ndim != 4 or 0 in maps.shape or maps.shape[2:] != (len(target), len(source)):
+    weights = np.asarray(maps.weights, dtype=np.float64)
+    if weights.ndim != 4 or 0 in weights.shape or weights.shape[2:] != (len(target), len(source)):
         raise ValueError(
-            f"weights of shape {maps.shape} do not fit {len(target)} target and {len(source)} source pieces"
+            f"weights of shape {weights.shape} do not fit {len(target)} target and {len(source)} source pieces"
         )
-    centres = None if centre is None else np.asarray(centre, dtype=np.float64).reshape(maps.shape[:3])
-    grid = arrange(maps, centres, layers, heads)
+    centres = None if maps.centre is None else np.asarray(maps.centre, dtype=np.float64)
+    grid = arrange(weights, centres, layers, heads)
 
     columns, labels = (
         [visible(piece) for piece in source[:MOST_TOKENS]],
@@ -74,24 +73,17 @@ def draw(
     notes = [grid.note] if grid.note else []
     notes += [advice(missing)] if missing else []
     if grid.centres is not None:
-        notes.append("\u25b2 centre p_t" + ("" if half_width is None else f"   lines: window \u00b1{half_width}"))
-    if max(maps.shape[2:]) > MOST_TOKENS:
+        edges = "" if maps.half_width is None else f"   lines: window \u00b1{maps.half_width}"
+        notes.append(f"\u25b2 centre p_t{edges}")
+    if max(weights.shape[2:]) > MOST_TOKENS:
         notes.append(
             f"the first {len(columns)} of {len(source)} source and {len(labels)} of {len(target)} target pieces"
         )
     sheet = Sheet(grid, columns, labels, mend(title, 0, missing), notes, families)
     if grid.centres is not None:
         for row, column in sheet.places:
-            sheet.window(row, column, grid.centres[row, column, :MOST_TOKENS], half_width, len(source))
+            sheet.window(row, column, grid.centres[row, column, :MOST_TOKENS], maps.half_width, len(source))
     return sheet.figure
-
-
-def figure_to_array(figure: Figure) -> np.ndarray:
-    """The figure's pixels (height, width, 3) uint8, for ``SummaryWriter.add_image(dataformats="HWC")``."""
-    canvas = figure.canvas
-    assert isinstance(canvas, FigureCanvasAgg)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def visible(piece: str) -> str:

@@ -1,9 +1,10 @@
-"""Attention of one sentence pair, kept until somebody wants to see it."""
+"""Attention of one sentence pair, which becomes a figure only when somebody asks for it."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nmt.eval.figures.panels import Heads, Layers
+from nmt.models.seq2seq import AttentionMaps
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -11,15 +12,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Picture:
-    """Attention of one sentence pair, ready to be drawn."""
+    """Attention of one sentence pair with the pieces it is between."""
 
     sentence: int  # its place in the set
     kind: str  # "reference" (forced), "translation" (searched), "encoder" or "decoder" (self-attention)
     source: list[str]  # S pieces, which are attended to
     target: list[str]  # T pieces
-    weights: Any  # (layers, heads, T, S)
-    centre: Any = None  # (layers, heads, T)
-    half_width: int | None = None
+    maps: AttentionMaps  # of this pair alone: (layers, heads, T, S), on the CPU
 
     def draw(self, step: int | None = None, layers: Layers = Layers.all, heads: Heads = Heads.all) -> "Figure":
         """The figure; sentence number and ``step`` go into its title."""
@@ -27,4 +26,4 @@ class Picture:
 
         at = "" if step is None else f", step {step}"
         title = f"sentence {self.sentence}{at}: {self.kind}"
-        return draw(self.weights, self.source, self.target, title, self.centre, self.half_width, layers, heads)
+        return draw(self.maps, self.source, self.target, title, layers, heads)

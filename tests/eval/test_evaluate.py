@@ -5,7 +5,6 @@ import math
 import random
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from eval_fakes import HEADS, LAYERS, FakeModel, thirds
@@ -16,25 +15,27 @@ from nmt.data.text import ParallelText
 from nmt.device import Precision
 from nmt.errors import ConfigError, DataError
 from nmt.eval.alignment import AlignConfig, Pool, hard_alignment, score_alignments, word_weights
-from nmt.eval.evaluate import evaluate, sentences_to_draw, spread
-from nmt.eval.forced import align, batches, force_decode
+from nmt.eval.evaluate import EvaluationOptions, PictureRequest, evaluate, sentences_to_draw, spread
 from nmt.eval.metrics import score_corpus
-from nmt.search.config import DecodeConfig
-from nmt.search.decode import translate_ids
+from nmt.search import DecodeConfig, ForcedOptions, force_decode, translate_ids
 
 CPU = torch.device("cpu")
-HOW = {"device": CPU, "precision": Precision.fp32}
 RNG = random.Random(0)
 WORDS = ["ant", "badger", "cat", "dolphin", "elephants", "fox"]
 SOURCE = [" ".join(RNG.choices(WORDS, k=n)) for n in (3, 7, 1, 5, 2, 12, 4)]
 TARGET = [" ".join(RNG.choices(WORDS, k=n)) + "\u00a0" for n in (4, 6, 2, 2, 3, 9, 4)]
 TEXT = ParallelText("animals", SOURCE, TARGET)
 TOKENIZERS = thirds(SOURCE, TARGET)
-DECODE = DecodeConfig(beam_size=2, max_length=12, batch_size=3)
+DECODE = DecodeConfig(beam_size=2, max_length=12, batch_size=3, precision=Precision.fp32)
 
 
 def fake(**options) -> FakeModel:
     return FakeModel(TOKENIZERS.source.size, **options).eval()
+
+
+def evaluated(model, text=TEXT, *, sentences=(), self_attention=False, **options):
+    pictures = PictureRequest(sentences, self_attention)
+    return evaluate(model, TOKENIZERS, text, EvaluationOptions(CPU, DECODE, **options), pictures)
 
 
 @torch.no_grad()
@@ -53,7 +54,7 @@ def slow_loss(model: FakeModel, source: str, target: str) -> float:
 @pytest.mark.parametrize("source_eos", [False, True])
 def test_loss_is_the_mean_over_all_target_tokens_and_ends_of_sentences(source_eos):
     model = fake(source_eos=source_eos)
-    found = evaluate(model, TOKENIZERS, TEXT, DECODE, **HOW)
+    found = evaluated(model, TEXT)
     tokens = sum(len(ids) + 1 for ids in TOKENIZERS.target.encode(TARGET))
     total = sum(slow_loss(model, s, t) for s, t in zip(SOURCE, TARGET, strict=True))
     assert found.target_tokens == tokens
@@ -63,24 +64,14 @@ def test_loss_is_the_mean_over_all_target_tokens_and_ends_of_sentences(source_eo
 
 @pytest.mark.parametrize("batch_tokens", [1, 20, 10**6])
 def test_loss_does_not_depend_on_how_sentences_are_batched(batch_tokens):
-    expected = evaluate(fake(), TOKENIZERS, TEXT, DECODE, **HOW).loss
-    found = evaluate(fake(), TOKENIZERS, TEXT, DECODE, **HOW, batch_tokens=batch_tokens)
+    expected = evaluated(fake(), TEXT).loss
+    found = evaluated(fake(), TEXT, batch_tokens=batch_tokens)
     assert found.loss == pytest.approx(expected, rel=1e-6)
-
-
-@pytest.mark.parametrize("budget", [1, 10, 33])
-def test_batches_hold_every_pair_once_and_keep_to_the_budget(budget):
-    sources, targets = ([[4] * RNG.randrange(9) for _ in range(50)] for _ in range(2))
-    found = list(batches(sources, targets, budget))
-    assert sorted(i for ids in found for i in ids) == list(range(50))
-    for ids in found:
-        size = len(ids) * max(max(len(sources[i]), len(targets[i]) + 1) for i in ids)
-        assert len(ids) == 1 or size <= budget
 
 
 def test_translations_are_those_of_search_scored_against_the_raw_references():
     model = fake()
-    found = evaluate(model, TOKENIZERS, TEXT, DECODE, **HOW, metrics=["bleu", "chrf", "ter"], languages=("en", "ja"))
+    found = evaluated(model, TEXT, metrics=["bleu", "chrf", "ter"], languages=("en", "ja"))
     searched = translate_ids(model, TOKENIZERS.source.encode(SOURCE), DECODE, CPU, Precision.fp32)
     assert found.hypotheses == TOKENIZERS.target.decode([h[0].ids for h in searched])
     assert found.scores == score_corpus(["bleu", "chrf", "ter"], found.hypotheses, TARGET, "ja")
@@ -90,9 +81,9 @@ def test_translations_are_those_of_search_scored_against_the_raw_references():
 
 def test_a_perfect_model_has_a_perfect_score():
     """References that the model itself wrote, with white space at their ends."""
-    written = evaluate(fake(), TOKENIZERS, TEXT, DECODE, **HOW).hypotheses
+    written = evaluated(fake(), TEXT).hypotheses
     text = ParallelText("own", SOURCE, [line + " \u00a0" for line in written])
-    assert evaluate(fake(), TOKENIZERS, text, DECODE, **HOW).scores["chrf"].value == pytest.approx(100)
+    assert evaluated(fake(), text).scores["chrf"].value == pytest.approx(100)
 
 
 def test_a_part_is_spread_evenly_and_always_the_same():
@@ -102,9 +93,9 @@ def test_a_part_is_spread_evenly_and_always_the_same():
         places = spread(total, limit)
         assert len(set(places)) == limit
         assert max(places) < total
-    found = evaluate(fake(), TOKENIZERS, TEXT, DECODE, **HOW, limit=3)
+    found = evaluated(fake(), TEXT, limit=3)
     part = ParallelText("part", [SOURCE[i] for i in found.indices], [TARGET[i] for i in found.indices])
-    alone = evaluate(fake(), TOKENIZERS, part, DECODE, **HOW)
+    alone = evaluated(fake(), part)
     assert found.indices == spread(len(SOURCE), 3)
     assert (found.loss, found.hypotheses, found.scores) == (alone.loss, alone.hypotheses, alone.scores)
 
@@ -113,9 +104,9 @@ def test_the_model_is_evaluated_without_dropout_and_left_as_it_was():
     model = fake().train()
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    found = [evaluate(model, TOKENIZERS, TEXT, DECODE, **HOW, maps_for=[1]) for _ in range(2)]
+    found = [evaluated(model, TEXT, sentences=[1]) for _ in range(2)]
     assert torch.equal(torch.get_rng_state(), before)
-    assert found[0].loss == found[1].loss == evaluate(fake(), TOKENIZERS, TEXT, DECODE, **HOW).loss
+    assert found[0].loss == found[1].loss == evaluated(fake(), TEXT).loss
     assert model.training
     assert model.dropout.training
     assert all(p.grad is None for p in model.parameters())
@@ -124,7 +115,7 @@ def test_the_model_is_evaluated_without_dropout_and_left_as_it_was():
 def test_the_mode_comes_back_after_an_error():
     model = fake().train()
     with pytest.raises(ValueError, match="not evaluated"):
-        evaluate(model, TOKENIZERS, TEXT, DECODE, **HOW, maps_for=[1], limit=1)
+        evaluated(model, TEXT, sentences=[1], limit=1)
     assert model.training
 
 
@@ -132,7 +123,7 @@ def test_the_mode_comes_back_after_an_error():
 def test_pictures_show_the_references_and_the_translations_of_the_sentences_asked_for(source_eos):
     """The maps of a translation are those that search saw."""
     model = fake(source_eos=source_eos)
-    found = evaluate(model, TOKENIZERS, TEXT, DECODE, **HOW, maps_for=[5, 2])
+    found = evaluated(model, TEXT, sentences=[5, 2])
     assert [(p.sentence, p.kind) for p in found.pictures] == [
         (5, "reference"),
         (5, "translation"),
@@ -143,15 +134,17 @@ def test_pictures_show_the_references_and_the_translations_of_the_sentences_aske
     for picture in found.pictures:
         source = TOKENIZERS.source.pieces(TOKENIZERS.source.encode(SOURCE)[picture.sentence])
         assert picture.source == [*source, "</s>"][: len(source) + source_eos]
-        assert picture.weights.shape == (LAYERS, HEADS, len(picture.target), len(picture.source))
-        torch.testing.assert_close(picture.weights.sum(-1), torch.ones(picture.weights.shape[:3]))
+        weights = picture.maps.weights
+        assert weights.shape == (LAYERS, HEADS, len(picture.target), len(picture.source))
+        torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:3]))
         best = searched[picture.sentence][0]
         ids = best.ids if picture.kind == "translation" else TOKENIZERS.target.encode(TARGET)[picture.sentence]
         assert picture.target == TOKENIZERS.target.pieces([*ids, EOS])
         if picture.kind == "translation":
-            torch.testing.assert_close(picture.weights, best.weights)
-            torch.testing.assert_close(picture.centre, best.centre)
-        assert picture.half_width == 1
+            assert best.maps is not None
+            torch.testing.assert_close(weights, best.maps.weights)
+            torch.testing.assert_close(picture.maps.centre, best.maps.centre)
+        assert picture.maps.half_width == 1
         picture.draw(step=3)
 
 
@@ -167,27 +160,27 @@ class SelfAttentive(FakeModel):
 def test_self_attention_is_pictured_on_request(source_eos):
     """Both sides of the reference pair; the decoder reads the beginning of a sentence and not its end."""
     model = SelfAttentive(TOKENIZERS.source.size, source_eos).eval()
-    found = evaluate(model, TOKENIZERS, TEXT, DECODE, **HOW, maps_for=[5], self_maps=True)
+    found = evaluated(model, TEXT, sentences=[5], self_attention=True)
     encoder, decoder = found.pictures[2:]
     assert [(p.sentence, p.kind) for p in (encoder, decoder)] == [(5, "encoder"), (5, "decoder")]
     assert encoder.source == encoder.target == found.pictures[0].source
     assert decoder.source == decoder.target == ["<s>", *found.pictures[0].target[:-1]]
-    assert encoder.weights.shape[2:] == (len(encoder.source),) * 2
-    assert torch.equal(decoder.weights[0, 0], torch.eye(len(decoder.source)).roll(-1, 1))
+    assert encoder.maps.weights.shape[2:] == (len(encoder.source),) * 2
+    assert torch.equal(decoder.maps.weights[0, 0], torch.eye(len(decoder.source)).roll(-1, 1))
     encoder.draw(step=3)
-    assert not evaluate(model, TOKENIZERS, TEXT, DECODE, **HOW, self_maps=True).pictures
-    assert len(evaluate(fake(), TOKENIZERS, TEXT, DECODE, **HOW, maps_for=[5], self_maps=True).pictures) == 2
+    assert not evaluated(model, TEXT, self_attention=True).pictures
+    assert len(evaluated(fake(), TEXT, sentences=[5], self_attention=True).pictures) == 2
 
 
 def test_no_figure_depends_on_which_sentences_are_pictured():
-    plain, drawn = (evaluate(fake(), TOKENIZERS, TEXT, DECODE, **HOW, maps_for=m) for m in ([], [0, 3]))
+    plain, drawn = (evaluated(fake(), TEXT, sentences=m) for m in ([], [0, 3]))
     assert (plain.loss, plain.hypotheses, plain.scores) == (drawn.loss, drawn.hypotheses, drawn.scores)
     assert not plain.pictures
 
 
 def test_a_model_without_attention_has_no_pictures_and_no_alignment():
     text = ParallelText("gold", SOURCE, TARGET, gold=[""] * len(SOURCE))
-    found = evaluate(fake(attention=False), TOKENIZERS, text, DECODE, **HOW, maps_for=[0])
+    found = evaluated(fake(attention=False), text, sentences=[0])
     assert found.pictures == []
     assert found.alignment == {}
     assert "aer" not in found.numbers()
@@ -204,13 +197,13 @@ def test_attention_is_judged_against_gold_links(source_eos, elsewhere):
         for s, t in zip(SOURCE, TARGET, strict=True)
     ]
     text = ParallelText("gold", SOURCE, TARGET, gold)
-    evaluated, watched = (TEXT, text) if elsewhere else (text, None)
+    judged, watched = (TEXT, text) if elsewhere else (text, None)
     config = AlignConfig(pool=Pool.max)
-    found = evaluate(model, TOKENIZERS, evaluated, DECODE, **HOW, limit=4, alignment=config, gold=watched)
+    found = evaluated(model, judged, limit=4, alignment=config, gold=watched)
     expected: dict[int, list] = {0: [], 1: []}
     for i in found.indices:
         source, target = TOKENIZERS.source.encode([SOURCE[i]]), TOKENIZERS.target.encode([TARGET[i]])
-        ((_, forced),) = force_decode(model, source, target, **HOW, want_maps=True)
+        ((_, forced),) = force_decode(model, source, target, ForcedOptions(CPU, Precision.fp32), want_maps=True)
         assert forced.maps is not None
         words = TOKENIZERS.source.words(source[0]), TOKENIZERS.target.words(target[0])
         mean = forced.maps.weights.mean((0, 1)).numpy()
@@ -223,29 +216,16 @@ def test_attention_is_judged_against_gold_links(source_eos, elsewhere):
     assert str(found.alignment[0]) in str(found)
 
 
-def test_alignments_come_in_the_order_of_the_pairs(monkeypatch):
-    """However many are held at once; blank sides have no weights."""
-    sources, targets = [*SOURCE, "", "ant"], [*TARGET, "cat fox", ""]
-    whole = list(align(fake(), TOKENIZERS, sources, targets, **HOW))
-    monkeypatch.setattr("nmt.eval.forced.ALIGNED_AT_ONCE", 2)
-    parts = list(align(fake(), TOKENIZERS, sources, targets, **HOW))
-    shapes = [(len(t.split()), len(s.split())) for s, t in zip(sources, targets, strict=True)]
-    assert [w.shape for w in whole] == [w.shape for w in parts] == shapes
-    for a, b in zip(whole, parts, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5)
-    np.testing.assert_allclose(whole[1].sum(1), 1, rtol=1e-5)
-
-
 def test_blank_sources_have_blank_translations():
     text = ParallelText("blank", ["ant", " \u00a0", ""], ["cat", "fox", ""])
-    found = evaluate(fake(), TOKENIZERS, text, DECODE, **HOW)
+    found = evaluated(fake(), text)
     assert found.hypotheses[1:] == ["", ""]
     assert math.isfinite(found.loss)
 
 
 def test_results_are_json_and_hypotheses_are_lines():
     """Even after a divergence."""
-    found = evaluate(fake(), TOKENIZERS, TEXT, DECODE, **HOW)
+    found = evaluated(fake(), TEXT)
     assert not any("\n" in line for line in found.hypotheses)
     results = json.loads(json.dumps(found.to_dict()))
     assert results["loss"] == found.loss
@@ -271,19 +251,9 @@ def test_sentences_to_draw_are_legible_and_of_different_lengths():
 
 def test_mistakes_are_named():
     with pytest.raises(DataError, match="empty has no sentences"):
-        evaluate(fake(), TOKENIZERS, ParallelText("empty", [], []), DECODE, **HOW)
+        evaluated(fake(), ParallelText("empty", [], []))
     with pytest.raises(ConfigError, match="'blue'"):
-        evaluate(fake(), TOKENIZERS, TEXT, DECODE, **HOW, metrics=["blue"])
+        evaluated(fake(), TEXT, metrics=["blue"])
     text = ParallelText("set", SOURCE, TARGET, gold=["99-0"] * len(SOURCE))
     with pytest.raises(DataError, match=r"gold links of set:1: link 99-0"):
-        evaluate(fake(), TOKENIZERS, text, DECODE, **HOW)
-
-
-def test_memory_that_runs_out_is_explained(monkeypatch):
-    def forward(batch, want_maps=False, r_drop=0.0):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    model = fake()
-    monkeypatch.setattr(model, "forward", forward)
-    with pytest.raises(ConfigError, match=r"out of memory on cpu with 1 x \(2 \+ 4\) given sentences"):
-        list(force_decode(model, [[4, 5]], [[4, 5, 6]], device=torch.device("cpu")))
+        evaluated(fake(), text)

@@ -189,6 +189,7 @@ def test_maps_follow_the_hypotheses(config, source_eos):
     for source, hypotheses in zip(SOURCES, run(model, SOURCES, config, want_maps=True), strict=True):
         for h in hypotheses:
             weights, centre = maps_of(h)
+            assert h.maps is not None
             assert h.maps.half_width == 1
             assert weights.shape == (2, 3, len(h.ids) + 1, len(source) + source_eos)
             for t in range(len(h.ids) + 1):

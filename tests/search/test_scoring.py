@@ -70,22 +70,24 @@ def test_forced_decoding_is_the_step_protocol(model, batch_tokens):
         log_probs, maps = by_steps(model, source, target)
         assert found[i].token_log_probs.tolist() == pytest.approx(log_probs, abs=1e-9)
         assert found[i].log_prob == pytest.approx(sum(log_probs), abs=1e-9)
-        assert (found[i].maps is None) == (maps[0] is None)
-        if found[i].maps is None:
+        seen = found[i].maps
+        assert (seen is None) == (maps[0] is None)
+        if seen is None:
             continue
-        torch.testing.assert_close(found[i].maps.weights, torch.cat([m.weights[0] for m in maps], 2), check_dtype=False)
-        assert (found[i].maps.centre is None) == (maps[0].centre is None)
-        assert found[i].maps.half_width == maps[0].half_width
-        if maps[0].centre is not None:
+        torch.testing.assert_close(seen.weights, torch.cat([m.weights[0] for m in maps], 2), check_dtype=False)
+        assert (seen.centre is None) == (maps[0].centre is None)
+        assert seen.half_width == maps[0].half_width
+        if seen.centre is not None:
             centre = torch.cat([m.centre[0] for m in maps], 2)
-            torch.testing.assert_close(found[i].maps.centre, centre, check_dtype=False, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(seen.centre, centre, check_dtype=False, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["lstm-local_p", "transformer"])
 def test_in_float32_they_differ_by_rounding(name):
     torch.manual_seed(0)
     model, options = build_model(MODELS[name], V, V, joint=False).eval(), ForcedOptions(CPU, Precision.fp32)
-    for i, forced in force_decode(model, *map(list, zip(*PAIRS, strict=True)), options):
+    sources, targets = map(list, zip(*PAIRS, strict=True))
+    for i, forced in force_decode(model, sources, targets, options):
         assert forced.token_log_probs.tolist() == pytest.approx(by_steps(model, *PAIRS[i])[0], abs=1e-5)
 
 
@@ -112,12 +114,11 @@ def test_scores_of_given_targets_are_those_of_search(penalty, source_eos):
             )
 
 
+@pytest.mark.parametrize("model", ["lstm-local_p", "transformer", "ensemble"], indirect=True)
 def test_coverage_of_given_targets_is_that_of_search(model):
     """With real models, whose weights are float32: only words count, over the target's own positions."""
     config = DecodeConfig(beam_size=3, n_best=3, max_ratio=1.0, max_extra=4, coverage=0.4)
     sources = [source for source, _ in PAIRS]
-    if next(force_decode(model, [[4]], [[4]], ForcedOptions(CPU), want_maps=True))[1].maps is None:
-        pytest.skip("no attention, no coverage")
     found = translate_ids(model, sources, config, CPU)
     scored = score_ids(model, sources, [[h.ids for h in row] for row in found], config, CPU)
     for hypotheses, given in zip(found, scored, strict=True):
@@ -125,7 +126,7 @@ def test_coverage_of_given_targets_is_that_of_search(model):
 
 
 def test_scoring_puts_the_mode_back():
-    model = build_model(LSTMConfig(hidden_size=8, dropout=0.5), V, V, joint=False).train()
+    model = build_model(MODELS["lstm-not-fed"], V, V, joint=False).train()
     first, second = (score_ids(model, [[4, 5]], [[[6], [7, 8]]], DecodeConfig(), CPU) for _ in range(2))
     assert first == second
     assert model.training
@@ -147,7 +148,7 @@ def test_batches_hold_every_pair_once_and_keep_to_the_budget(budget):
 
 
 def test_memory_that_runs_out_is_explained(monkeypatch):
-    def forward(batch, want_maps=False, consistency=0.0):
+    def forward(batch, want_maps=False, r_drop=0.0):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     model = TableModel()

@@ -16,7 +16,7 @@ from nmt.eval.forced import NoAttentionError, align
 from nmt.models import LSTMConfig
 from nmt.models.attention import GlobalConfig, NoneConfig
 from nmt.runs.directory import Run
-from nmt.search import DecodeConfig, Ensemble, Method
+from nmt.search import DecodeConfig, Ensemble, ForcedOptions, Method
 from nmt.translate.translator import Format, Links, TranslateOptions, Translator, load
 
 CPU = torch.device("cpu")
@@ -66,7 +66,7 @@ def test_alignments_follow_the_hypotheses_through_the_beam(run, how):
     found = given.hypotheses(TEXTS)
     pairs = [(text, h) for text, hypotheses in zip(TEXTS, found, strict=True) for h in hypotheses]
     sources, targets = [text for text, _ in pairs], [h.text for _, h in pairs]
-    forced = align(given.model, run.tokenizers, sources, targets, device=CPU, precision=Precision.fp32, config=how)
+    forced = align(given.model, run.tokenizers, sources, targets, ForcedOptions(CPU, Precision.fp32), how)
     for (text, h), words in zip(pairs, forced, strict=True):
         assert h.alignment is not None
         assert h.alignment.shape == (len(h.text.split()), len(text.split()))

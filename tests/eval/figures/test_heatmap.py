@@ -4,14 +4,16 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, PathCollection
 
 from nmt.eval.figures import fonts, heatmap
-from nmt.eval.figures.heatmap import CELL, COLOURS, STRONG, cell_size, draw, figure_to_array, visible
+from nmt.eval.figures.heatmap import CELL, COLOURS, STRONG, cell_size, draw, visible
 from nmt.eval.figures.picture import Picture
+from nmt.models.seq2seq import AttentionMaps
 
 RNG = np.random.default_rng(0)
 JAPANESE = ["▁二人", "の", "若い", "男性", "</s>"]
@@ -20,6 +22,21 @@ JAPANESE = ["▁二人", "の", "若い", "男性", "</s>"]
 def attention(*shape: int) -> np.ndarray:
     a = RNG.random(shape) ** 4
     return a / a.sum(-1, keepdims=True)
+
+
+def maps(weights, centre=None, half_width: int | None = None) -> AttentionMaps:
+    """Weights (T, S) or (layers, heads, T, S) and centres, of one layer and head where none are given."""
+    weights = torch.from_numpy(np.asarray(weights, dtype=np.float64))
+    weights = weights[None, None] if weights.ndim == 2 else weights
+    if centre is not None:
+        centre = torch.from_numpy(np.asarray(centre, dtype=np.float64)).expand(weights.shape[:3])
+    return AttentionMaps(weights, centre, half_width)
+
+
+def pixels_of(figure) -> np.ndarray:
+    """(height, width, 3) uint8"""
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3]
 
 
 def pieces(count: int, name: str = "p") -> list[str]:
@@ -41,31 +58,28 @@ def panels(figure) -> tuple[float, float]:
 def test_every_cell_has_the_colour_of_its_weight(shape):
     """Read from the pixels, near the corner of a cell, where nothing is written."""
     weights = attention(*shape)
-    figure = draw(weights, pieces(shape[1]), pieces(shape[0]), "title")
-    pixels, cell = figure_to_array(figure), cell_size(max(shape), 1, 1)
+    figure = draw(maps(weights), pieces(shape[1]), pieces(shape[0]), "title")
+    pixels, cell = pixels_of(figure), cell_size(max(shape), 1, 1)
     left, top = panels(figure)
     for t, s in np.ndindex(shape):
         found = pixels[round(top + t * cell) + 2, round(left + s * cell) + 2] / 255
         np.testing.assert_allclose(found, COLOURS(weights[t, s])[:3], atol=0.03)
 
 
-def test_pixels_are_an_image_for_tensorboard():
-    pixels = figure_to_array(draw(attention(4, 6), pieces(6), pieces(4)))
-    assert pixels.dtype == np.uint8
-    assert pixels.ndim == 3
-    assert pixels.shape[2] == 3
+def test_figures_are_as_large_as_their_cells():
+    pixels = pixels_of(draw(maps(attention(4, 6)), pieces(6), pieces(4)))
     assert pixels.shape[1] > 6 * CELL
     assert (pixels[-1, -1] == 255).all()
 
 
 def test_all_pieces_and_the_title_are_written():
     source, target = [*pieces(7, "s"), "</s>"], [*pieces(6, "t"), "</s>"]
-    figure = draw(attention(7, 8), source, target, "sentence 3, step 200: reference")
+    figure = draw(maps(attention(7, 8)), source, target, "sentence 3, step 200: reference")
     assert {*map(visible, source), *map(visible, target), "sentence 3, step 200: reference"} <= set(texts(figure))
 
 
 def test_labels_stand_at_their_rows_and_columns():
-    figure = draw(attention(3, 4), pieces(4, "s"), pieces(3, "t"))
+    figure = draw(maps(attention(3, 4)), pieces(4, "s"), pieces(3, "t"))
     left, top = panels(figure)
     for text in figure.texts:
         x, y = text.get_position()
@@ -81,7 +95,7 @@ def test_labels_stand_at_their_rows_and_columns():
 
 def test_strong_cells_tell_their_percentage():
     weights = np.array([[0.97, 0.03, 0.0], [STRONG, STRONG - 0.01, 0.5]])
-    figure = draw(weights, ["a", "b", "c"], ["d", "e"])
+    figure = draw(maps(weights), ["a", "b", "c"], ["d", "e"])
     left, top = panels(figure)
     found = {}
     for text in figure.texts:
@@ -94,7 +108,7 @@ def test_strong_cells_tell_their_percentage():
 def test_nothing_of_pyplot_is_touched():
     import matplotlib.pyplot as plt
 
-    figure = draw(attention(2, 2), pieces(2), pieces(2))
+    figure = draw(maps(attention(2, 2)), pieces(2), pieces(2))
     assert plt.get_fignums() == []
     assert isinstance(figure.canvas, FigureCanvasAgg)
 
@@ -103,7 +117,7 @@ def test_the_window_is_drawn_around_its_centre():
     """Between the two lines of a row are the positions of the window, and no others."""
     S, D = 30, 3
     centre = np.array([0.2, 5.9, 14.0, 13.2, 27.5, 29.9])
-    figure = draw(attention(len(centre), S), pieces(S), pieces(len(centre)), "", centre, D)
+    figure = draw(maps(attention(len(centre), S), centre, D), pieces(S), pieces(len(centre)))
     left, top = panels(figure)
     cell = cell_size(S, 1, 1)
     (marks,) = [c for c in figure.axes[0].collections if isinstance(c, PathCollection)]
@@ -124,16 +138,16 @@ def test_the_window_is_drawn_around_its_centre():
 
 def test_a_centre_beyond_the_sentence_is_drawn_at_its_last_word():
     """local_m has centre t, also where t is beyond the source."""
-    figure = draw(attention(9, 3), pieces(3), pieces(9), "", np.arange(9), 1)
-    assert figure_to_array(figure).shape[1] < 400
+    figure = draw(maps(attention(9, 3), np.arange(9), 1), pieces(3), pieces(9))
+    assert pixels_of(figure).shape[1] < 400
 
 
 def test_layers_and_heads_are_panels_of_their_own():
     weights = attention(2, 3, 5, 4)
-    figure = draw(weights, pieces(4), pieces(5), "", np.zeros((2, 3, 5)), 1)
+    figure = draw(maps(weights, np.zeros((2, 3, 5)), 1), pieces(4), pieces(5))
     names = {f"layer {i} head {k}" for i in (1, 2) for k in (1, 2, 3)}
     assert names <= set(texts(figure))
-    pixels, cell = figure_to_array(figure), cell_size(5, 6, 3)
+    pixels, cell = pixels_of(figure), cell_size(5, 6, 3)
     left, top = panels(figure)
     image = np.asarray(figure.axes[0].images[0].get_array())
     for layer, head, t, s in np.ndindex(weights.shape):
@@ -144,10 +158,10 @@ def test_layers_and_heads_are_panels_of_their_own():
 
 
 def test_many_heads_and_endless_translations_stay_of_a_size():
-    many = figure_to_array(draw(attention(6, 8, 10, 10), pieces(10), pieces(10)))
-    endless = draw(attention(300, 90), pieces(90), pieces(300))
+    many = pixels_of(draw(maps(attention(6, 8, 10, 10)), pieces(10), pieces(10)))
+    endless = draw(maps(attention(300, 90)), pieces(90), pieces(300))
     assert max(many.shape) < 2500
-    assert max(figure_to_array(endless).shape) < 1000
+    assert max(pixels_of(endless).shape) < 1000
     assert any("the first 80 of 90 source and 80 of 300 target pieces" in text for text in texts(endless))
 
 
@@ -156,8 +170,8 @@ def test_missing_fonts_become_numbered_boxes_and_a_note(monkeypatch):
     monkeypatch.setattr(heatmap, "families_for", fonts.families_for)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figure = draw(attention(3, 5), JAPANESE, ["▁दो", "한국", "▁дом"])
-        figure_to_array(figure)
+        figure = draw(maps(attention(3, 5)), JAPANESE, ["▁दो", "한국", "▁дом"])
+        pixels_of(figure)
     note = " ".join(texts(figure))
     for script in ("Chinese or Japanese", "Devanagari", "Korean", "install", "Noto Sans CJK"):
         assert script in note
@@ -178,7 +192,7 @@ def test_installed_fonts_are_found_for_what_the_base_lacks(monkeypatch):
 @pytest.mark.filterwarnings("ignore:Glyph")
 def test_wide_characters_stand_upright_above_their_column(monkeypatch):
     monkeypatch.setattr(heatmap, "families_for", lambda _: ([fonts.BASE], set()))
-    figure = draw(attention(2, 5), JAPANESE, ["a", "b"])
+    figure = draw(maps(attention(2, 5)), JAPANESE, ["a", "b"])
     assert {"•\n二\n人", "若\nい", "</s>"} <= set(texts(figure))
 
 
@@ -187,7 +201,7 @@ def test_wide_characters_stand_upright_above_their_column(monkeypatch):
 def test_no_text_raises_or_warns(labels, title):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figure_to_array(draw(attention(len(labels), len(labels)), labels, labels, title))
+        pixels_of(draw(maps(attention(len(labels), len(labels))), labels, labels, title))
 
 
 def test_labels_are_visible_and_short():
@@ -197,13 +211,13 @@ def test_labels_are_visible_and_short():
 
 
 def test_odd_weights_are_drawn_and_wrong_shapes_refused():
-    figure_to_array(draw(np.full((2, 2), np.nan), pieces(2), pieces(2), "", np.full(2, np.nan), 1))
+    pixels_of(draw(maps(np.full((2, 2), np.nan), np.full(2, np.nan), 1), pieces(2), pieces(2)))
     for shape in ((2, 3), (3, 2, 2), (0, 2), (1, 1, 2, 3)):
         with pytest.raises(ValueError, match="do not fit"):
-            draw(np.zeros(shape), pieces(2), pieces(2))
+            draw(maps(np.zeros(shape)), pieces(2), pieces(2))
 
 
 def test_a_picture_is_titled_with_its_sentence_and_step():
-    picture = Picture(17, "translation", pieces(2), pieces(2), attention(1, 1, 2, 2))
+    picture = Picture(17, "translation", pieces(2), pieces(2), maps(attention(1, 1, 2, 2)))
     assert "sentence 17, step 3000: translation" in texts(picture.draw(3000))
     assert "sentence 17: translation" in texts(picture.draw())

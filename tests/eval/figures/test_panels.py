@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from nmt.eval.figures.heatmap import COLOURS, draw, figure_to_array
+from nmt.eval.figures.heatmap import COLOURS, draw
 from nmt.eval.figures.panels import Heads, Layers, arrange
 from nmt.eval.figures.picture import Picture
+from nmt.models.seq2seq import AttentionMaps
 
 RNG = np.random.default_rng(0)
 L, H, T, S = 5, 4, 3, 6
@@ -69,10 +72,12 @@ def test_a_wrapped_grid_is_drawn_with_its_empty_place():
     """Five layers in two rows of three: five panels of colour, their names, and a last place that is white."""
     weights = np.ones((L, H, T, S))
     pieces = [f"p{i}" for i in range(S)]
-    figure = draw(weights, pieces, pieces[:T], layers=Layers.all, heads=Heads.mean)
+    figure = draw(AttentionMaps(torch.from_numpy(weights)), pieces, pieces[:T], layers=Layers.all, heads=Heads.mean)
     texts = {text.get_text() for text in figure.texts}
     assert {"mean of 4 heads", *(f"layer {i}" for i in range(1, L + 1))} <= texts
-    pixels = figure_to_array(figure) / 255
+    assert isinstance(figure.canvas, FigureCanvasAgg)
+    figure.canvas.draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3] / 255
     full = np.asarray(np.isclose(pixels, COLOURS(1.0)[:3], atol=0.02).all(2))
     (image,) = figure.axes[0].images
     left, right, bottom, top = image.get_extent()
@@ -85,6 +90,6 @@ def test_a_wrapped_grid_is_drawn_with_its_empty_place():
 
 
 def test_a_picture_passes_the_choice_on():
-    picture = Picture(3, "reference", ["a", "b"], ["c"], WEIGHTS[:, :, :1, :2])
+    picture = Picture(3, "reference", ["a", "b"], ["c"], AttentionMaps(torch.from_numpy(WEIGHTS[:, :, :1, :2])))
     texts = {text.get_text() for text in picture.draw(7, Layers.last, Heads.mean).texts}
     assert {"layer 5 of 5, mean of 4 heads", "sentence 3, step 7: reference"} <= texts

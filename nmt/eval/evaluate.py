@@ -110,7 +110,10 @@ class EvaluationOptions:
     device: torch.device  # the model's
     decode: DecodeConfig  # its precision is that of the loss and the alignments, too
     metrics: Sequence[str] = ("bleu", "chrf")
-    languages: tuple[str, str] = ("", "")  # codes of source and target (nmt.languages); the target's chooses BLEU's tokenizer
+    languages: tuple[str, str] = (
+        "",
+        "",
+    )  # codes of source and target (nmt.languages); the target's chooses BLEU's tokenizer
     limit: int | None = None  # evaluate only so many sentences of a set, those of ``spread``
     alignment: AlignConfig = field(default_factory=AlignConfig)  # which map is aligned by; either shift is judged
     gold: ParallelText | None = None
@@ -157,7 +160,12 @@ def evaluate(
         loss, target_tokens = mean_loss(model, part, options)
         search_began = time.perf_counter()
         found = translate_ids(
-            model, part.source_ids, decode, options.device, progress=progress, reranking=reranking(decode, tokenizers, target_language)
+            model,
+            part.source_ids,
+            decode,
+            options.device,
+            progress=progress,
+            reranking=reranking(decode, tokenizers, target_language),
         )
         search_seconds = time.perf_counter() - search_began
         best = [hypotheses[0] for hypotheses in found]

@@ -112,8 +112,8 @@ class Translator:
     ) -> None:
         self.options, self.align = options or TranslateOptions(), alignment_config(run.config, align)
         self.name, self.tokenizers, self.decode, self.device = run.name, run.tokenizers, decode, device
-        # What stands between the parts of a text.
         self.language = run.config.data.target
+        # What stands between the translations of the parts of a text.
         self.between = "" if without_spaces(self.language) else " "
         self.dictionary: dict[str, str] = {}
         if self.options.replace_unknown:

@@ -154,23 +154,12 @@ def evaluate(
     """
     check_names(options.metrics, "metrics")
     began = time.perf_counter()
-    decode, (source_language, target_language) = options.decode, options.languages
+    (source_language, target_language), with_bleu = options.languages, "bleu" in options.metrics
     part = Part(text, spread(len(text), options.limit), tokenizers)
     with evaluating(model):
         loss, target_tokens = mean_loss(model, part, options)
-        search_began = time.perf_counter()
-        found = translate_ids(
-            model,
-            part.source_ids,
-            decode,
-            options.device,
-            progress=progress,
-            reranking=reranking(decode, tokenizers, target_language),
-        )
-        search_seconds = time.perf_counter() - search_began
-        best = [hypotheses[0] for hypotheses in found]
-        painter = Painter(model, tokenizers, options.forced)
-        drawn = draw_pictures(painter, part, best, pictures or PictureRequest())
+        best, search_seconds = translate(model, tokenizers, part, options, progress)
+        drawn = draw_pictures(Painter(model, tokenizers, options.forced), part, best, pictures or PictureRequest())
         judged = judge_alignment(model, tokenizers, part, options)
     hypotheses = part.lines(tokenizers.target.decode([h.ids for h in best]))
     lengths = text_lengths(part.sources, source_language)
@@ -181,9 +170,7 @@ def evaluate(
         target_tokens=target_tokens,
         hypotheses=hypotheses,
         scores=score_corpus(options.metrics, hypotheses, part.targets, target_language),
-        by_length=bleu_by_length(hypotheses, part.targets, lengths, target_language)
-        if "bleu" in options.metrics
-        else [],
+        by_length=bleu_by_length(hypotheses, part.targets, lengths, target_language) if with_bleu else [],
         alignment=judged,
         tokens=sum(len(h.ids) + h.finished for h in best),
         search_seconds=search_seconds,
@@ -237,6 +224,26 @@ def mean_loss(model: Seq2Seq, part: Part, options: EvaluationOptions) -> tuple[f
     results = dict(force_decode(model, part.source_ids, part.target_ids, options.forced))
     tokens = sum(len(forced.token_log_probs) for forced in results.values())
     return math.fsum(-forced.log_prob for forced in results.values()) / tokens, tokens
+
+
+def translate(
+    model: Seq2Seq,
+    tokenizers: Tokenizers,
+    part: Part,
+    options: EvaluationOptions,
+    progress: Callable[[int], object] | None,
+) -> tuple[list[Hypothesis], float]:
+    """The best translation of each sentence, and the seconds that the search took."""
+    began = time.perf_counter()
+    found = translate_ids(
+        model,
+        part.source_ids,
+        options.decode,
+        options.device,
+        progress=progress,
+        reranking=reranking(options.decode, tokenizers, options.languages[1]),
+    )
+    return [hypotheses[0] for hypotheses in found], time.perf_counter() - began
 
 
 def draw_pictures(painter: Painter, part: Part, best: Sequence[Hypothesis], wanted: PictureRequest) -> list[Picture]:

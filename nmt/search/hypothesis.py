@@ -53,7 +53,7 @@ class Trace:
         tokens, parents = self.tokens[:longest].cpu().numpy(), self.parents[:longest].cpu().numpy()
         sentence = np.arange(len(end))[:, None]
         ids = np.zeros((*end.shape, longest), dtype=np.int64)
-        slots = np.zeros((*end.shape, longest + 1), dtype=np.int64)  # where a hypothesis stood before each step
+        slots = np.zeros((*end.shape, longest + 1), dtype=np.int64)  # the slot of a hypothesis before each step
         slots[:, :, longest] = slot
         for t in reversed(range(longest)):
             there, inside = slots[:, :, t + 1], t < end
@@ -62,7 +62,7 @@ class Trace:
         return Resolved(ids, end, self._maps(slots) if self.maps else None)
 
     def _maps(self, slots: np.ndarray) -> AttentionMaps:
-        """Maps (B N, layers, heads, T, S) of the hypotheses that stood in ``slots`` (B, N, T)."""
+        """Maps (B N, layers, heads, T, S) of hypotheses in ``slots`` (B, N, T) before each step."""
         first, N, T = self.maps[0][1], *slots.shape[1:]
         layers, heads, S = (first.weights.size(i) for i in (1, 2, 4))
         weights = torch.zeros(len(slots), N, layers, heads, T, S)

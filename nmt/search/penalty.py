@@ -37,7 +37,7 @@ def score_bound(log_prob: Tensor, shortest: int, longest: Tensor, config: Decode
     """The most that any continuation of a hypothesis with ``log_prob`` can score, over |Y| in [shortest, longest].
 
     A continuation's log P is at most ``log_prob``; every score grows with log P, and for a fixed log P <= 0
-    each is monotone in |Y|, so its maximum stands at an end of the range.  The coverage penalty is never
+    each is monotone in |Y|, so its maximum is at an end of the range.  The coverage penalty is never
     positive.
     """
     return torch.maximum(length_score(log_prob, shortest, config), length_score(log_prob, longest, config))

@@ -18,10 +18,10 @@ FORBIDDEN = float("-inf")
 
 
 class Rule(Protocol):
-    """One constraint; the instance holds what it must know of each sentence."""
+    """One constraint; an instance has what it must know of each sentence of a batch."""
 
     def __call__(self, log_probs: Tensor, step: int, history: Tensor | None) -> None:
-        """log_probs (B, K, V); ``step`` tokens stand already: history (B, K, step), where Rules.history asks for it."""
+        """log_probs (B, K, V); after ``step`` tokens: history (B, K, step), where Rules.history asks for it."""
         ...
 
     def keep(self, sentences: Tensor) -> Self:

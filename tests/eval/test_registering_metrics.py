@@ -12,7 +12,7 @@ from nmt.config import Config, from_yaml, options, to_yaml
 from nmt.data.corpus import PhrasesConfig
 from nmt.data.text import ParallelText
 from nmt.errors import ConfigError
-from nmt.eval.evaluate import evaluate
+from nmt.eval.evaluate import EvaluationOptions, evaluate
 from nmt.eval.metrics import METRICS, EvalConfig, Metric, sentence_utility
 from nmt.models import LSTMConfig
 from nmt.models.attention import GlobalConfig
@@ -64,7 +64,8 @@ def test_evaluation_knows_it(mine):
     text = ParallelText("set", ["a b c", "d e"], ["A b d", "E"])
     tokenizers = thirds(text.source, text.target)
     model = FakeModel(tokenizers.source.size).eval()
-    found = evaluate(model, tokenizers, text, DecodeConfig(max_length=5), device=torch.device("cpu"), metrics=[mine])
+    options = EvaluationOptions(torch.device("cpu"), DecodeConfig(max_length=5), metrics=[mine])
+    found = evaluate(model, tokenizers, text, options)
     expected = TER(case_sensitive=False).corpus_score(found.hypotheses, [text.target]).score
     assert found.numbers()[mine] == pytest.approx(expected)
 

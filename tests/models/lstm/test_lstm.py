@@ -4,11 +4,9 @@ import pytest
 import torch
 import torch.distributed as dist
 from closeness import assert_close
-from lstm_cases import CONFIGS, PAIRS, V_TARGET, batch_of, build
+from lstm_cases import CONFIGS, PAIRS, batch_of, build
 from lstm_reference import encode, loss
 from torch.nn.parallel import DistributedDataParallel
-
-from nmt.batch import PAD, Batch
 
 everything = pytest.mark.parametrize("name", CONFIGS)
 some = pytest.mark.parametrize("name", ["global", "global dot unfed", "local_p", "bahdanau deep", "none"])
@@ -31,83 +29,6 @@ def test_loss_and_gradients_follow_the_equations(name):
         assert not row[len(each) :].any()
     for mine, theirs in zip(gradients(model, output.loss_sum), gradients(model, expected), strict=True):
         assert_close(mine, theirs, atol=1e-9)
-
-
-@everything
-def test_steps_equal_teacher_forcing(name):
-    """Search's incremental decoding gives every token the probability that training gives it, and the same maps."""
-    model, batch = build(name), batch_of()
-    with torch.no_grad():
-        expected = model(batch, want_maps=True)
-        state = model.start(model.encode(batch.source, batch.source_lengths))
-        for t in range(batch.target_in.size(1)):
-            logits, state, maps = model.step(batch.target_in[:, t : t + 1], state, want_maps=True)
-            log_p = logits[:, 0].log_softmax(1).gather(1, batch.target_out[:, t : t + 1])[:, 0]
-            real = batch.target_out[:, t] != PAD
-            assert_close(-log_p[real], expected.nll[real, t])
-            if maps is None or expected.maps is None:
-                assert maps is expected.maps is None
-                continue
-            assert_close(maps.weights[:, :, :, 0], expected.maps.weights[:, :, :, t], atol=1e-6)
-            if maps.centre is not None:
-                assert_close(maps.centre[..., 0], expected.maps.centre[..., t])
-
-
-@some
-def test_hypotheses_follow_their_parents(name):
-    """K hypotheses of a sentence, reordered and widened on the way, go on as if each had been alone."""
-    model, batch = build(name), batch_of()
-    with torch.no_grad():
-        state = model.start(model.encode(batch.source, batch.source_lengths))
-        _, state, _ = model.step(torch.full((3, 1), 2), state)
-        state = state.reorder(torch.zeros(3, 4, dtype=torch.int64))
-        words = torch.randint(4, V_TARGET, (3, 4))
-        _, state, _ = model.step(words, state)
-        parent = torch.randint(0, 4, (3, 5))
-        state = state.reorder(parent)
-        more = torch.randint(4, V_TARGET, (3, 5))
-        logits, _, _ = model.step(more, state)
-        for b, (source, _) in enumerate(PAIRS):
-            for k in range(5):
-                alone = model.start(model.encode(torch.tensor([source]), torch.tensor([len(source)])))
-                for word in (2, words[b, parent[b, k]], more[b, k]):
-                    expected, alone, _ = model.step(torch.tensor([[word]]), alone)
-                assert_close(logits[b, k], expected[0, 0])
-
-
-@some
-def test_kept_sentences_go_on_as_before(name):
-    model, batch = build(name), batch_of()
-    with torch.no_grad():
-        _, state, _ = model.step(torch.full((3, 1), 2), model.start(model.encode(batch.source, batch.source_lengths)))
-        expected, _, _ = model.step(torch.full((3, 1), 5), state)
-        got, _, _ = model.step(torch.full((2, 1), 5), state.keep(torch.tensor([2, 1])))
-        assert_close(got, expected[[2, 1]])
-
-
-@everything
-def test_padding_is_invisible_to_the_last_bit(name):
-    """Other ids in the padding change no loss and no gradient."""
-    model, batch = build(name), batch_of()
-    source, target = batch.source.clone(), batch.target_in.clone()
-    source[source == PAD] = 4
-    target[target == PAD] = 4
-    other = Batch(source, batch.source_lengths, target, batch.target_out, batch.ids)
-    a, b = model(batch), model(other)
-    assert torch.equal(a.nll, b.nll)
-    # The embedding's own gradients are summed in another order where rows of padding come to share an id.
-    for x, y in zip(gradients(model, a.loss_sum), gradients(model, b.loss_sum), strict=True):
-        assert_close(x, y, atol=1e-13)
-
-
-@some
-def test_companions_change_nothing(name):
-    """A sentence's loss is its own, whatever lies beside it and however wide the batch is padded."""
-    model = build(name)
-    together = model(batch_of([*PAIRS, ([4] * 17, [4] * 19)])).nll
-    for b, pair in enumerate(PAIRS):
-        alone = model(batch_of([pair])).nll[0]
-        assert_close(together[b, : len(alone)], alone)
 
 
 def test_maps_only_on_request():

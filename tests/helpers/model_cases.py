@@ -1,0 +1,141 @@
+"""Tiny models of every kind for the tests that hold for any of them: one table, with a row for each model in MODELS.
+
+A configuration is written as the tree of its keys below ``model``, as config.yaml of a run holds it.
+"""
+
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from nmt.batch import Batch, collate
+from nmt.config import restore
+from nmt.models import MODELS, build_model
+from nmt.models.seq2seq import ModelConfig, Seq2Seq
+
+V = 13  # words of either vocabulary; PAIRS leave the last one out
+PAIRS = [
+    ([5, 7, 4], [9, 4, 4, 6, 8, 11, 5]),
+    ([11], [5]),
+    ([8, 4, 6, 11, 9, 4, 10, 7, 7], [10, 7, 5]),
+    # Long enough for local attention to gather windows, in training and in search.
+    ([4 + i * i % 7 for i in range(75)], [6, 6, 10, 4, 7]),
+]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A configuration, and what is particular about it."""
+
+    tree: dict[str, Any] = field(default_factory=dict)  # keys that differ from the model's row in ALWAYS
+    sums_to_one: bool = True  # whether every row of attention weights does
+
+
+def attention(name: str, **keys: Any) -> dict[str, Any]:
+    """model.attention=NAME with its keys."""
+    return {"attention": {"name": name, **keys}}
+
+
+def self_attention(name: str, **keys: Any) -> dict[str, Any]:
+    """model.self_attention=NAME with its keys."""
+    return {"self_attention": {"name": name, **keys}}
+
+
+LOCAL_P = {"hidden_size": 5, "half_width": 1}
+
+# Keys of every case of a model, by the model's name.
+ALWAYS: dict[str, dict[str, Any]] = {
+    "lstm": {"hidden_size": 6, "dropout": 0.0},
+    "transformer": {
+        **{"hidden_size": 8, "heads": 2, "ffn_size": 12, "encoder_layers": 3, "decoder_layers": 2, "dropout": 0.0},
+        **self_attention("global"),
+    },
+}
+
+# The cases, by the model's name and their own.
+CASES: dict[str, dict[str, Case]] = {
+    "lstm": {
+        "none": Case(attention("none") | {"embedding_size": 4}),
+        "none unfed": Case(attention("none") | {"num_layers": 2, "input_feeding": False}),
+        "bahdanau": Case(attention("bahdanau", hidden_size=5) | {"embedding_size": 4}),
+        "bahdanau deep": Case(
+            attention("bahdanau", hidden_size=5)
+            | {"num_layers": 2, "residual": True, "source_eos": False, "reverse_source": True}
+        ),
+        "global": Case(attention("global")),
+        "global unfed": Case(attention("global") | {"input_feeding": False}),
+        "global dot": Case(attention("global", score="dot")),
+        "global scaled_dot": Case(attention("global", score="scaled_dot")),
+        "global concat": Case(attention("global", score="concat")),
+        "global concat identity": Case(attention("global", score="concat", concat_source="identity")),
+        "global location": Case(attention("global", score="location", max_source=90)),
+        "global uni reversed": Case(attention("global") | {"bidirectional": False, "reverse_source": True}),
+        "global eos reversed": Case(attention("global") | {"source_eos": True, "reverse_source": True}),
+        "global deep residual": Case(attention("global") | {"num_layers": 3, "residual": True, "bias": False}),
+        "global encoder deeper": Case(attention("global") | {"encoder_layers": 3, "decoder_layers": 2}),
+        "global decoder deeper": Case(attention("global") | {"encoder_layers": 1, "decoder_layers": 3}),
+        "global tied target": Case(attention("global") | {"tied": "target"}),
+        "global tied all": Case(attention("global") | {"tied": "all"}),
+        "global luong dropout": Case(attention("global") | {"dropout_placement": "luong"}),
+        "global non_local": Case(attention("global") | {"encoder_block": "non_local"}),
+        "hard": Case(attention("hard")),
+        "local_m": Case(attention("local_m", half_width=1)),
+        "local_m unfed": Case(attention("local_m", half_width=1) | {"input_feeding": False}),
+        "local_m location": Case(attention("local_m", half_width=2, score="location")),
+        "local_p": Case(attention("local_p", **LOCAL_P), sums_to_one=False),
+        "local_p unfed": Case(attention("local_p", **LOCAL_P) | {"input_feeding": False}, sums_to_one=False),
+        "local_p concat": Case(attention("local_p", score="concat", **LOCAL_P), sums_to_one=False),
+        "local_p learned": Case(attention("local_p", sigma="learned", **LOCAL_P), sums_to_one=False),
+        "local_p renormalized": Case(attention("local_p", renormalize=True, **LOCAL_P)),
+        "local_p reversed": Case(
+            attention("local_p", **LOCAL_P) | {"reverse_source": True, "bidirectional": False}, sums_to_one=False
+        ),
+    },
+    "transformer": {
+        "before": Case(),
+        "after": Case({"norm": "after", "activation": "gelu", "tied": "all"}),
+        "learned": Case({"positions": "learned", "max_positions": 90, "tied": "none"}),
+        "rotary": Case({"positions": "rotary", "activation": "swiglu"}),
+        "local": Case(self_attention("local", half_width=2) | {"source_eos": False}),
+        "local rotary": Case(self_attention("local", half_width=2) | {"positions": "rotary", "norm": "after"}),
+        "local learned": Case(self_attention("local", half_width=2) | {"positions": "learned", "max_positions": 90}),
+    },
+}
+
+NAMES = [f"{model}: {case}" for model, cases in CASES.items() for case in cases]
+
+
+def case_of(name: str) -> Case:
+    """The case of one of NAMES."""
+    model, _, case = name.partition(": ")
+    return CASES[model][case]
+
+
+def config_of(name: str, **changes: Any) -> ModelConfig:
+    """The configuration of one of NAMES."""
+    model = name.partition(":")[0]
+    tree = {"name": model, **deepcopy(ALWAYS[model]), **case_of(name).tree, **changes}
+    return restore({"model": tree, "data": {"name": "phrases"}}).model
+
+
+def build(name: str, seed: int = 0, label_smoothing: float = 0.1, **changes: Any) -> Seq2Seq:
+    """A float64 model of one of NAMES, with weights so large that its answers differ and its attention moves."""
+    torch.manual_seed(seed)
+    model = build_model(config_of(name, **changes), V, V, joint=True, label_smoothing=label_smoothing).double().eval()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.6)
+    return model
+
+
+def batch_of(pairs: list[tuple[list[int], list[int]]] | None = None) -> Batch:
+    """PAIRS, or others, as a batch."""
+    pairs = PAIRS if pairs is None else pairs
+    return collate([s for s, _ in pairs], [t for _, t in pairs], list(range(len(pairs))))
+
+
+def models_without_cases() -> list[str]:
+    """Names of the models in MODELS that no test of this table sees."""
+    names = [cast(Any, config).name for config in MODELS]
+    return [name for name in names if not CASES.get(name) or name not in ALWAYS]

@@ -63,6 +63,24 @@ def test_a_batch_that_lies_position_by_position_is_the_same(tensors, eps):
     torch.testing.assert_close(mine.transpose(0, 1), theirs, rtol=0, atol=1e-12)
 
 
+@pytest.mark.skipif(not hasattr(F, "linear_cross_entropy"), reason="torch has linear_cross_entropy from 2.13 on")
+@pytest.mark.parametrize(("eps", "chunked"), [(0.0, False), (0.1, False), (0.0, True)])  # by chunks without smoothing
+@pytest.mark.parametrize("biased", [True, False], ids=["bias", "no bias"])
+def test_equals_torchs_linear_cross_entropy(tensors, eps, biased, chunked):
+    """torch's own projection and loss in one, in its plain form and in the one that works by chunks."""
+    hidden, target, weight, bias = tensors
+    leaves = [hidden, weight, bias] if biased else [hidden, weight]
+    options = torch.nn.LinearCrossEntropyOptions() if chunked else None
+    how = {"ignore_index": PAD, "reduction": "sum", "label_smoothing": eps, "options": options}
+    rows = hidden.flatten(0, 1)
+    expected = F.linear_cross_entropy(rows, weight, target.flatten(), linear_bias=bias if biased else None, **how)
+    got = projected_cross_entropy(hidden, target, weight, bias if biased else None, eps)
+    torch.testing.assert_close(got.loss_sum, expected, rtol=1e-12, atol=0)
+    theirs = torch.autograd.grad(expected, leaves)
+    for mine, their in zip(torch.autograd.grad(got.loss_sum, leaves), theirs, strict=True):
+        torch.testing.assert_close(mine, their, rtol=0, atol=1e-12)
+
+
 def test_padding_inside_a_chunk_counts_nothing(tensors):
     """The path for devices where padding cannot be left out without waiting for its count."""
     hidden, target, weight, bias = tensors

@@ -1,0 +1,76 @@
+"""The command lines in the project's pages, configurations and help."""
+
+import importlib
+import pkgutil
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import nmt.cli
+from nmt.cli.help import Command
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("*.md", "docs/**/*.md", "data/*.md", "benchmarks/results/*.md", "configs/**/*.yaml")
+BEGINNINGS = ("python -m nmt", "python scripts/", "python benchmarks/", "nmt-")
+SHELL = ("<", ">", "|", "&&", ";")
+
+
+class Line(NamedTuple):
+    """One command line, as a shell would cut it, up to where it is redirected."""
+
+    place: str  # file and line number, or the command whose --help shows it
+    words: list[str]
+
+    def __str__(self) -> str:
+        return f"{self.place}: {' '.join(self.words)}"
+
+
+def commands() -> dict[str, tuple[str, Command]]:
+    """Of ``python -m`` MODULE: the module of nmt.cli with its ``main``, and its COMMAND."""
+    names = [f"nmt.cli.{found.name}" for found in pkgutil.iter_modules(nmt.cli.__path__)]
+    modules = [importlib.import_module(name) for name in names]
+    return {m.COMMAND.module: (m.__name__, m.COMMAND) for m in modules if hasattr(m, "COMMAND")}
+
+
+def documented() -> list[Line]:
+    """All there are; one that stands in several places once."""
+    found: list[Line] = []
+    for pattern in PAGES:
+        for path in sorted(ROOT.glob(pattern)):
+            found += lines_of(path.read_text(encoding="utf-8"), str(path.relative_to(ROOT)))
+    for module, (_, command) in commands().items():
+        for example in command.examples:
+            found += lines_of(f"python -m {module} {example}", f"examples of {module}")
+    return list({" ".join(line.words): line for line in found}.values())
+
+
+def lines_of(text: str, name: str) -> Iterator[Line]:
+    """The commands of a file: lines that begin as one, after `#`, `$`, `-` or `command:`, with what is continued."""
+    rows = iter(enumerate(text.splitlines(), 1))
+    for number, row in rows:
+        line = row.strip().removeprefix("# ").removeprefix("$ ").removeprefix("- ").removeprefix("command: ").strip()
+        if not line.startswith(BEGINNINGS):
+            continue
+        while line.endswith("\\"):
+            line = line[:-1] + next(rows, (0, ""))[1].strip().removeprefix("# ")
+        if (cut := words(line)) is not None:
+            yield Line(f"{name}:{number}", cut)
+
+
+def words(line: str) -> list[str] | None:
+    """A line as the shell cuts it; None where it goes on as a sentence after a colon.
+
+    Variables keep their names, `...` and words in capitals stand for what the reader has, and of several seeds one is
+    as good as all.
+    """
+    found = []
+    for word in shlex.split(line.replace("$", "").replace(",...", ""), comments=True):
+        if word.startswith(SHELL):
+            break
+        if word.endswith(":"):
+            return None
+        if not word.isupper():
+            found.append(re.sub(r"^seed=(\d+),.*", r"seed=\1", word))
+    return found

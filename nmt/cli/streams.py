@@ -57,13 +57,19 @@ class Lines:
             self.whole.append(bytes(self.begun))
 
 
-def decode(line: bytes, number: int) -> str:
-    """A UTF-8 line as text without its end; bytes that are not UTF-8 become U+FFFD, with a warning."""
+def decode(line: bytes, number: int, strict: str | None = None) -> str:
+    """Line ``number``, counted from 1, as text without its end and, in line 1, without a byte order mark.
+
+    Bytes that are not UTF-8 become U+FFFD, with a warning; if the name of the file is given as ``strict``, they raise
+    DataError instead.
+    """
     line = line.removesuffix(b"\r")
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
         byte = f"byte {error.start + 1} is 0x{line[error.start]:02x}"
+        if strict is not None:
+            raise DataError(f"{strict}: line {number} is not UTF-8 ({byte})") from None
         warn(number, f"not UTF-8 ({byte}); read with replacement characters")
         text = line.decode(errors="replace")
     return text.removeprefix("\ufeff") if number == 1 else text
@@ -101,8 +107,8 @@ def count_lines(descriptor: int) -> int | None:
 
 
 @contextlib.contextmanager
-def reading(path: str | None) -> Iterator[int]:
-    """A descriptor to read from: of a file, or standard input."""
+def reading(key: str, path: str | None) -> Iterator[int]:
+    """A descriptor to read from: of a file, or standard input; ``key`` is what messages name.  Raises DataError."""
     if path is None:
         yield sys.stdin.fileno()
         return
@@ -110,7 +116,7 @@ def reading(path: str | None) -> Iterator[int]:
         try:
             file = stack.enter_context(Path(path).open("rb", buffering=0))
         except OSError as error:
-            raise DataError(f"input={path}: {error.strerror}") from None
+            raise DataError(f"{key}={path}: {error.strerror}") from None
         yield file.fileno()
 
 

@@ -13,14 +13,22 @@ from tqdm import tqdm
 from nmt.cli import app
 from nmt.cli.help import Command
 from nmt.cli.on_run import OnRun, as_list
-from nmt.cli.streams import Lines, Sink, count_lines, decode, reading, typed, warn, writing
+from nmt.cli.streams import Lines, Sink, count_lines, reading, typed, warn, writing
+from nmt.cli.translation_input import Window, add_prefixes, compare_line_counts, parse_json_lines, read_lines
 from nmt.device import resolve_device, set_up
+from nmt.errors import ConfigError, DataError
 from nmt.eval.alignment import AlignConfig, hard_alignment, soft_line
 from nmt.runs.ensemble import open_run
+from nmt.translate.options import Format, InputFormat, Links, TranslateOptions
+from nmt.translate.prefix import TextError
 from nmt.translate.translation import Translation
-from nmt.translate.translator import Format, Links, TranslateOptions, Translator
+from nmt.translate.translator import Translator
 
 WINDOW = 16  # search batches read before their translations are written; sorted by length, they hold less padding
+NO_FILE_FOR_TYPED_LINES = (
+    "translate.prefix_file is for input from a file or a pipe, not for interactive=true or a terminal; "
+    'translate.input_format=jsonl takes a "prefix" with each line'
+)
 
 
 @dataclass
@@ -40,6 +48,10 @@ class TranslateConfig(OnRun):
     translate: TranslateOptions = field(default_factory=TranslateOptions)
     align: AlignConfig = field(default_factory=AlignConfig)
 
+    def __post_init__(self) -> None:
+        if self.interactive and self.translate.prefix_file is not None:
+            raise ConfigError(NO_FILE_FOR_TYPED_LINES)
+
 
 COMMAND = Command(
     module="nmt.translate",
@@ -52,6 +64,7 @@ COMMAND = Command(
         "run=[runs/a,runs/b] decode.ensemble=log_probabilities < in.txt",
         "run=runs/local_p translate.alignments=hard translate.alignments_file=out.align < in.txt > out.txt",
         "run=runs/local_p decode.n_best=5 translate.format=jsonl translate.token_scores=true < in.txt > out.jsonl",
+        "run=runs/local_p translate.prefix_file=prefixes.txt input=in.txt output=out.txt",
         "run=runs/local_p --interactive",
     ),
     groups=("decode",),
@@ -69,44 +82,67 @@ def translate(configs: Sequence[TranslateConfig]) -> None:
 
 def work(config: TranslateConfig, runs: Sequence[str]) -> None:
     """Open everything, then translate to the end of the input."""
-    set_up(config.threads, deterministic=False)
     options = config.translate
+    at_terminal = config.input is None and sys.stdin.isatty()
+    if at_terminal and options.prefix_file is not None:
+        raise ConfigError(NO_FILE_FOR_TYPED_LINES)
+    set_up(config.threads, deterministic=False)
     run = open_run(list(runs), config.decode.ensemble)
     device = resolve_device(config.device)
     with ExitStack() as stack:
-        source = stack.enter_context(reading(config.input))
+        source = stack.enter_context(reading("input", config.input))
+        windows = read_windows(config, source, at_terminal, stack)
         target = stack.enter_context(writing("output", config.output))
         links = None
         if options.alignments_file is not None:
             links = stack.enter_context(writing("translate.alignments_file", options.alignments_file))
         translator = Translator(run, config.decode, device, config.checkpoint, options, config.align)
-        at_terminal = config.input is None and sys.stdin.isatty()
-        to_terminal = config.output is None and sys.stdout.isatty()
         # Where lines come or go one by one, they themselves show the progress.
-        hidden = config.interactive or at_terminal or to_terminal or not sys.stderr.isatty()
+        hidden = config.interactive or at_terminal or to_terminal(config) or not sys.stderr.isatty()
         bar = stack.enter_context(tqdm(unit=" lines", disable=hidden, total=None if hidden else count_lines(source)))
-        if at_terminal and to_terminal:
-            windows = ([line] for line in typed())
-        else:
-            batch = config.decode.batch_size
-            one_by_one = config.interactive or at_terminal
-            windows = read(Lines(source), *((1, 1) if one_by_one else (batch, WINDOW * batch)))
         copy(windows, translator, Writer(options, target, links), bar)
 
 
-def read(lines: Lines, first: int, most: int) -> Iterator[list[str]]:
-    """The lines as text, a window at a time."""
-    number = 0
-    for window in lines.windows(first, most):
-        yield [decode(line, number + i) for i, line in enumerate(window, 1)]
-        number += len(window)
+def to_terminal(config: TranslateConfig) -> bool:
+    """Whether translations are shown on a terminal."""
+    return config.output is None and sys.stdout.isatty()
 
 
-def copy(windows: Iterable[Sequence[str]], translator: Translator, write: "Writer", bar: tqdm) -> None:
-    """Translate window by window: what is translated is written before more is read."""
+def read_windows(config: TranslateConfig, source: int, at_terminal: bool, stack: ExitStack) -> Iterator[Window]:
+    """The input from the descriptor ``source``, a window at a time; ``stack`` closes what else is opened for it.
+
+    Raises DataError for a prefix file that cannot be read or is known to have another number of lines than the input.
+    """
+    options, name = config.translate, "standard input" if config.input is None else f"input={config.input}"
+    if at_terminal and to_terminal(config):
+        windows: Iterator[list[str]] = ([line] for line in typed())
+    else:
+        batch = config.decode.batch_size
+        one_by_one = config.interactive or at_terminal
+        windows = read_lines(Lines(source), *((1, 1) if one_by_one else (batch, WINDOW * batch)))
+    if options.input_format is InputFormat.jsonl:
+        return parse_json_lines(windows, name)
+    if options.prefix_file is None:
+        return map(Window, windows)
+    prefixes = stack.enter_context(reading("translate.prefix_file", options.prefix_file))
+    prefix_name = f"translate.prefix_file={options.prefix_file}"
+    compare_line_counts(prefixes, prefix_name, source, name)
+    return add_prefixes(windows, Lines(prefixes), prefix_name, name)
+
+
+def copy(windows: Iterable[Window], translator: Translator, write: "Writer", bar: tqdm) -> None:
+    """Translate window by window: what is translated is written before more is read.
+
+    Raises DataError, with the number of the line, for a text that cannot be translated as asked.
+    """
     first = 1
-    for texts in windows:
-        found = translator.hypotheses(texts, bar.update, lambda i, message, first=first: warn(first + i, message))
+    for texts, prefixes in windows:
+        try:
+            found = translator.hypotheses(
+                texts, bar.update, lambda i, message, first=first: warn(first + i, message), prefixes
+            )
+        except TextError as error:
+            raise DataError(f"line {first + error.number}: {error.reason}") from None
         write(first, texts, found)
         first += len(texts)
         bar.update(first - 1 - bar.n)  # a blank line has no part to count, a long one several

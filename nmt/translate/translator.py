@@ -2,8 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,69 +21,11 @@ from nmt.languages import without_spaces
 from nmt.runs.directory import Run, alignment_config
 from nmt.runs.ensemble import EnsembleRun, open_run
 from nmt.search import DecodeConfig, Hypothesis, score_ids, translate_ids
-from nmt.translate.sentence_split import split_long
+from nmt.translate.options import ORDINARY, Links, TranslateOptions
+from nmt.translate.prefix import NO_PREFIX, Prefix, check_prefix, tokenize_prefixes
+from nmt.translate.sentence_split import describe_split, split_long
 from nmt.translate.translation import Translation, joined
 from nmt.translate.unknown_words import read_dictionary, replace_unknown
-
-# A source of so many pieces is translated in one piece even where decode.max_length is less.
-ORDINARY = 250
-
-
-class Links(Enum):
-    """How word alignments are given."""
-
-    none = "none"
-    hard = "hard"  # each target word with the source word of greatest weight
-    soft = "soft"  # all weights
-
-
-class Format(Enum):
-    """What a line of output is."""
-
-    text = "text"  # the best translation
-    jsonl = "jsonl"  # a JSON object with all of decode.n_best
-
-
-@dataclass
-class TranslateOptions:
-    """What is made of each line (translate.*)."""
-
-    format: Format = field(
-        default=Format.text,
-        metadata={"help": "text: the best translation; jsonl: a JSON object with all of decode.n_best"},
-    )
-    token_scores: bool = field(default=False, metadata={"help": "jsonl: the pieces and the log-probability of each"})
-    alignments: Links = field(
-        default=Links.none, metadata={"help": "words of source and translation: none, hard (links) or soft (weights)"}
-    )
-    alignments_file: str | None = field(
-        default=None, metadata={"help": "write alignments here, a line for each line: Pharaoh form, or all weights"}
-    )
-    replace_unknown: bool = field(
-        default=False, metadata={"help": "word-level models: replace each <unk> by the source word it attends to"}
-    )
-    dictionary: str | None = field(
-        default=None, metadata={"help": "for replace_unknown: a file of two columns, source word and translation"}
-    )
-    max_source: int | None = field(
-        default=None,
-        metadata={"help": f"split lines of more pieces; null: decode.max_length, but at least {ORDINARY}"},
-    )
-
-    def __post_init__(self) -> None:
-        if isinstance(self.max_source, int) and self.max_source < 1:
-            raise ConfigError(f"translate.max_source must be at least 1, got {self.max_source}")
-        if self.dictionary is not None and not self.replace_unknown:
-            raise ConfigError("translate.dictionary is for translate.replace_unknown=true")
-        if self.token_scores and self.format is not Format.jsonl:
-            raise ConfigError("translate.token_scores=true needs translate.format=jsonl")
-        if self.alignments_file is not None and self.alignments is Links.none:
-            raise ConfigError("translate.alignments_file needs translate.alignments=hard or soft")
-        if self.alignments is not Links.none and self.alignments_file is None and self.format is Format.text:
-            raise ConfigError(
-                f"translate.alignments={self.alignments.name} has nowhere to go: type "
-                "translate.alignments_file=FILE or translate.format=jsonl"
-            )
 
 
 class Part(NamedTuple):
@@ -93,12 +34,14 @@ class Part(NamedTuple):
     text: str
     ids: list[int]
     start: int = 0  # its first character in the whole text
+    prefix: Prefix = NO_PREFIX
 
 
 class Translator:
-    """Text to text with a run's model.
+    """Text to text with the model of a run, or with the models of several as an ensemble.
 
-    ``decode`` (nmt.search.DecodeConfig) may be changed between calls: ``translator.decode.n_best = 3``.
+    ``decode`` (nmt.search.DecodeConfig) may be changed between calls: ``translator.decode.n_best = 3``.  Sampling
+    draws other translations at each call, because the sentences are numbered on from call to call.
     """
 
     def __init__(
@@ -120,59 +63,112 @@ class Translator:
             check_words(run.name, self.tokenizers.target)
             self.decode = replace(decode, allow_unk=True)
             if self.options.dictionary is not None:
-                self.dictionary = read_dictionary(Path(self.options.dictionary), self.as_read)
+                self.dictionary = read_dictionary(Path(self.options.dictionary), self.normalize_source)
         self.model, _ = run.load_model(checkpoint, device)
-        self.translated = 0  # sentences so far; they seed sampling
+        self.translated = 0  # sentences so far; sampling is seeded with a sentence's number
 
-    def translate(self, texts: Sequence[str], progress: Callable[[int], object] | None = None) -> list[str]:
-        """The best translation of each text, in order, each without line breaks; blank text gives an empty string."""
-        return [found[0].text if found else "" for found in self.hypotheses(texts, progress)]
+    def translate(
+        self,
+        texts: Sequence[str],
+        progress: Callable[[int], object] | None = None,
+        prefixes: Sequence[str | None] | None = None,
+    ) -> list[str]:
+        """The best translation of each text, in order, without line breaks; of blank text an empty string.
+
+        For arguments and errors see ``hypotheses``.
+        """
+        return [found[0].text if found else "" for found in self.hypotheses(texts, progress, prefixes=prefixes)]
 
     def hypotheses(
         self,
         texts: Sequence[str],
         progress: Callable[[int], object] | None = None,
         warn: Callable[[int, str], object] | None = None,
+        prefixes: Sequence[str | None] | None = None,
     ) -> list[list[Translation]]:
-        """Up to ``decode.n_best`` translations of each text, the best first; none for blank text.
+        """Up to ``decode.n_best`` translations of each text, the best first.
 
-        A text over the limit is translated in parts, of which the best translations are joined, the second best, and
-        so on.  ``warn`` is told of its place among ``texts`` and of what was done.  ``progress`` is called with the
-        number of parts finished since its last call.  Raises NoAttentionError where ``options`` need attention that
-        the model does not have.
+        Args:
+            texts: source sentences.  One of more pieces than ``source_limit`` is translated in parts; their best
+                translations are joined, then their second best, and so on.
+            progress: called with the number of parts translated since its last call.
+            warn: called with the place of a text among ``texts``, from 0, and a message, when a text is translated in
+                parts or a prefix cannot have its usual effect; by default a Python warning.
+            prefixes: for each text, the target text that its translations begin with; None or blank: any.  A prefix is
+                normalized and tokenized by itself, as a target sentence is.  With subwords and characters, what
+                follows begins a new word or continues the last word of the prefix, as the model likes.  The prefix of
+                a text in parts begins the translation of its first part.  A prefix as long as the length limit or
+                longer is the whole translation.  Words of the prefix that the target vocabulary lacks are given to the
+                model as <unk> and stand in the translation as they are.
+
+        Returns:
+            A list for each text, in order; an empty one for a blank text, whatever its prefix.
+
+        Raises:
+            DataError: there are more or fewer prefixes than texts.
+            TextError: a prefix has more pieces than the model can write.
+            NoAttentionError: ``options`` ask for alignments, and the model has no attention.
+            ConfigError: ``decode`` was changed to values that cannot work.
+            UserError: the model's probabilities are not finite.
         """
-        plan = list(self.plan(texts, warn or warn_of_text))
+        forced = tokenize_prefixes(self.tokenizers.target, prefixes, len(texts))
+        plan = list(self.plan(texts, forced, warn or warn_in_python))
         parts = [part for group in plan for part in group]
         found = iter(self.search(parts, progress))
         return [self.join(text, group, [next(found) for _ in group]) for text, group in zip(texts, plan, strict=True)]
 
-    def limit(self) -> int:
-        """The most source pieces translated at once: no more than the model can read."""
-        chosen = self.options.max_source or max(self.decode.max_length, ORDINARY)
+    def source_ceiling(self) -> int | None:
+        """The most source pieces that the model can read, without end-of-sentence; None: any number."""
         longest = self.model.longest_source
-        return chosen if longest is None else max(1, min(chosen, longest - self.model.source_eos))
+        return None if longest is None else max(1, longest - self.model.source_eos)
 
-    def plan(self, texts: Sequence[str], warn: Callable[[int, str], object]) -> Iterator[list[Part]]:
+    def source_limit(self) -> int:
+        """The most source pieces translated at once, unless a text has no place to split: no more than can be read."""
+        chosen, ceiling = self.options.max_source or max(self.decode.max_length, ORDINARY), self.source_ceiling()
+        return chosen if ceiling is None else min(chosen, ceiling)
+
+    def plan(
+        self, texts: Sequence[str], prefixes: Sequence[Prefix], warn: Callable[[int, str], object]
+    ) -> Iterator[list[Part]]:
         """The parts of each text: none of a blank one, one of most."""
-        encode, limit = self.tokenizers.source.encode, self.limit()
+        limit = self.source_limit()
+        encoded = self.tokenizers.source.encode(texts)
+        for number, (text, ids, prefix) in enumerate(zip(texts, encoded, prefixes, strict=True)):
+            if not text.strip():
+                if prefix.ids:
+                    warn(number, "there is nothing to translate, so the prefix is ignored")
+                yield []
+                continue
+            if len(ids) <= limit:
+                parts = [Part(text, ids, prefix=prefix)]
+            else:
+                parts, message = self.split(text, len(ids), prefix)
+                warn(number, message)
+            if prefix.ids:
+                _, most = self.decode.lengths(len(parts[0].ids))
+                check_prefix(number, len(prefix.ids), most, self.model.longest_target, warn)
+            yield parts
+
+    def split(self, text: str, total: int, prefix: Prefix) -> tuple[list[Part], str]:
+        """The parts of a text of ``total`` pieces that is over the limit, and a message that says what was done."""
+        limit, ceiling, encode = self.source_limit(), self.source_ceiling(), self.tokenizers.source.encode
 
         def sizes(texts: Sequence[str]) -> list[int]:
             return [len(ids) for ids in encode(texts)]
 
-        for number, (text, ids) in enumerate(zip(texts, encode(texts), strict=True)):
-            if not text.strip():
-                yield []
-            elif len(ids) <= limit:
-                yield [Part(text, ids)]
-            else:
-                spans, where = split_long(text, limit, sizes)
-                warn(number, f"{len(ids):,} pieces, over {limit:,}: translated in {len(spans)} parts, split {where}")
-                rows = encode([text[a:b] for a, b in spans])
-                yield [Part(text[a:b], row[:limit], a) for (a, b), row in zip(spans, rows, strict=True)]
+        spans, where = split_long(text, limit, sizes, ceiling)
+        rows = encode([text[a:b] for a, b in spans])
+        message = describe_split(total, limit, [len(row) for row in rows], where, ceiling)
+        parts = [Part(text[a:b], row[:ceiling], a) for (a, b), row in zip(spans, rows, strict=True)]
+        parts[0] = parts[0]._replace(prefix=prefix)
+        if prefix.ids and len(parts) > 1:
+            message += "; the prefix begins the translation of the first part"
+        return parts, message
 
     def search(self, parts: Sequence[Part], progress: Callable[[int], object] | None) -> list[list[Translation]]:
         """The hypotheses of each part."""
         sources, options = [part.ids for part in parts], self.options
+        prefixes = [part.prefix.ids for part in parts]
         decode = replace(self.decode)  # checked anew: a caller may have changed it
         attended = options.alignments is not Links.none or options.replace_unknown
         found = translate_ids(
@@ -182,6 +178,7 @@ class Translator:
             self.device,
             want_maps=attended,
             progress=progress,
+            prefixes=prefixes if any(prefixes) else None,
             first=self.translated,
             reranking=reranking(decode, self.tokenizers, self.language),
         )
@@ -197,14 +194,17 @@ class Translator:
         ]
 
     def translation(self, part: Part, h: Hypothesis, attended: bool, scores: list[float] | None) -> Translation:
-        """A hypothesis as text."""
-        target = self.tokenizers.target
+        """A hypothesis as text; words of the prefix that the vocabulary lacks stand as they were given."""
+        target, prefix = self.tokenizers.target, part.prefix
         text, tokens = one_line(target.decode([h.ids])[0]), target.pieces([*h.ids, EOS])
         words = self.attention(part, h, text) if attended else None
-        if self.options.replace_unknown and words is not None and UNK in h.ids:
-            unknown = [i == UNK for i in h.ids]
-            source = self.as_read(part.text).split()
-            text = " ".join(replace_unknown(tokens[:-1], unknown, words, source, self.dictionary))
+        if UNK in prefix.ids:
+            text = prefix.text + text[len(target.decode([prefix.ids])[0]) :]
+        if self.options.replace_unknown and words is not None and UNK in h.ids[len(prefix.ids) :]:
+            unknown = [i == UNK and place >= len(prefix.ids) for place, i in enumerate(h.ids)]
+            source = self.normalize_source(part.text).split()
+            shown = [*prefix.text.split(), *tokens[len(prefix.ids) : -1]]
+            text = " ".join(replace_unknown(shown, unknown, words, source, self.dictionary))
         alignment = None if self.options.alignments is Links.none else words
         return Translation(text, h.score, h.log_prob, h.finished, tokens, scores, alignment)
 
@@ -224,8 +224,8 @@ class Translator:
         starts = [part.start for part in parts]
         return [joined(self.between, text, starts, ranked) for ranked in zip(*found, strict=False)]
 
-    def as_read(self, text: str) -> str:
-        """Source text as the model reads it."""
+    def normalize_source(self, text: str) -> str:
+        """Source text in the form that its tokenizer encodes."""
         return normalize(text, self.tokenizers.source.lowercase)
 
 
@@ -244,12 +244,22 @@ def check_words(name: str, tokenizer: Tokenizer) -> None:
     )
 
 
-def warn_of_text(number: int, message: str) -> None:
-    """A warning to callers in Python, who know a text by its place."""
+def warn_in_python(number: int, message: str) -> None:
+    """A Python warning that names a text by its place among the texts of the call, from 0."""
     warnings.warn(f"text {number}: {message}", stacklevel=4)
 
 
 def load(directory: str | Path | Sequence[str | Path], device: str = "auto", checkpoint: str = "best") -> Translator:
-    """A translator for a run directory, or for an ensemble of several, decoding as the (first) config.yaml says."""
+    """A translator for a run directory, or for an ensemble of several, decoding as the (first) config.yaml says.
+
+    Args:
+        directory: one run directory, or several, whose models must have the same vocabularies.
+        device: auto, cpu, cuda or cuda:N.
+        checkpoint: the file of weights in the run's folder of checkpoints, or avg:N or best:N, a mean of several.
+
+    Raises:
+        RunError: a directory or its weights are missing or cannot be read.
+        ConfigError: the device is not there, or the vocabularies of several runs differ.
+    """
     run = open_run(directory)
     return Translator(run, run.config.decode, resolve_device(device), checkpoint)

@@ -68,7 +68,7 @@ def test_typed_lines_end_with_control_d(monkeypatch, capsys):
 @pytest.mark.parametrize(("data", "count"), [(b"", 0), (b"\n", 1), (b"a\nb", 2), (b"a\nb\n", 2), (b"x" * 99_999, 1)])
 def test_lines_of_a_file_are_counted_without_reading_on(tmp_path, data, count):
     (tmp_path / "in").write_bytes(data)
-    with reading(str(tmp_path / "in")) as descriptor:
+    with reading("input", str(tmp_path / "in")) as descriptor:
         assert count_lines(descriptor) == count
         assert sum(len(w) for w in Lines(descriptor).windows(9, 9)) == count
     incoming, outgoing = os.pipe()
@@ -79,7 +79,10 @@ def test_lines_of_a_file_are_counted_without_reading_on(tmp_path, data, count):
 
 @pytest.mark.parametrize("name", ["nowhere", "."])
 def test_an_input_that_cannot_be_read_is_named(tmp_path, name):
-    with pytest.raises(DataError, match=r"input=.*: (No such file|Is a directory)"), reading(str(tmp_path / name)):
+    with (
+        pytest.raises(DataError, match=r"input=.*: (No such file|Is a directory)"),
+        reading("input", str(tmp_path / name)),
+    ):
         pass
 
 

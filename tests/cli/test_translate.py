@@ -16,9 +16,10 @@ from tqdm import tqdm
 
 from nmt.cli.streams import Sink
 from nmt.cli.translate import Writer, copy, main
+from nmt.cli.translation_input import Window
 from nmt.eval.alignment import hard_alignment
+from nmt.translate.options import TranslateOptions
 from nmt.translate.translation import Translation
-from nmt.translate.translator import TranslateOptions
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,7 +50,7 @@ def command(run, monkeypatch, tmp_path):
 class Upper:
     """A translator that can be checked by eye."""
 
-    def hypotheses(self, texts, progress, warn):
+    def hypotheses(self, texts, progress, warn, prefixes):
         return [[Translation(text.upper(), 0.0, 0.0, True, [])] if text.strip() else [] for text in texts]
 
 
@@ -61,7 +62,7 @@ def test_one_line_out_for_each_line_in_before_more_is_read():
     def windows():
         for number in range(0, len(lines), 3):
             assert out.getvalue().count(b"\n") == number
-            yield lines[number : number + 3]
+            yield Window(lines[number : number + 3])
 
     copy(windows(), Upper(), Writer(TranslateOptions(), Sink("out", out)), tqdm(disable=True))  # type: ignore[arg-type]
     expected = [line.upper() if line.strip() else "" for line in lines]
@@ -72,12 +73,13 @@ def test_the_bar_counts_lines(capsys):
     """Not parts: blank lines have none, long ones several."""
 
     class Parts(Upper):
-        def hypotheses(self, texts, progress, warn):
+        def hypotheses(self, texts, progress, warn, prefixes):
             progress(5)
-            return super().hypotheses(texts, progress, warn)
+            return super().hypotheses(texts, progress, warn, prefixes)
 
     with tqdm(file=io.StringIO(), total=4) as bar:
-        copy([["a", ""], ["b", "c"]], Parts(), Writer(TranslateOptions(), Sink("out", io.BytesIO())), bar)  # type: ignore[arg-type]
+        write = Writer(TranslateOptions(), Sink("out", io.BytesIO()))
+        copy([Window(["a", ""]), Window(["b", "c"])], Parts(), write, bar)  # type: ignore[arg-type]
         assert bar.n == 4
 
 
@@ -144,6 +146,65 @@ def test_an_ensemble_and_an_error_leave_no_file(command, run, tmp_path):
             command(*words)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "out"]
     assert (tmp_path / "out").read_text().split("\n") == alone
+
+
+def test_translations_begin_as_the_prefix_file_says(command, tmp_path):
+    """A line for each line of input, from a file of the same length; without one nothing changes."""
+    plain = command()
+    (tmp_path / "prefixes").write_text("zwei drei\r\n\n\n")
+    found = command("translate.prefix_file=prefixes", "decode.batch_size=1")
+    assert found[0] == "zwei drei" or found[0].startswith("zwei drei ")
+    assert found[1:] == plain[1:]
+    *lines, _ = command("translate.prefix_file=prefixes", "translate.format=jsonl", "decode.n_best=2")
+    assert all(h["text"].startswith("zwei drei") for h in json.loads(lines[0])["hypotheses"])
+
+
+def test_json_lines_bring_their_prefixes(command):
+    """Other keys are ignored; a blank line stays one; what lines hold may be odd, but is a line out."""
+    plain = command()
+    text = (
+        '{"source": "one two", "prefix": "zwei drei", "id": 7}\n\n'
+        '{"source": "three\\nfour five", "prefix": null}\n{"source": "\\ud800 one"}\n'
+    )
+    found = command("translate.input_format=jsonl", text=text)
+    assert len(found) == 5
+    assert found[0] == "zwei drei" or found[0].startswith("zwei drei ")
+    assert found[1:3] == plain[1:3]
+    *lines, _ = command("translate.input_format=jsonl", "translate.format=jsonl", text=text)
+    assert [json.loads(line)["source"] for line in lines] == ["one two", "", "three four five", "\ufffd one"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["translate.prefix_file=two"], "two has 2 lines, and input=in 3"),
+        (["translate.prefix_file=four"], "four has 4 lines, and input=in 3"),
+        (["translate.prefix_file=bytes"], r"bytes: line 2 is not UTF-8 \(byte 2 is 0xff\)"),
+        (["translate.prefix_file=nowhere"], "translate.prefix_file=nowhere: No such file"),
+        (["translate.prefix_file=two", "--interactive"], "translate.prefix_file is for input from a file or a pipe"),
+        (["translate.prefix_file=two", "translate.input_format=jsonl"], 'each line has its own "prefix"'),
+        (["translate.input_format=jsonl"], "input=in: line 1 is not JSON: .*translate.input_format=jsonl"),
+    ],
+)
+def test_prefixes_that_do_not_fit_are_refused_in_one_line(command, tmp_path, words, message):
+    """Before anything is written."""
+    (tmp_path / "two").write_text("a\nb\n")
+    (tmp_path / "four").write_text("a\nb\nc\nd")
+    (tmp_path / "bytes").write_bytes(b"a\nb\xff\n\n")
+    with pytest.raises(SystemExit, match=message) as caught:
+        command(*words)
+    assert "\n" not in str(caught.value).strip()
+    assert not (tmp_path / "out").exists()
+
+
+def test_prefixes_of_typed_lines_are_no_file(command, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    with pytest.raises(SystemExit, match=r"translate\.prefix_file is for input from a file or a pipe"):
+        command("input=null", "translate.prefix_file=in")
 
 
 def test_control_c_is_quiet(command, monkeypatch, capsys):

@@ -17,7 +17,8 @@ from nmt.models import LSTMConfig
 from nmt.models.attention import GlobalConfig, NoneConfig
 from nmt.runs.directory import Run
 from nmt.search import DecodeConfig, Ensemble, ForcedOptions, Method
-from nmt.translate.translator import Format, Links, TranslateOptions, Translator, load
+from nmt.translate.options import Format, Links, TranslateOptions
+from nmt.translate.translator import Translator, load
 
 CPU = torch.device("cpu")
 TEXTS = ["one two three", "", "a small dog , a big cat .", " \t", "ten nine", "seven"]
@@ -194,12 +195,35 @@ def test_a_model_is_never_given_more_than_it_can_read(tmp_path):
     for eos in (False, True):
         run = Run.open(make_run(tmp_path / f"eos_{eos}", LSTMConfig(hidden_size=8, attention=location, source_eos=eos)))
         given = translator(run, TranslateOptions(max_source=100))
-        assert given.limit() == 5 - eos
+        assert given.source_limit() == 5 - eos
         with pytest.warns(
             UserWarning, match=r"text 1: 18 pieces, over \d: translated in \d parts, split between words"
         ):
             (_, text) = given.translate(["one", LONG])
         assert text
+
+
+def test_what_cannot_be_split_is_read_whole(tmp_path):
+    """An emoji of five pieces, over a limit of two that is a choice and not the model's."""
+    run = Run.open(make_run(tmp_path / "bpe", MODELS["local_p"], TokenizerKind.bpe))
+    (pieces,) = map(len, run.tokenizers.source.encode(["\U0001f600"]))
+    assert pieces > 2
+    given = translator(run, TranslateOptions(max_source=2), n_best=1)
+    with pytest.warns(UserWarning, match=f"text 0: {pieces} pieces, over 2: translated as a whole: no place to split$"):
+        limited = given.translate(["\U0001f600"])
+    assert limited == translator(run, TranslateOptions(), n_best=1).translate(["\U0001f600"])
+
+
+def test_what_the_model_cannot_read_is_cut_and_said(tmp_path):
+    """A location score of four rows and an emoji of more pieces: the first four, and the warning counts both."""
+    location = LSTMConfig(hidden_size=8, attention=GlobalConfig(score="location", max_source=4), source_eos=False)
+    run = Run.open(make_run(tmp_path / "bpe", location, TokenizerKind.bpe))
+    (pieces,) = map(len, run.tokenizers.source.encode(["\U0001f600"]))
+    message = (
+        f"text 0: {pieces} pieces, over 4: translated as a whole; cut after 4 of {pieces} pieces: no place to split$"
+    )
+    with pytest.warns(UserWarning, match=message):
+        assert len(translator(run, TranslateOptions()).translate(["\U0001f600"])) == 1
 
 
 def test_odd_lines_are_survived(tmp_path):

@@ -1,0 +1,92 @@
+"""What nmt.translate reads and writes beside plain text (translate.*)."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from nmt.errors import ConfigError
+
+# Unless translate.max_source says otherwise, a source of so many pieces is translated in one piece even where
+# decode.max_length is less.
+ORDINARY = 250
+
+
+class InputFormat(Enum):
+    """What a line of input is."""
+
+    text = "text"  # a source text
+    jsonl = "jsonl"  # a JSON object with the source text and perhaps a prefix
+
+
+class Links(Enum):
+    """How word alignments are given."""
+
+    none = "none"
+    hard = "hard"  # each target word with the source word of greatest weight
+    soft = "soft"  # all weights
+
+
+class Format(Enum):
+    """What a line of output is."""
+
+    text = "text"  # the best translation
+    jsonl = "jsonl"  # a JSON object with all of decode.n_best
+
+
+@dataclass
+class TranslateOptions:
+    """What is made of each line (translate.*)."""
+
+    input_format: InputFormat = field(
+        default=InputFormat.text,
+        metadata={
+            "help": 'text: a source a line; jsonl: a JSON object a line, {"source": ..., "prefix": ...}, of which the '
+            "prefix may be absent and other keys are ignored"
+        },
+    )
+    prefix_file: str | None = field(
+        default=None,
+        metadata={
+            "help": "a line for each line of input: the text that its translation begins with (blank: any); the prefix "
+            "is tokenized by itself, and what follows begins a new word or continues its last one as the model likes"
+        },
+    )
+    format: Format = field(
+        default=Format.text,
+        metadata={"help": "text: the best translation; jsonl: a JSON object with all of decode.n_best"},
+    )
+    token_scores: bool = field(default=False, metadata={"help": "jsonl: the pieces and the log-probability of each"})
+    alignments: Links = field(
+        default=Links.none, metadata={"help": "words of source and translation: none, hard (links) or soft (weights)"}
+    )
+    alignments_file: str | None = field(
+        default=None, metadata={"help": "write alignments here, a line for each line: Pharaoh form, or all weights"}
+    )
+    replace_unknown: bool = field(
+        default=False, metadata={"help": "word-level models: replace each <unk> by the source word it attends to"}
+    )
+    dictionary: str | None = field(
+        default=None, metadata={"help": "for replace_unknown: a file of two columns, source word and translation"}
+    )
+    max_source: int | None = field(
+        default=None,
+        metadata={"help": f"split lines of more pieces; null: decode.max_length, but at least {ORDINARY}"},
+    )
+
+    def __post_init__(self) -> None:
+        if isinstance(self.max_source, int) and self.max_source < 1:
+            raise ConfigError(f"translate.max_source must be at least 1, got {self.max_source}")
+        if self.prefix_file is not None and self.input_format is InputFormat.jsonl:
+            raise ConfigError(
+                'translate.prefix_file is for translate.input_format=text; with jsonl each line has its own "prefix"'
+            )
+        if self.dictionary is not None and not self.replace_unknown:
+            raise ConfigError("translate.dictionary is for translate.replace_unknown=true")
+        if self.token_scores and self.format is not Format.jsonl:
+            raise ConfigError("translate.token_scores=true needs translate.format=jsonl")
+        if self.alignments_file is not None and self.alignments is Links.none:
+            raise ConfigError("translate.alignments_file needs translate.alignments=hard or soft")
+        if self.alignments is not Links.none and self.alignments_file is None and self.format is Format.text:
+            raise ConfigError(
+                f"translate.alignments={self.alignments.name} has nowhere to go: type "
+                "translate.alignments_file=FILE or translate.format=jsonl"
+            )

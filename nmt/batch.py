@@ -1,4 +1,4 @@
-"""What data hands to models: padded id tensors, and the four ids every vocabulary begins with."""
+"""A batch of sentence pairs as padded tensors of ids, and the four ids that every vocabulary begins with."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -15,7 +15,7 @@ PAD, UNK, BOS, EOS = 0, 1, 2, 3
 class Batch:
     """B sentence pairs, padded on the right with PAD.
 
-    ``source`` holds the words alone: a model that wants an end-of-sentence in its source adds it.
+    ``source`` has no end-of-sentence; a model that reads one adds it.
     ``target_in`` starts with BOS; ``target_out`` is the same shifted by one and ends with EOS.
     """
 
@@ -23,8 +23,8 @@ class Batch:
     source_lengths: Tensor  # (B,) int64, at least 1
     target_in: Tensor  # (B, T) int64
     target_out: Tensor  # (B, T) int64
-    ids: Tensor  # (B,) int64, the sentences' places in the corpus
-    links: Tensor | None = None  # (L, 3) int64, known alignment, each once: sentence, place in target_out, in source
+    ids: Tensor  # (B,) int64, the index of each pair in the corpus
+    links: Tensor | None = None  # (L, 3) int64, word alignment: sentence, position in target_out, in source
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device; copies from pinned memory do not block."""
@@ -35,22 +35,22 @@ class Batch:
         return self._each(Tensor.pin_memory)
 
     def doubled(self) -> "Batch":
-        """Each sentence twice, the two side by side: 2B sentences."""
+        """Each sentence twice, one after the other: 2B sentences."""
         twice = self._each(lambda x: x.repeat_interleave(2, 0))
-        if twice.links is not None:  # whose rows are links, of sentences that have other numbers now
+        if twice.links is not None:  # sentence b is now sentences 2b and 2b + 1
             twice.links[:, 0] *= 2
             twice.links[1::2, 0] += 1
         return twice
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        """The same change to every tensor there is."""
+        """A batch with ``change`` applied to every tensor."""
         given = {f.name: getattr(self, f.name) for f in fields(self)}
         changed: dict[str, Any] = {name: None if x is None else change(x) for name, x in given.items()}
         return Batch(**changed)
 
 
 def pad(rows: list[list[int]]) -> Tensor:
-    """Ragged ids to a PAD-filled (rows, longest) tensor; at least one column."""
+    """Lists of ids as a tensor (rows, longest), filled up with PAD; it has at least one column."""
     longest = max((len(r) for r in rows), default=0)
     return torch.tensor([r + [PAD] * (max(longest, 1) - len(r)) for r in rows], dtype=torch.int64)
 
@@ -58,7 +58,7 @@ def pad(rows: list[list[int]]) -> Tensor:
 def collate(
     sources: list[list[int]], targets: list[list[int]], ids: list[int], links: list[list[int]] | None = None
 ) -> Batch:
-    """Ragged source and target ids (no BOS, no EOS) to a Batch; links of a sentence: [t, s, t, s, ...].
+    """A Batch of source and target ids, without BOS and EOS; ``links`` of a sentence are [t, s, t, s, ...].
 
     An empty source becomes the single id UNK, so that every model sees at least one position.
     """
@@ -74,6 +74,6 @@ def collate(
 
 
 def link_rows(links: list[list[int]]) -> Tensor:
-    """Each sentence's [t, s, t, s, ...] to (L, 3)."""
+    """The links [t, s, t, s, ...] of each sentence as a tensor (L, 3) of sentence, t, s."""
     rows = [(b, t, s) for b, flat in enumerate(links) for t, s in zip(flat[::2], flat[1::2], strict=True)]
     return torch.tensor(rows, dtype=torch.int64).view(-1, 3)

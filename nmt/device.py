@@ -1,4 +1,4 @@
-"""Where and how precisely to compute: device, threads, precision, determinism."""
+"""The device, number of threads, precision and determinism of computations."""
 
 import contextlib
 import ctypes
@@ -23,10 +23,11 @@ class Precision(Enum):
 
 
 def resolve_device(name: str) -> torch.device:
-    """``cuda`` is this process's CUDA device (under torchrun the one of LOCAL_RANK); ``auto``, too, else the CPU.
+    """The torch device that a config's ``device`` names.
 
-    Raises ConfigError for a name that is no device, for a device that is not here, and for one that several processes
-    would share.
+    ``cuda`` is the CUDA device of this process, under torchrun the one of LOCAL_RANK; ``auto`` is the same where there
+    is one, and else the CPU.  Raises ConfigError for a name that is no device, for a device that this machine does not
+    have, and for one that several processes would share.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -53,7 +54,7 @@ def resolve_precision(precision: Precision, device: torch.device) -> Precision:
 
     An update of +experiment=multi30k_en_de with input feeding (benchmarks/training.py, one core of a Zen 4, torch 2.13)
     took 926 ms of CPU time in fp32 and 548 in bf16.  On a CPU without AVX512-BF16 or AMX such products are emulated:
-    with oneDNN kept from them (ONEDNN_MAX_CPU_ISA=AVX512_CORE) it was 927 and 1,793.
+    when oneDNN was told not to use them (ONEDNN_MAX_CPU_ISA=AVX512_CORE) it took 927 and 1,793.
     """
     if precision is not Precision.auto:
         return precision
@@ -72,7 +73,10 @@ def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractC
 
 @contextlib.contextmanager
 def memory_explained(device: torch.device, what: Callable[[], str]) -> Iterator[None]:
-    """Within, running out of memory raises ConfigError: ``what`` says with what, and what to do."""
+    """A context in which running out of memory raises ConfigError.
+
+    ``what`` returns the end of the message: what needed the memory, and what to do.
+    """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -90,18 +94,18 @@ def seed_everything(seed: int) -> None:
 
 
 def set_up(threads: int | None, deterministic: bool) -> None:
-    """Number of CPU threads (None: torch's own choice) and, if asked, algorithms without races."""
+    """Set the number of CPU threads (None: torch's choice) and, if asked, use deterministic algorithms alone."""
     keep_freed_memory()
     bound_primitive_cache()
     if threads is not None:
         torch.set_num_threads(threads)
     if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this setting
     torch.use_deterministic_algorithms(deterministic)
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc to reuse freed blocks instead of returning them to the system; nothing elsewhere.
+    """Tell glibc to reuse freed blocks instead of returning them to the system; other C libraries are left alone.
 
     A training step allocates and frees the same large tensors again and again, and each return costs a
     page fault a page at the next use: some 25,000 faults and a tenth of a step (benchmarks/lstm_step.py).

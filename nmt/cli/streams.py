@@ -1,4 +1,4 @@
-"""Lines in and lines out, as a command has them: pipes, files, a terminal."""
+"""Reading and writing lines of pipes, files and a terminal."""
 
 import contextlib
 import os
@@ -19,29 +19,32 @@ BLOCK = 1 << 16  # bytes read at once
 
 
 class Lines:
-    """The lines of a file descriptor, which end at U+000A alone, as they come."""
+    """Reads the lines of a file descriptor, which end at U+000A alone, without waiting for more than one."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        self.whole: deque[bytes] = deque()
-        self.begun = bytearray()
+        self.complete: deque[bytes] = deque()
+        self.partial = bytearray()
         self.ended = False
 
     def windows(self, first: int, most: int) -> Iterator[list[bytes]]:
-        """Wait for a line, then take those that have come: at most ``first``, then twice as many, up to ``most``."""
+        """Lists of lines: each time wait for a line and take what has arrived by then.
+
+        At most ``first`` lines at once, then twice as many each time, up to ``most``.
+        """
         size = first
         while window := self.take(size):
             yield window
             size = min(2 * size, most)
 
     def take(self, most: int) -> list[bytes]:
-        """The next lines, at least one of them unless there are none."""
-        while not self.ended and (not self.whole or (len(self.whole) < most and self.ready())):
+        """The next lines, at most ``most``: those that have arrived, or the next one; none at the end."""
+        while not self.ended and (not self.complete or (len(self.complete) < most and self.ready())):
             self.read()
-        return [self.whole.popleft() for _ in range(min(most, len(self.whole)))]
+        return [self.complete.popleft() for _ in range(min(most, len(self.complete)))]
 
     def ready(self) -> bool:
-        """Whether reading would not wait; files are always ready."""
+        """Whether reading now would return at once; with files it always does."""
         return bool(select.select([self.descriptor], [], [], 0)[0])
 
     def read(self) -> None:
@@ -50,11 +53,11 @@ class Lines:
         self.ended = not block
         *whole, rest = block.split(b"\n")
         for line in whole:
-            self.whole.append(bytes(self.begun + line))
-            self.begun.clear()
-        self.begun += rest
-        if self.ended and self.begun:
-            self.whole.append(bytes(self.begun))
+            self.complete.append(bytes(self.partial + line))
+            self.partial.clear()
+        self.partial += rest
+        if self.ended and self.partial:
+            self.complete.append(bytes(self.partial))
 
 
 def decode(line: bytes, number: int, strict: str | None = None) -> str:
@@ -76,11 +79,11 @@ def decode(line: bytes, number: int, strict: str | None = None) -> str:
 
 
 def warn(number: int, message: str) -> None:
-    """A warning about a line, counted from 1, on standard error; a progress bar makes way for it."""
+    """Write a warning about a line, counted from 1, to standard error, above a progress bar if there is one."""
     tqdm.write(f"warning: line {number}: {message}", file=sys.stderr)
 
 
-def typed() -> Iterator[str]:
+def typed_lines() -> Iterator[str]:
     """Lines typed at a terminal after a prompt, with the line editing of readline, until Ctrl-D."""
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401  # input() uses it from then on
@@ -97,7 +100,7 @@ def typed() -> Iterator[str]:
 
 
 def count_lines(descriptor: int) -> int | None:
-    """How many lines are still to be read, where it is a file; its position stays."""
+    """How many lines are still to be read of a file, whose position does not change; None for a pipe or terminal."""
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         return None
     at, lines, last = os.lseek(descriptor, 0, os.SEEK_CUR), 0, b"\n"

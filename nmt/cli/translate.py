@@ -13,7 +13,7 @@ from tqdm import tqdm
 from nmt.cli import app
 from nmt.cli.help import Command
 from nmt.cli.on_run import OnRun, as_list
-from nmt.cli.streams import Lines, Sink, count_lines, reading, typed, warn, writing
+from nmt.cli.streams import Lines, Sink, count_lines, reading, typed_lines, warn, writing
 from nmt.cli.translation_input import Window, add_prefixes, compare_line_counts, parse_json_lines, read_lines
 from nmt.device import resolve_device, set_up
 from nmt.errors import ConfigError, DataError
@@ -115,7 +115,7 @@ def read_windows(config: TranslateConfig, source: int, at_terminal: bool, stack:
     """
     options, name = config.translate, "standard input" if config.input is None else f"input={config.input}"
     if at_terminal and to_terminal(config):
-        windows: Iterator[list[str]] = ([line] for line in typed())
+        windows: Iterator[list[str]] = ([line] for line in typed_lines())
     else:
         batch = config.decode.batch_size
         one_by_one = config.interactive or at_terminal

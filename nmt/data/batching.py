@@ -1,4 +1,4 @@
-"""Which sentences go into which batch, and in what order."""
+"""Grouping sentence pairs into batches, and the order of the batches."""
 
 import contextlib
 import queue
@@ -13,8 +13,8 @@ from nmt.batch import Batch, collate
 from nmt.data.encode import EncodedCorpus
 from nmt.errors import ConfigError, DataError, RunError
 
-PREFETCH = 4  # batches made ahead of the one in use
-CHUNK = 100_000  # pairs looked at together, where all of them would take memory
+PREFETCH = 4  # batches prepared ahead of the one in use
+CHUNK = 100_000  # pairs processed at once, because arrays for all of them would take too much memory
 
 
 @dataclass
@@ -42,24 +42,27 @@ class Plan:
 
     corpus: EncodedCorpus  # as it is segmented in this epoch
     order: np.ndarray  # (pairs,) int32, the corpus sorted by noisy length
-    bounds: np.ndarray  # (batches + 1,) where ``order`` is cut
-    shuffled: np.ndarray  # (batches,) which cut is used when
+    bounds: np.ndarray  # (batches + 1,) group k is order[bounds[k]:bounds[k + 1]]
+    shuffled: np.ndarray  # (batches,) which group is the n-th batch
 
     def __len__(self) -> int:
         return len(self.shuffled)
 
     def pairs(self, batch: int) -> np.ndarray:
         """Places in the corpus of the pairs of a batch."""
-        cut = self.shuffled[batch]
-        return self.order[self.bounds[cut] : self.bounds[cut + 1]]
+        group = self.shuffled[batch]
+        return self.order[self.bounds[group] : self.bounds[group + 1]]
 
     def batch(self, number: int) -> Batch:
-        """One of the batches."""
+        """Batch ``number`` of the epoch, as tensors."""
         pairs = self.pairs(number)
         return collate(*self.corpus.read(pairs), ids=pairs.tolist(), links=self.corpus.links(pairs))
 
     def longest(self) -> int:
-        """Of the batches with the most padded tokens (within a tenth), the one with the most attention weights."""
+        """The number of the batch that takes the most memory.
+
+        Of the batches whose padded tokens are within a tenth of the most, the one with the most attention weights.
+        """
         source, target = (np.maximum.reduceat(side[self.order], self.bounds[:-1]) for side in self.corpus.lengths)
         sentences = np.diff(self.bounds)
         tokens = sentences * (source + target + 1)
@@ -68,12 +71,12 @@ class Plan:
 
 
 def plan_epoch(corpus: EncodedCorpus, config: BatchingConfig, seed: int, epoch: int) -> Plan:
-    """Pairs of nearly equal length together, everything that this leaves open at random.
+    """Batches of pairs of nearly equal length; which of them go together, and the order of the batches, is random.
 
     A function of the arguments alone, on every machine with this NumPy.
     """
     rng = np.random.default_rng([seed, epoch])
-    corpus = corpus.drawn(int(rng.integers(2**32)))
+    corpus = corpus.resegmented(int(rng.integers(2**32)))
     lengths = corpus.lengths  # (2, pairs)
     if config.sentences is not None:
         order = noisy_order(lengths, len(corpus) / config.sentences, rng)
@@ -82,7 +85,7 @@ def plan_epoch(corpus: EncodedCorpus, config: BatchingConfig, seed: int, epoch: 
         order = noisy_order(lengths, lengths.sum(dtype=np.int64) / 2 / config.tokens, rng)
         rows = lengths[1, order] + 1
         np.maximum(rows, lengths[0, order], out=rows)
-        bounds = cut(rows, config.tokens)
+        bounds = split_by_budget(rows, config.tokens)
     return Plan(corpus, order, bounds, rng.permutation(len(bounds) - 1).astype(np.int32))
 
 
@@ -112,8 +115,11 @@ def noisy_order(lengths: np.ndarray, batches: float, rng: np.random.Generator) -
     return keys.astype(np.int32)
 
 
-def cut(rows: np.ndarray, tokens: int) -> np.ndarray:
-    """Bounds (parts + 1,) of parts as long as number * max(part) <= tokens allows, and at least 1."""
+def split_by_budget(rows: np.ndarray, tokens: int) -> np.ndarray:
+    """Split lengths ``rows`` into groups as long as number * max(group) <= tokens allows, and of at least 1.
+
+    Returns the bounds (groups + 1,): group k is rows[bounds[k]:bounds[k + 1]].
+    """
     bounds = [0]
     while (start := bounds[-1]) < len(rows):
         part = rows[start : start + max(1, tokens // int(rows[start]))].astype(np.int64)
@@ -126,8 +132,8 @@ class TrainBatches:
     """Endless batches for training, made in a thread, with a position that can be saved and restored.
 
     The order is a function of (seed, epoch); each epoch holds every pair once.  Of ``world_size`` processes, each
-    takes every ``world_size``-th batch and all take as many: the last round of an epoch begins again at its front
-    where batches are missing.  One iterator at a time.
+    takes every ``world_size``-th batch and all take the same number: where the last batches of an epoch do not suffice
+    for all processes, its first ones are used again.  There must be one iterator at a time.
     """
 
     def __init__(
@@ -137,7 +143,7 @@ class TrainBatches:
             raise DataError("there are no sentence pairs to train on")
         self._corpus, self._config, self._seed = corpus, config, seed % 2**32
         self._rank, self._world_size = rank, world_size
-        self._epoch, self._batch = 0, 0  # counts the batches of all processes together
+        self._epoch, self._batch = 0, 0  # of the batches of all processes together
         self._planned: tuple[int, Plan] | None = None
         self._sizes: dict[int, int] = {}
         self._planning = threading.Lock()
@@ -170,7 +176,9 @@ class TrainBatches:
                 yield made
         finally:
             stop.set()
-            with contextlib.suppress(queue.Empty):  # room for what the thread is about to put
+            with contextlib.suppress(
+                queue.Empty
+            ):  # makes place in the queue for the batch that the thread may be waiting to put
                 while True:
                     ready.get_nowait()
             thread.join()
@@ -196,11 +204,11 @@ class TrainBatches:
         return plan.batch(plan.longest())
 
     def state_dict(self) -> dict[str, Any]:
-        """Position of the next batch not yet handed out, and what the order depends on."""
+        """The position of the next batch, and what the order of batches depends on."""
         return {"epoch": self._epoch, "batch": self._batch, **self._identity()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there, with any number of processes.  Raises RunError if the order was another one."""
+        """Continue from that position, with any number of processes.  Raises RunError if the order was another one."""
         for key, now in self._identity().items():
             if state[key] != now:
                 raise RunError(f"cannot continue in the order of the batches: {key} was {state[key]} and is {now}")
@@ -215,7 +223,7 @@ class TrainBatches:
         }
 
     def _plan(self, epoch: int) -> Plan:
-        """The plan, of which there is one at a time; who asks for it while another makes it waits."""
+        """The plan of an epoch.  One is kept at a time, and a lock makes sure that one thread at a time computes it."""
         with self._planning:
             if self._planned is None or self._planned[0] != epoch:
                 self._planned = None
@@ -224,5 +232,5 @@ class TrainBatches:
             return self._planned[1]
 
     def _size(self, epoch: int) -> int:
-        """Batches of an epoch, which the thread may have left behind."""
+        """The number of batches of an epoch, which may not be the one whose plan is kept."""
         return self._sizes.get(epoch) or len(self._plan(epoch))

@@ -1,4 +1,4 @@
-"""What training text must be like: each check keeps, drops or refuses a pair, and one table counts them all."""
+"""Checks of training text: each keeps, drops or refuses a sentence pair that fails it, and counts are kept of all."""
 
 import re
 import unicodedata
@@ -12,11 +12,11 @@ from nmt.errors import ConfigError, DataError
 
 # Stands for the line that one side lacks, where files of unequal length are not refused.  No decoder yields this.
 UNPAIRED = "\ud800"
-# A side shorter than this many characters counts as so long, because "No" may well be "Auf keinen Fall".
+# For the ratio, a shorter side counts as this many characters, because "No" may be translated as "Auf keinen Fall".
 SHORT = 10
 # Bytes that are not UTF-8 reach the checks as U+DC80 to U+DCFF (PEP 383); JSON can hold other lone surrogates.
 SURROGATE = re.compile("[\ud800-\udfff]")
-# What str.strip leaves and nobody sees: soft hyphen, zero-width characters, direction marks, a stray byte order mark.
+# Invisible, but left by str.strip: soft hyphen, zero-width characters, direction marks, a stray byte order mark.
 INVISIBLE = re.compile("[\\s\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]*")
 
 
@@ -82,8 +82,8 @@ TITLES = {
 
 
 @dataclass
-class Table:
-    """How many pairs met each check, and what was done: ``print(table)`` shows it, ``as_dict`` logs it.
+class CheckCounts:
+    """How many pairs failed each check, and what was done: ``print(counts)`` shows it, ``as_dict`` logs it.
 
     read = kept + the sum of ``dropped``.
     """
@@ -92,20 +92,20 @@ class Table:
     kept: int = 0
     found: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
-    first: dict[str, str] = field(default_factory=dict)  # where each was met first
+    first: dict[str, str] = field(default_factory=dict)  # where the first pair that failed each check comes from
 
     def __post_init__(self) -> None:
         self.found, self.dropped = Counter(self.found), Counter(self.dropped)
 
     def count(self, check: str, dropped: bool, where: Callable[[], str]) -> None:
-        """One pair more that fails ``check``."""
+        """Count one more pair that fails ``check``."""
         if check not in self.first:
             self.first[check] = where()
         self.found[check] += 1
         self.dropped[check] += dropped
 
     def as_dict(self) -> dict[str, Any]:
-        """The table in JSON types; ``Table(**table.as_dict())`` is equal to it."""
+        """The counts in JSON types; ``CheckCounts(**counts.as_dict())`` is equal to them."""
         return {
             "read": self.read,
             "kept": self.kept,
@@ -127,20 +127,20 @@ class Table:
 def clean(
     pairs: Iterable[tuple[str, ...]],
     config: ChecksConfig,
-    table: Table,
+    table: CheckCounts,
     held_out: Iterable[str] = (),
     locate: Callable[[int, Side], str] = lambda number, side: f"pair {number + 1}, {side.name} side",
 ) -> Iterator[tuple[str, ...]]:
-    """The pairs to train on, in NFC and stripped at the edges, while ``table`` counts what was met.
+    """The pairs to train on, in NFC and stripped at the edges; ``table`` counts the pairs that fail a check.
 
-    What comes third and later with a pair stays with it, untouched.
-    ``held_out``: the sentences, of either language, of the validation and test sets; these alone are held in memory.
+    The third and later elements of a pair are passed on unchanged.
+    ``held_out``: the sentences, of either language, of the validation and test sets; these alone are kept in memory.
     ``locate(number, side)`` says where the 0-based pair comes from.  Raises DataError for what the config refuses.
     """
-    forbidden = frozenset(tidy(text) for text in held_out)
+    forbidden = frozenset(strip_nfc(text) for text in held_out)
     for number, raw in enumerate(pairs):
         table.read += 1
-        pair = tidy(raw[0]), tidy(raw[1])
+        pair = strip_nfc(raw[0]), strip_nfc(raw[1])
         for check, side in problems(*pair, config, forbidden):
             action = Action.drop if check == "both_blank" else getattr(config, check)
             if action is Action.refuse:
@@ -160,18 +160,18 @@ def clean(
             yield SURROGATE.sub("\ufffd", pair[0]), SURROGATE.sub("\ufffd", pair[1]), *raw[2:]
 
 
-def tidy(text: str) -> str:
-    """NFC without white space at the edges; nothing inside is lost."""
+def strip_nfc(text: str) -> str:
+    """The text in NFC, without white space at the edges; nothing inside is changed otherwise."""
     return unicodedata.normalize("NFC", text).strip()
 
 
 def blank(text: str) -> bool:
-    """Whether a reader would see nothing: empty, or white space and zero-width characters alone."""
+    """Whether a text is empty or holds white space and invisible characters alone."""
     return not text or (len(text) < SHORT and INVISIBLE.fullmatch(text) is not None)
 
 
 def problems(source: str, target: str, config: ChecksConfig, forbidden: Set[str]) -> Iterator[tuple[str, Side]]:
-    """The checks that a tidied pair fails, in the order of TITLES, and the side to look at."""
+    """The checks that a pair (in NFC, stripped) fails, in the order of TITLES, and the side to look at."""
     if source == UNPAIRED or target == UNPAIRED:
         yield "line_counts", Side.target if source == UNPAIRED else Side.source
     for side, text in ((Side.source, source), (Side.target, target)):

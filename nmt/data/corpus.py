@@ -1,4 +1,4 @@
-"""Parallel text of every kind, behind a few functions: training pairs, validation text, test texts."""
+"""Training pairs, validation text and test sets of a data config, whatever kind of corpus it describes."""
 
 import json
 from collections.abc import Iterator
@@ -45,9 +45,9 @@ def open_corpus(config: DataConfig) -> Corpus:
 
 
 def training_pairs(config: DataConfig, seed: int) -> Iterator[tuple[str, str]]:
-    """The training text, streamed and never held: raw lines without line ends and byte order mark.
+    """The training text, streamed and never all in memory: raw lines without line ends and byte order mark.
 
-    ``seed`` draws the corpus that is generated (phrases); text from files is what it is.  Bytes that are not UTF-8
+    ``seed`` is that of a generated corpus (phrases); text from files does not depend on it.  Bytes that are not UTF-8
     arrive as surrogates (PEP 383), for ``checks.clean`` to find.  Files of unequal length raise DataError, or end in
     pairs with ``checks.UNPAIRED`` if data.checks.line_counts says so.
     """
@@ -57,8 +57,8 @@ def training_pairs(config: DataConfig, seed: int) -> Iterator[tuple[str, str]]:
 def linked_pairs(corpus: Corpus, seed: int) -> Iterator[tuple[str, str, str]]:
     """The training text of an open corpus, each pair with a line of Pharaoh links.
 
-    The lines are those of data.alignments or, where it is null, what the corpus itself knows.  Raises ConfigError
-    where nobody knows any, DataError for lines that do not belong to the pairs.
+    The lines are those of data.alignments or, where it is null, those that the corpus brings.  Raises ConfigError
+    where there are none, DataError for lines that do not belong to the pairs.
     """
     given = corpus.config.alignments
     if given is None:
@@ -76,7 +76,7 @@ def linked_pairs(corpus: Corpus, seed: int) -> Iterator[tuple[str, str, str]]:
 
 
 def validation_text(config: DataConfig) -> ParallelText:
-    """The text that training is steered by; where data.gold is a file, with its links.
+    """The text that models are validated on during training; where data.gold is a file, with its links.
 
     Raises DataError for unequal sides, bytes that are not UTF-8, and links that do not belong to the sentences.
     """

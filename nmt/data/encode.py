@@ -1,4 +1,4 @@
-"""Text and ids of a training corpus in memory-mapped files: written once, read a batch at a time."""
+"""The text and the ids of a training corpus in memory-mapped Arrow files, written once and read a batch at a time."""
 
 import json
 import tempfile
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 CHUNK = 20_000
 TEXT = pa.schema({"source": pa.string(), "target": pa.string()})
 IDS = pa.schema({"source": pa.list_(pa.int32()), "target": pa.list_(pa.int32())})
-# What both have besides where word alignments were asked for: Pharaoh lines, and what ``piece_links`` makes of them.
-LINES, LINKS = pa.field("links", pa.string()), pa.field("links", pa.list_(pa.int32()))
+# A further column where word alignments were asked for: in the text Pharaoh lines, in the ids flat ``piece_links``.
+TEXT_LINKS, ID_LINKS = pa.field("links", pa.string()), pa.field("links", pa.list_(pa.int32()))
 
 
 class EncodedCorpus:
@@ -35,25 +35,25 @@ class EncodedCorpus:
     """
 
     def __init__(self, ids: "Dataset", lengths: np.ndarray) -> None:
-        linked = LINKS.name in ids.column_names
-        self._ids, self.lengths = ids.remove_columns(LINKS.name) if linked else ids, lengths
-        self._links = ids.select_columns(LINKS.name) if linked else None
+        linked = ID_LINKS.name in ids.column_names
+        self._ids, self.lengths = ids.remove_columns(ID_LINKS.name) if linked else ids, lengths
+        self._links = ids.select_columns(ID_LINKS.name) if linked else None
 
     @classmethod
     def open(cls, folder: Path) -> "EncodedCorpus":
-        """What ``write_ids`` wrote, memory-mapped."""
-        return EncodedCorpus(mapped(folder / "ids.arrow"), np.load(folder / "lengths.npy", mmap_mode="r"))
+        """Open what ``write_ids`` wrote, memory-mapped."""
+        return EncodedCorpus(memory_map(folder / "ids.arrow"), np.load(folder / "lengths.npy", mmap_mode="r"))
 
     @classmethod
     def of(
         cls, sources: list[list[int]], targets: list[list[int]], links: list[list[int]] | None = None
     ) -> "EncodedCorpus":
         """A corpus in memory."""
-        from datasets import Dataset  # here: see ``mapped``
+        from datasets import Dataset  # here: see ``memory_map``
 
         sides = {"source": sources, "target": targets}
-        linked = {} if links is None else {LINKS.name: links}
-        ids = Dataset(pa.table(sides | linked, schema=IDS.append(LINKS) if linked else IDS))
+        linked = {} if links is None else {ID_LINKS.name: links}
+        ids = Dataset(pa.table(sides | linked, schema=IDS.append(ID_LINKS) if linked else IDS))
         return EncodedCorpus(ids, np.array([[len(row) for row in rows] for rows in (sources, targets)], dtype=np.int32))
 
     def __len__(self) -> int:
@@ -66,18 +66,19 @@ class EncodedCorpus:
 
     def links(self, pairs: np.ndarray) -> list[list[int]] | None:
         """The same pairs' links as ``piece_links`` has them; None in a corpus without."""
-        return None if self._links is None else self._links[pairs.tolist()][LINKS.name]
+        return None if self._links is None else self._links[pairs.tolist()][ID_LINKS.name]
 
-    def drawn(self, seed: int) -> "EncodedCorpus":
-        """The same text as it is segmented in one epoch, a function of ``seed``: here always in the same way."""
+    def resegmented(self, seed: int) -> "EncodedCorpus":
+        """The corpus as it is segmented in one epoch, a function of ``seed``; here always the same."""
         return self
 
 
 class SampledCorpus(EncodedCorpus):
     """A corpus with subword regularization: segmented anew for every epoch.
 
-    All of it at once, because batches that are planned by other lengths than they come to have fill badly: of
-    Multi30k's with BPE-dropout of 0.1, 70% of the padded ids were real, and 92% are.
+    The whole corpus is segmented before the epoch is planned, so that batches are planned by the lengths that sentences
+    will have.  With Multi30k and BPE-dropout of 0.1, 92% of the ids in batches are then no padding; where batches were
+    planned by the lengths of another segmentation, 70% were none.
     """
 
     def __init__(
@@ -86,8 +87,8 @@ class SampledCorpus(EncodedCorpus):
         super().__init__(plain._ids, plain.lengths)
         self._text, self._tokenizers, self._sampling, self._folder = text, tokenizers, sampling, folder
 
-    def drawn(self, seed: int) -> EncodedCorpus:
-        """In files in ``folder`` that have no name any more when this returns, and go when nobody reads them."""
+    def resegmented(self, seed: int) -> EncodedCorpus:
+        """The new segmentation, in files in ``folder`` that are already unlinked and vanish when they are closed."""
         seeds = np.random.SeedSequence(seed)
 
         def segment(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
@@ -100,13 +101,13 @@ class SampledCorpus(EncodedCorpus):
 
 def write_text(pairs: Iterable[tuple[str, ...]], folder: Path, linked: bool = False) -> None:
     """Write text.arrow; if ``linked``, a Pharaoh line comes with each pair."""
-    rest, schema = iter(pairs), TEXT.append(LINES) if linked else TEXT
+    rest, schema = iter(pairs), TEXT.append(TEXT_LINKS) if linked else TEXT
     with pa.OSFile(str(folder / "text.arrow"), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
         while chunk := list(islice(rest, CHUNK)):
             stream.write_batch(pa.record_batch(list(zip(*chunk, strict=True)), schema=schema))
 
 
-def mapped(path: Path) -> "Dataset":
+def memory_map(path: Path) -> "Dataset":
     """A file of Arrow record batches, memory-mapped."""
     from datasets import Dataset  # here: it brings pandas and takes a second, and most commands read no corpus
 
@@ -115,10 +116,10 @@ def mapped(path: Path) -> "Dataset":
 
 def read_text(folder: Path) -> "Dataset":
     """Columns source, target and perhaps links of text.arrow, memory-mapped."""
-    return mapped(folder / "text.arrow")
+    return memory_map(folder / "text.arrow")
 
 
-def column(text: "Dataset", side: str) -> Iterator[str]:
+def read_side(text: "Dataset", side: str) -> Iterator[str]:
     """One side of a text, streamed."""
     for chunk in chunks(text.select_columns([side])):
         yield from chunk[side]
@@ -140,8 +141,8 @@ def write_ids(
 
     Where the text has links, so has ids.arrow, between the pieces that the words have become.
     """
-    linked = LINES.name in text.column_names
-    schema = IDS.append(LINKS) if linked else IDS
+    linked = TEXT_LINKS.name in text.column_names
+    schema = IDS.append(ID_LINKS) if linked else IDS
     sides = {"source": tokenizers.source, "target": tokenizers.target}
     unknown = dict.fromkeys(sides, 0)
     lengths = np.lib.format.open_memmap(folder / "lengths.npy", "w+", np.int32, (2, len(text)))
@@ -156,7 +157,7 @@ def write_ids(
             rows = {side: pa.array(ids[side], IDS.field(side).type) for side in sides}
             if linked:
                 words = ([t.words(row) for row in ids[side]] for side, t in sides.items())
-                rows[LINKS.name] = pa.array(map(piece_links, chunk[LINES.name], *words), LINKS.type)
+                rows[ID_LINKS.name] = pa.array(map(piece_links, chunk[TEXT_LINKS.name], *words), ID_LINKS.type)
             stream.write_batch(pa.record_batch(rows, schema=schema))
             stop = start + len(chunk["source"])
             for row, side in enumerate(sides):

@@ -1,4 +1,4 @@
-"""Parallel text in files, plain or compressed: reading lines, pairing files, finding where they part (data=files).
+"""Parallel text in files, plain or compressed: reading lines and pairing files (data=files).
 
 Lines end at the byte 0x0A and nowhere else: Unicode's other separators, which str.splitlines would split at, are text.
 """
@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from nmt.data.checks import SURROGATE, UNPAIRED, Action, Side, offending_byte
-from nmt.data.misalignment import LINES, NEAR, find_slips
+from nmt.data.misalignment import MAX_LINES, NEARBY, find_missing_lines
 from nmt.data.text import Corpus, DataConfig, ParallelText, TextFiles, no_such_test
 from nmt.errors import ConfigError, DataError
 
@@ -87,7 +87,7 @@ class Files(Corpus):
         }
 
     def locate(self, number: int, side: Side) -> str:
-        """The file and the line, counted again: it is asked for seldom, and streaming stays free of bookkeeping."""
+        """The file and the line, found by counting again: messages are rare, and reading needs no bookkeeping."""
         for pair in self.train[:-1]:
             count = max(count_lines(path) for path in pair)
             if number < count:
@@ -167,29 +167,31 @@ def line_pairs(source: Path, target: Path, refuse: bool) -> Iterator[tuple[str, 
 
 
 def explain_unequal(source: Path, target: Path) -> str:
-    """Both names, both counts, and where the sides seem to part."""
+    """The names and line counts of both files, and at which line one of them seems to lack some."""
     counts = count_lines(source), count_lines(target)
-    said = f"{source} has {counts[0]:,} lines and {target} has {counts[1]:,}"
+    counted = f"{source} has {counts[0]:,} lines and {target} has {counts[1]:,}"
     long, short = (source, target) if counts[0] > counts[1] else (target, source)
-    slips = find_slips(line_lengths(long), line_lengths(short), abs(counts[0] - counts[1]))
-    if slips is None:
-        return f"{said}; no pairing of their lines fits the lengths: are they the same text?"
-    if not slips and min(counts) < NEAR:
-        return said
-    if not slips:
-        end = "its end, which is missing" if min(counts) < LINES else f"line {LINES:,} at least"
-        return f"{said}; {short.name} seems to go with {long.name} up to {end}"
-    gains = np.diff([0, *(offset for _, offset in slips)])
-    places = [f"{gain:,} at about line {line + 1:,}" for gain, (line, _) in zip(gains, slips, strict=True)]
+    gaps = find_missing_lines(line_lengths(long), line_lengths(short), abs(counts[0] - counts[1]))
+    if gaps is None:
+        return f"{counted}; no pairing of their lines fits the lengths: are they the same text?"
+    if not gaps and min(counts) < NEARBY:
+        return counted
+    if not gaps:
+        end = "its end, which is missing" if min(counts) < MAX_LINES else f"line {MAX_LINES:,} at least"
+        return f"{counted}; {short.name} seems to go with {long.name} up to {end}"
+    gains = np.diff([0, *(offset for _, offset in gaps)])
+    places = [f"{gain:,} at about line {line + 1:,}" for gain, (line, _) in zip(gains, gaps, strict=True)]
     return (
-        f"{said}; {short.name} seems to lack {' and '.join(places)}: from there its line n goes with line "
-        f"n + {slips[0][1]} of {long.name}"
+        f"{counted}; {short.name} seems to lack {' and '.join(places)}: from there its line n goes with line "
+        f"n + {gaps[0][1]} of {long.name}"
     )
 
 
 def line_lengths(path: Path) -> np.ndarray:
-    """The lengths of the first LINES lines, in characters as far as they can be decoded."""
-    return np.array([len(line.decode("utf-8", "replace")) for line in islice(byte_lines(path), LINES)], dtype=np.int64)
+    """The lengths of the first MAX_LINES lines, in characters as far as they can be decoded."""
+    return np.array(
+        [len(line.decode("utf-8", "replace")) for line in islice(byte_lines(path), MAX_LINES)], dtype=np.int64
+    )
 
 
 def read_text(name: str, files: TextFiles, key: str) -> ParallelText:
@@ -213,7 +215,7 @@ def read_text(name: str, files: TextFiles, key: str) -> ParallelText:
 
 
 def stamp(path: Path) -> list[Any]:
-    """What tells a file from a changed one without reading it: path, size, time of change in nanoseconds."""
+    """Path, size and time of change in nanoseconds, which together show whether a file has changed."""
     status = path.stat()
     return [os.fspath(path.resolve()), status.st_size, status.st_mtime_ns]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, Features
 
 ROWS = 1000  # read at a time
-PATIENCE = 5.0  # seconds for the hub to answer at all; then ``datasets`` is not left to try again and again
+HUB_TIMEOUT = 5.0  # seconds for the hub to answer; after that ``datasets``, which would try many times, is not asked
 FORMATS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}  # what ``datasets`` calls a file
 
 
@@ -60,9 +60,9 @@ class Hub(Corpus):
         return self.config.path not in FORMATS.values() and not Path(self.config.path).exists()
 
     def load(self, split: str, key: str) -> "Dataset":
-        """One split (or part of one) as it is; raises DataError with what ``datasets`` has to say."""
+        """One split (or part of one), unchanged; raises DataError with the message of ``datasets``."""
         config: HubConfig = self.config
-        with loading(f"data.path={config.path}, {key}={split}: ", remote=self.remote) as datasets:
+        with using_datasets(f"data.path={config.path}, {key}={split}: ", remote=self.remote) as datasets:
             data = datasets.load_dataset(
                 config.path,
                 config.subset,
@@ -75,7 +75,7 @@ class Hub(Corpus):
     def columns(self, features: "Features", side: Side) -> list[str]:
         """The names that lead to the text of a side: a column, or the column ``translation`` and a language in it."""
         given, language = getattr(self.config, f"{side.name}_column"), getattr(self.config, side.name)
-        known = [[name, *part] for name, feature in features.items() for part in [[], *parts_of(feature)]]
+        known = [[name, *part] for name, feature in features.items() for part in [[], *inner_names(feature)]]
         for names in [given.split(".")] if given else [["translation", language], [language]]:
             if names in known:
                 return names
@@ -91,7 +91,7 @@ class Hub(Corpus):
         for chunk in data.select_columns(list({source[0]: 0, target[0]: 0})).iter(batch_size=ROWS):
             cells = cast(dict[str, list[Any]], chunk)
             for one, other in zip(cells[source[0]], cells[target[0]], strict=True):
-                yield text_at(one, source[1:]), text_at(other, target[1:])
+                yield cell_text(one, source[1:]), cell_text(other, target[1:])
 
     def text(self, name: str, split: str, key: str) -> ParallelText:
         """A split in memory."""
@@ -102,7 +102,7 @@ class Hub(Corpus):
     def splits(self) -> list[str]:
         """The names of all splits."""
         config: HubConfig = self.config
-        with loading(f"data.path={config.path}: ", remote=self.remote) as datasets:
+        with using_datasets(f"data.path={config.path}: ", remote=self.remote) as datasets:
             found = datasets.get_dataset_split_names(config.path, config.subset, data_files=config.files or None)
         return [str(split) for split in found]
 
@@ -131,16 +131,19 @@ class Hub(Corpus):
         return f"{self.config.path}, {self.config.train_split}, row {number + 1}, {side.name} side"
 
 
-def parts_of(feature: Any) -> list[list[str]]:
+def inner_names(feature: Any) -> list[list[str]]:
     """The names inside a column of dicts, such as the languages of a translation column."""
-    from datasets import Translation  # here: see ``loading``
+    from datasets import Translation  # here: see ``using_datasets``
 
     inner = feature.languages if isinstance(feature, Translation) else feature
     return [[name] for name in inner] if isinstance(inner, dict | list | tuple) else []
 
 
-def text_at(value: Any, below: Sequence[str]) -> str:
-    """The text of a cell, or of a part of it; no text is blank, and a line break inside one becomes a space."""
+def cell_text(value: Any, below: Sequence[str]) -> str:
+    """The text of a cell, or of the part of it that the names ``below`` lead to; None counts as blank text.
+
+    Line breaks become spaces.  Raises DataError for anything else than text.
+    """
     for name in below:
         value = value and value[name]
     if not isinstance(value, str | None):
@@ -149,12 +152,12 @@ def text_at(value: Any, below: Sequence[str]) -> str:
 
 
 @contextmanager
-def loading(before: str, after: str = "", remote: bool = False) -> Iterator[ModuleType]:
-    """Gives ``datasets``; what it raises within for wrong names, absent files and no network becomes a DataError.
+def using_datasets(before: str, after: str = "", remote: bool = False) -> Iterator[ModuleType]:
+    """Import ``datasets``; its errors for wrong names, absent files and no network become DataErrors within.
 
-    The message is the first line of its own between ``before`` and ``after``.  With ``remote``, where the hub does not
-    answer, ``datasets`` takes what it has in its cache, and what it has not is refused at once.  The import is here
-    because it takes a second, and most commands need none of it.
+    The message is the first line of its own, between ``before`` and ``after``.  With ``remote``, if the hub does not
+    answer, ``datasets`` uses its cache alone, and what is not there is refused at once.  The import is here because it
+    takes a second, and most commands do not need it.
     """
     import datasets
     from datasets import config as settings
@@ -162,29 +165,29 @@ def loading(before: str, after: str = "", remote: bool = False) -> Iterator[Modu
 
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
-    silence = silent() if remote else None
+    unreachable = unreachable_reason() if remote else None
     offline = settings.HF_HUB_OFFLINE
-    settings.HF_HUB_OFFLINE = offline or silence is not None
+    settings.HF_HUB_OFFLINE = offline or unreachable is not None
     try:
         yield datasets
     except (OSError, ValueError, TypeError, KeyError, DatasetsError) as error:
-        # That one says nothing of what was wrong.
+        # The message of this one is empty of information; its cause has it.
         cause = error.__cause__ if isinstance(error, DatasetGenerationError) else None
-        said = silence if isinstance(error, ConnectionError) else None
-        lines = (said or str(cause or error)).strip().splitlines()
+        reason = unreachable if isinstance(error, ConnectionError) else None
+        lines = (reason or str(cause or error)).strip().splitlines()
         raise DataError(f"{before}{lines[0] if lines else type(error).__name__}{after}") from None
     finally:
         settings.HF_HUB_OFFLINE = offline
 
 
 @cache
-def silent() -> str | None:
-    """Why the hub cannot be reached; None if it answers, whatever it says.  Asked once, by its own client."""
+def unreachable_reason() -> str | None:
+    """Why the hub cannot be reached; None if it answers, with whatever status.  Tried once a process."""
     from huggingface_hub import constants  # ``datasets`` needs it, too
     from huggingface_hub.utils import get_session
 
     try:
-        get_session().head(constants.ENDPOINT, timeout=PATIENCE)
+        get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT)
     except Exception as error:  # of requests or httpx, as the version has it
         return f"{constants.ENDPOINT} does not answer: {str(error) or type(error).__name__}"
     return None

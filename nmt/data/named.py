@@ -1,4 +1,4 @@
-"""Corpora known by name: looked for under data.root, else fetched from the hub where it has them without a script."""
+"""Corpora known by name: files under data.root, or fetched from the hub if it has them as plain data."""
 
 import re
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nmt.atomic import whole_file
 from nmt.data.files import COMPRESSED, Files, read_text
-from nmt.data.hub import loading, text_at
+from nmt.data.hub import cell_text, using_datasets
 from nmt.data.text import DataConfig, ParallelText, TextFiles, no_such_test
 from nmt.errors import DataError
 
@@ -49,7 +49,7 @@ class Layout:
     gold: Mapping[str, str] = field(default_factory=dict)  # file of links, by stem
     gold_languages: tuple[str, str] = ("", "")  # which language's words a link names first, and which second
     repository: str | None = None  # on the hub
-    splits: Mapping[str, str] = field(default_factory=dict)  # what the repository calls our stems
+    splits: Mapping[str, str] = field(default_factory=dict)  # the repository's name of each split, by stem
 
 
 LAYOUTS: dict[type[DataConfig], Layout] = {
@@ -81,7 +81,7 @@ LAYOUTS: dict[type[DataConfig], Layout] = {
 
 
 class Named(Files):
-    """A corpus in files whose names follow from its own."""
+    """A corpus in files ROOT/NAME/SPLIT.LANGUAGE."""
 
     @property
     def layout(self) -> Layout:
@@ -133,13 +133,13 @@ class Named(Files):
     def test(self, name: str) -> ParallelText:
         text = read_text(name, self.split(name), f"data.test={name}")
         if text.gold is not None and self.config.source != self.layout.gold_languages[0]:
-            text.gold = [turned(links) for links in text.gold]
+            text.gold = [swap_sides(links) for links in text.gold]
         return text
 
     def fetch(self) -> None:
         """Write the files that the folder lacks from the hub; raises DataError with advice if that fails."""
         languages = [self.config.source, self.config.target]
-        with loading(
+        with using_datasets(
             f"data={self.config.name}: {self.folder} lacks files, and {self.layout.repository} of the hub did not give "
             "them (",
             f"). Else, {self.layout.advice}",
@@ -153,7 +153,7 @@ class Named(Files):
                     path = self.folder / f"{stem}.{language}"
                     if not any(map(Path.is_file, variants(path))):
                         with whole_file(path) as file:
-                            file.writelines(text_at(cell, []) + "\n" for cell in data[language])  # type: ignore[call-overload]
+                            file.writelines(cell_text(cell, []) + "\n" for cell in data[language])  # type: ignore[call-overload]
 
 
 def variants(path: Path) -> list[Path]:
@@ -161,6 +161,6 @@ def variants(path: Path) -> list[Path]:
     return [path.with_name(path.name + suffix) for suffix in ("", *COMPRESSED)]
 
 
-def turned(links: str) -> str:
-    """Pharaoh links with source and target exchanged."""
+def swap_sides(links: str) -> str:
+    """A line of Pharaoh links with source and target exchanged."""
     return " ".join(re.sub(r"(\d+)([-p])(\d+)", r"\3\2\1", link) for link in links.split())

@@ -7,7 +7,6 @@ separates.  A line holds a sentence's links: ``i-j`` a sure one, ``ipj`` a possi
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from nmt.errors import DataError
 
@@ -61,15 +60,6 @@ def parse_pharaoh(lines: Iterable[str], name: str, lengths: Sequence[tuple[int, 
     if lengths is not None and len(alignments) != len(lengths):
         raise DataError(f"{name} has {len(alignments)} lines for {len(lengths)} sentence pairs")
     return alignments
-
-
-def read_pharaoh(path: Path, lengths: Sequence[tuple[int, int]] | None = None) -> list[Alignment]:
-    """A file of Pharaoh lines; see ``parse_pharaoh``.  Raises DataError also for a file that cannot be read."""
-    try:
-        with path.open(encoding="utf-8", newline="\n") as lines:
-            return parse_pharaoh(lines, str(path), lengths)
-    except (OSError, UnicodeDecodeError) as e:
-        raise DataError(f"{path}: {e}") from None
 
 
 def piece_links(line: str, source_words: Sequence[int], target_words: Sequence[int]) -> list[int]:

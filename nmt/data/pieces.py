@@ -1,4 +1,4 @@
-"""The tokenizers: subwords, words and characters behind one protocol."""
+"""The tokenizers, of subwords, words or characters, which implement one protocol."""
 
 import json
 import threading
@@ -26,7 +26,7 @@ class TokenizerKind(Enum):
     char = "char"  # Unicode code points
 
 
-SUBWORDS = (TokenizerKind.unigram, TokenizerKind.bpe)  # the work of SentencePiece
+SUBWORDS = (TokenizerKind.unigram, TokenizerKind.bpe)  # those made with SentencePiece
 
 
 class Tokenizer(Protocol):
@@ -47,7 +47,7 @@ class Tokenizer(Protocol):
     def sample(self, texts: Sequence[str], sampling: float, seed: int) -> list[list[int]]:
         """Ids of a random segmentation of each text, a function of the arguments alone.
 
-        Where pieces cannot be cut otherwise (words, characters) it is the same as ``encode``.
+        Words and characters have only one segmentation, so there it is the same as ``encode``.
         """
         ...
 
@@ -79,7 +79,7 @@ class SubwordTokenizer:
     Everything ``normalize`` leaves comes back from ``decode`` but line feeds, which a line does not have.
     """
 
-    # SentencePiece has one seed a process, which each new thread of its own takes its generator from.
+    # SentencePiece has one seed a process, from which each new thread seeds a generator of its own.
     _seeding = threading.Lock()
 
     def __init__(self, model: bytes, kind: TokenizerKind, lowercase: bool) -> None:
@@ -104,7 +104,7 @@ class SubwordTokenizer:
         prepared, rows = self._prepare(texts), []
 
         def work() -> None:
-            # One thread, because several would take the texts in the order of their luck.
+            # One thread, because with several it would depend on timing which text gets which random numbers.
             rows.extend(
                 self._processor.encode(prepared, enable_sampling=True, alpha=sampling, nbest_size=-1, num_threads=1)
             )
@@ -118,7 +118,7 @@ class SubwordTokenizer:
 
     def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
         texts = self._processor.decode([[int(i) for i in row if i not in (PAD, BOS, EOS)] for row in rows])
-        # A model may emit the bytes of a line feed, which no training text holds, and shift every line after it.
+        # A model may emit the bytes of a line feed, which training text lacks: later lines of a file would be shifted.
         return [unescape(t).replace("\n", " ").replace("\r", " ") for t in texts]
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
@@ -161,7 +161,7 @@ class SymbolTokenizer:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         ids = self._ids
-        return [[ids.get(s, UNK) for s in split(normalize(t, self.lowercase), self.kind)] for t in texts]
+        return [[ids.get(s, UNK) for s in split_symbols(normalize(t, self.lowercase), self.kind)] for t in texts]
 
     def sample(self, texts: Sequence[str], sampling: float, seed: int) -> list[list[int]]:
         return self.encode(texts)
@@ -186,7 +186,7 @@ class SymbolTokenizer:
         return json.dumps(self._symbols[4:], ensure_ascii=True, indent=0).encode()
 
 
-def split(text: str, kind: TokenizerKind) -> Sequence[str]:
+def split_symbols(text: str, kind: TokenizerKind) -> Sequence[str]:
     """Words or characters."""
     return text.split() if kind is TokenizerKind.word else text
 

@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from nmt.data import corpus, encode
-from nmt.data.checks import Side, Table, clean
+from nmt.data.checks import CheckCounts, Side, clean
 from nmt.data.encode import EncodedCorpus, SampledCorpus
 from nmt.data.pieces import SUBWORDS
 from nmt.data.text import DataConfig, ParallelText
@@ -41,9 +41,9 @@ class SideReport:
 
 @dataclass(frozen=True)
 class Report:
-    """What was prepared; ``print(report)`` shows it, ``as_dict`` logs it."""
+    """Statistics of the prepared data; ``print(report)`` shows them, ``as_dict`` gives them for the log."""
 
-    checks: Table
+    checks: CheckCounts
     pairs: int
     tokenizer: str
     joint: bool
@@ -69,7 +69,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything that training needs of its data."""
+    """Tokenizers, training and validation data, and a report on them (``table``)."""
 
     tokenizers: Tokenizers
     train: EncodedCorpus
@@ -80,25 +80,30 @@ class Prepared:
 def prepare(
     config: DataConfig, seed: int, tokenizers: Tokenizers | None = None, progress: bool = False, linked: bool = False
 ) -> Prepared:
-    """Read, check, learn the tokenizers (unless given) and encode; whatever was done before is taken from the cache.
+    """Read, check, learn the tokenizers (unless given) and encode; steps done before are read from the cache.
 
     ``seed`` draws the corpus that is generated, and the sample that the tokenizers are learnt from if there is more
     text than that.  ``progress`` shows a bar on a terminal.  ``linked``: with the word alignment of the training text.
     Raises UserError for text and settings that cannot work.
     """
-    cache, validation = Path(config.cache), corpus.validation_text(config)  # what is wrong with it is said at once
+    cache, validation = (
+        Path(config.cache),
+        corpus.validation_text(config),
+    )  # first, so that faults in it are reported at once
     text_key = {
         "text": corpus.fingerprint(config, seed),
         "checks": {name: getattr(value, "name", value) for name, value in asdict(config.checks).items()},
-        "made by": makers(),
+        "made by": code_versions(),
     }
     if linked:
         text_key["links"] = corpus.links_fingerprint(config)
-    folder = built(cache / f"text-{digest(text_key)}", lambda part: write_text(config, seed, part, progress, linked))
+    folder = build_once(
+        cache / f"text-{digest(text_key)}", lambda part: write_text(config, seed, part, progress, linked)
+    )
     text = encode.read_text(folder)
-    own = tokenizers or learnt(config, text, text_key, seed)
+    own = tokenizers or cached_tokenizers(config, text, text_key, seed)
     key = digest({"text": text_key, "tokenizers": own.digest()})
-    ids = built(
+    ids = build_once(
         cache / f"ids-{key}",
         # SentencePiece works on all cores by itself, a chunk at a time.
         lambda part: encode.write_ids(text, own, part, lambda side, texts: side.encode(texts), progress),
@@ -106,23 +111,26 @@ def prepare(
     train = EncodedCorpus.open(ids)
     if config.tokenizer.sampling and own.source.kind in SUBWORDS:
         train = SampledCorpus(train, text, own, config.tokenizer.sampling, cache)
-    checks = Table(**json.loads((folder / "table.json").read_text(encoding="utf-8")))
+    checks = CheckCounts(**json.loads((folder / "table.json").read_text(encoding="utf-8")))
     asked = config.tokenizer.vocab_size if tokenizers is None else None
     return Prepared(own, train, validation, report(config, checks, own, train, ids, asked))
 
 
-def learnt(config: DataConfig, text: "Dataset", text_key: dict[str, Any], seed: int) -> Tokenizers:
-    """The tokenizers that ``config`` asks for.  ``seed`` counts where they are learnt from a sample of the text."""
+def cached_tokenizers(config: DataConfig, text: "Dataset", text_key: dict[str, Any], seed: int) -> Tokenizers:
+    """The tokenizers that ``config`` asks for, from the cache if they are there.
+
+    ``seed`` matters only if they are learnt from a sample of the text.
+    """
     asked = asdict(config.tokenizer) | {"kind": config.tokenizer.kind.name}
-    del asked["sampling"]  # it changes what training makes of them
+    del asked["sampling"]  # it changes how training uses the tokenizers, not the tokenizers
     drawn = seed if len(text) > config.tokenizer.sample_sentences else None
     folder = Path(config.cache) / f"tokenizer-{digest({'text': text_key, 'tokenizer': asked, 'seed': drawn})}"
 
     def learn(part: Path) -> None:
-        sides = (encode.column(text, side) for side in ("source", "target"))
+        sides = (encode.read_side(text, side) for side in ("source", "target"))
         train_tokenizers(config.tokenizer, *sides, seed=seed).save(part)
 
-    return Tokenizers.load(built(folder, learn))
+    return Tokenizers.load(build_once(folder, learn))
 
 
 def load_tests(config: DataConfig, names: list[str] | None = None) -> list[ParallelText]:
@@ -131,8 +139,8 @@ def load_tests(config: DataConfig, names: list[str] | None = None) -> list[Paral
 
 
 def write_text(config: DataConfig, seed: int, folder: Path, progress: bool, linked: bool) -> None:
-    """text.arrow and table.json: the pairs that pass the checks, and how many did not."""
-    table, opened = Table(), corpus.open_corpus(config)
+    """Write the pairs that pass the checks to text.arrow, and how many did not to table.json."""
+    table, opened = CheckCounts(), corpus.open_corpus(config)
     raw = corpus.linked_pairs(opened, seed) if linked else opened.pairs(seed)
     pairs = tqdm(raw, desc="reading", unit="pair", leave=False, disable=None if progress else True)
     held_out = corpus.held_out_sentences(config)
@@ -144,11 +152,11 @@ def write_text(config: DataConfig, seed: int, folder: Path, progress: bool, link
     (folder / "table.json").write_text(json.dumps(table.as_dict()) + "\n", encoding="utf-8")
 
 
-def built(folder: Path, build: Callable[[Path], None]) -> Path:
-    """``folder``, made by ``build`` unless it is there; it is there whole or not at all.
+def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
+    """Make ``folder`` with ``build`` unless it exists, and return it; it never exists in part.
 
-    Of two processes that build it at the same time the first one wins, and the other's equal work is thrown away.
-    Raises DataError where the disk refuses.
+    If two processes build it at the same time, the folder of the first to finish is used by both.  Raises DataError
+    if it cannot be written.
     """
     if folder.exists():
         return folder
@@ -166,12 +174,12 @@ def built(folder: Path, build: Callable[[Path], None]) -> Path:
 
 
 def digest(parts: dict[str, Any]) -> str:
-    """Sixteen hexadecimal digits that stand for some JSON."""
+    """Sixteen hexadecimal digits of a hash of some JSON."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def makers() -> dict[str, str]:
-    """Versions of what turns files into ids: the code of this package, SentencePiece, and Unicode for NFC."""
+def code_versions() -> dict[str, str]:
+    """Versions of everything that turns files into ids: the code of nmt.data, SentencePiece, and Unicode for NFC."""
     sources = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
     return {
         "code": hashlib.sha256(sources).hexdigest(),
@@ -181,9 +189,9 @@ def makers() -> dict[str, str]:
 
 
 def report(
-    config: DataConfig, checks: Table, tokenizers: Tokenizers, train: EncodedCorpus, ids: Path, asked: int | None
+    config: DataConfig, checks: CheckCounts, tokenizers: Tokenizers, train: EncodedCorpus, ids: Path, asked: int | None
 ) -> Report:
-    """The table of what is in ``train``; ``asked`` is the vocabulary that was to be learnt."""
+    """Statistics of ``train``; ``asked`` is the vocabulary size that was to be learnt, None for given tokenizers."""
     unknown = json.loads((ids / "unknown.json").read_text(encoding="utf-8"))
     sides = {
         name: SideReport(tokenizer.size, int(n.sum(dtype=np.int64)), int(n.max()), unknown[name])

@@ -1,4 +1,4 @@
-"""What every kind of parallel text has in common: its configuration, its held-out sets, its interface."""
+"""What all kinds of corpus have in common: configuration keys, sets of sentence pairs, and the base class."""
 
 import difflib
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from nmt.errors import ConfigError, DataError
 
 @dataclass
 class ParallelText:
-    """A small set of sentence pairs held in memory: for validation and for tests.
+    """A small set of sentence pairs in memory: for validation and for tests.
 
-    The text is as it stands in the file, but for line ends and a byte order mark: scores are taken against it.
+    The text is that of the file, without line ends and a byte order mark: scores are computed against it.
     ``gold`` holds one line of Pharaoh links a pair (0-based ``source-target`` over whitespace words, ``i-j`` sure,
-    ``ipj`` possible), or is None where nobody knows the links.
+    ``ipj`` possible), or is None where the links are not known.
     """
 
     name: str
@@ -103,7 +103,7 @@ def no_such_test(name: str, config: DataConfig, known: list[str]) -> ConfigError
 
 
 class Corpus:
-    """One kind of parallel text: made from its config, which it checks; nothing is read before it is asked for."""
+    """Base class of all kinds of corpus, which are made from their config and read nothing before they are asked to."""
 
     def __init__(self, config: Any) -> None:
         self.config: Any = config
@@ -120,11 +120,11 @@ class Corpus:
         )
 
     def validation(self) -> ParallelText:
-        """The text that training is steered by."""
+        """The text that models are validated on during training."""
         raise NotImplementedError
 
     def test_names(self) -> list[str]:
-        """The test sets that the corpus itself brings, without those of data.tests."""
+        """The names of the corpus's own test sets, without those of data.tests."""
         raise NotImplementedError
 
     def test(self, name: str) -> ParallelText:

@@ -1,4 +1,4 @@
-"""Learning, keeping and loading the two tokenizers of a language pair."""
+"""Learning, saving and loading the two tokenizers of a language pair."""
 
 import hashlib
 import io
@@ -23,7 +23,7 @@ from nmt.data.pieces import (
     TokenizerKind,
     escape,
     normalize,
-    split,
+    split_symbols,
 )
 from nmt.errors import ConfigError, DataError, RunError
 
@@ -55,7 +55,7 @@ class TokenizerConfig:
 
 @dataclass(frozen=True)
 class Tokenizers:
-    """One tokenizer a language; one and the same for both if ``joint``."""
+    """The tokenizers of the source and of the target language, which are the same object if ``joint``."""
 
     source: Tokenizer
     target: Tokenizer
@@ -77,7 +77,7 @@ class Tokenizers:
         """What ``save`` wrote; executes nothing.  Raises RunError if something is missing or broken."""
         try:
             sides = json.loads((directory / "tokenizer.json").read_text(encoding="utf-8"))
-            found = {name: read(directory, name, **sides[name]) for name in sides}
+            found = {name: read_tokenizer(directory, name, **sides[name]) for name in sides}
             if "joint" in found:
                 return cls(found["joint"], found["joint"], joint=True)
             return cls(found["source"], found["target"], joint=False)
@@ -97,12 +97,12 @@ class Tokenizers:
 
 
 def suffix(kind: TokenizerKind) -> str:
-    """Of the file that holds what a tokenizer of this kind learnt."""
+    """The suffix of the file of a tokenizer of this kind."""
     return ".model" if kind in SUBWORDS else ".json"
 
 
-def read(directory: Path, name: str, kind: str, lowercase: bool) -> Tokenizer:
-    """One tokenizer of ``Tokenizers.save``."""
+def read_tokenizer(directory: Path, name: str, kind: str, lowercase: bool) -> Tokenizer:
+    """One of the tokenizers that ``Tokenizers.save`` wrote."""
     of = TokenizerKind(kind)
     data = (directory / f"{name}{suffix(of)}").read_bytes()
     if suffix(of) == ".model":
@@ -118,22 +118,22 @@ def train_tokenizers(
     A corpus too small for ``config.vocab_size`` gives fewer pieces.  Raises ConfigError if they are too few for the
     bytes and characters, DataError if there is no text.
     """
-    source = reservoir(source_texts, config.sample_sentences, seed)
-    target = reservoir(target_texts, config.sample_sentences, seed)
+    source = reservoir_sample(source_texts, config.sample_sentences, seed)
+    target = reservoir_sample(target_texts, config.sample_sentences, seed)
     if config.joint:
-        both = train(config, source + target)
+        both = train_tokenizer(config, source + target)
         return Tokenizers(both, both, joint=True)
-    return Tokenizers(train(config, source), train(config, target), joint=False)
+    return Tokenizers(train_tokenizer(config, source), train_tokenizer(config, target), joint=False)
 
 
-def train(config: TokenizerConfig, texts: Sequence[str]) -> Tokenizer:
+def train_tokenizer(config: TokenizerConfig, texts: Sequence[str]) -> Tokenizer:
     """One tokenizer, learnt from all of ``texts``."""
     normal = [n for t in texts if (n := normalize(t, config.lowercase))]
     if not normal:
         raise DataError("there is no text to learn a vocabulary from")
     if config.kind in SUBWORDS:
         return SubwordTokenizer(train_subwords(config, normal), config.kind, config.lowercase)
-    counts = Counter(symbol for text in normal for symbol in split(text, config.kind))
+    counts = Counter(symbol for text in normal for symbol in split_symbols(text, config.kind))
     ranked = sorted(counts, key=lambda symbol: (-counts[symbol], symbol))
     return SymbolTokenizer(ranked[: config.vocab_size - 4], config.kind, config.lowercase)
 
@@ -161,7 +161,7 @@ def train_subwords(config: TokenizerConfig, normal: Sequence[str]) -> bytes:
             character_coverage=1.0 if few else 0.9995,
             normalization_rule_name="identity",
             remove_extra_whitespaces=False,
-            max_sentence_length=1 << 16,  # bytes; longer ones are left out without a word
+            max_sentence_length=1 << 16,  # bytes; longer sentences are silently left out
             num_threads=4,  # the default too is a constant: what is learnt does not depend on the machine
             minloglevel=2,
         )
@@ -176,15 +176,15 @@ def train_subwords(config: TokenizerConfig, normal: Sequence[str]) -> bytes:
     return model.getvalue()
 
 
-def reservoir(texts: Iterable[str], size: int, seed: int) -> list[str]:
+def reservoir_sample(texts: Iterable[str], size: int, seed: int) -> list[str]:
     """At most ``size`` of the texts, each with the same chance, in one pass (Vitter 1985, algorithm R).
 
-    Texts side by side, drawn with one seed, stay side by side.
+    Of parallel texts, drawn with the same seed, parallel sentences are drawn.
     """
-    draw, kept = random.Random(seed), []
+    rng, sample = random.Random(seed), []
     for i, text in enumerate(texts):
         if i < size:
-            kept.append(text)
-        elif (k := int(draw.random() * (i + 1))) < size:
-            kept[k] = text
-    return kept
+            sample.append(text)
+        elif (k := int(rng.random() * (i + 1))) < size:
+            sample[k] = text
+    return sample

@@ -1,4 +1,4 @@
-"""One translation of one text, and one made of those of its parts."""
+"""The translation of a text, and how the translations of its parts are joined."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ class Translation:
     """One hypothesis for one text."""
 
     text: str
-    score: float  # what hypotheses are ranked by; of a text in parts the parts' mean
+    score: float  # what hypotheses are ranked by; for a text translated in parts, the mean of the parts
     log_prob: float
     finished: bool  # False where the length limit ended it
     tokens: list[str]  # pieces, </s> last
@@ -19,8 +19,11 @@ class Translation:
     alignment: np.ndarray | None = None  # (target words, source words) weights
 
 
-def joined(between: str, source: str, starts: Sequence[int], parts: Sequence[Translation]) -> Translation:
-    """One translation of the parts', which begin at the characters ``starts`` of ``source``."""
+def join_parts(between: str, source: str, starts: Sequence[int], parts: Sequence[Translation]) -> Translation:
+    """The translations of parts, which begin at the characters ``starts`` of ``source``, as one, with ``between`` them.
+
+    Scores are averaged; log-probabilities, tokens and alignments are put together.
+    """
     text, begins = "", []
     for part in parts:
         text += between if text and part.text else ""
@@ -28,8 +31,8 @@ def joined(between: str, source: str, starts: Sequence[int], parts: Sequence[Tra
         text += part.text
     alignment = None
     if all(part.alignment is not None for part in parts):
-        rows, columns = [first_word(text, at) for at in begins], [first_word(source, at) for at in starts]
-        alignment = block_sum(rows, columns, [part.alignment for part in parts if part.alignment is not None])
+        rows, columns = [word_index(text, at) for at in begins], [word_index(source, at) for at in starts]
+        alignment = sum_blocks(rows, columns, [part.alignment for part in parts if part.alignment is not None])
     scores = [part.token_log_probs for part in parts if part.token_log_probs is not None]
     return Translation(
         text,
@@ -42,13 +45,13 @@ def joined(between: str, source: str, starts: Sequence[int], parts: Sequence[Tra
     )
 
 
-def first_word(text: str, start: int) -> int:
-    """Which word of a text, counted from 0, holds or follows the character at ``start``."""
+def word_index(text: str, start: int) -> int:
+    """The index of the word of a text that holds the character at ``start``, or else of the next word."""
     inside = 0 < start < len(text) and not text[start - 1].isspace() and not text[start].isspace()
     return len(text[:start].split()) - inside
 
 
-def block_sum(rows: Sequence[int], columns: Sequence[int], blocks: Sequence[np.ndarray]) -> np.ndarray:
+def sum_blocks(rows: Sequence[int], columns: Sequence[int], blocks: Sequence[np.ndarray]) -> np.ndarray:
     """The matrix of blocks that begin at the given rows and columns; where they overlap they add up."""
     corners = [(i + len(b), j + b.shape[1]) for i, j, b in zip(rows, columns, blocks, strict=True)]
     whole = np.zeros([max(ends) for ends in zip(*corners, strict=True)])

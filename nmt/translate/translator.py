@@ -1,4 +1,4 @@
-"""From text to text: what nmt.translate and ``nmt.load(DIR)`` do with a run, or with several as an ensemble."""
+"""From source text to target text with the model of a run, or of several as an ensemble."""
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +24,7 @@ from nmt.search import DecodeConfig, Hypothesis, score_ids, translate_ids
 from nmt.translate.options import ORDINARY, Links, TranslateOptions
 from nmt.translate.prefix import NO_PREFIX, Prefix, check_prefix, tokenize_prefixes
 from nmt.translate.sentence_split import describe_split, split_long
-from nmt.translate.translation import Translation, joined
+from nmt.translate.translation import Translation, join_parts
 from nmt.translate.unknown_words import read_dictionary, replace_unknown
 
 
@@ -209,7 +209,7 @@ class Translator:
         return Translation(text, h.score, h.log_prob, h.finished, tokens, scores, alignment)
 
     def attention(self, part: Part, h: Hypothesis, text: str) -> np.ndarray:
-        """Weights between the words of a part and of its translation: (target words, source words)."""
+        """Attention between the words of a part and of its translation: (target words, source words)."""
         if h.maps is None:
             raise NoAttentionError(
                 f"{self.name} has no attention, from which translate.alignments and translate.replace_unknown are read"
@@ -222,7 +222,7 @@ class Translator:
         if len(parts) == 1:
             return found[0]
         starts = [part.start for part in parts]
-        return [joined(self.between, text, starts, ranked) for ranked in zip(*found, strict=False)]
+        return [join_parts(self.between, text, starts, ranked) for ranked in zip(*found, strict=False)]
 
     def normalize_source(self, text: str) -> str:
         """Source text in the form that its tokenizer encodes."""
@@ -230,11 +230,11 @@ class Translator:
 
 
 def check_words(name: str, tokenizer: Tokenizer) -> None:
-    """Raise ConfigError where unknown words are nothing that a source word could replace."""
+    """Raise ConfigError unless the target vocabulary is made of words, so that <unk> stands for a whole one."""
     if tokenizer.kind is TokenizerKind.word:
         return
     reason = (
-        "its pieces spell every word, so it never says <unk>"
+        "its pieces spell every word, so it never writes <unk>"
         if tokenizer.kind in SUBWORDS
         else "what it does not know are characters, not words"
     )

@@ -1,4 +1,4 @@
-"""Unknown words replaced by way of attention, for models whose vocabulary is a list of words."""
+"""Replacing the unknown words of a translation by the source words they attend to, for word-level models."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nmt.cli import streams
-from nmt.cli.streams import Lines, Sink, count_lines, decode, reading, typed, writing
+from nmt.cli.streams import Lines, Sink, count_lines, decode, reading, typed_lines, writing
 from nmt.errors import DataError, UserError
 
 
@@ -61,7 +61,7 @@ def test_typed_lines_end_with_control_d(monkeypatch, capsys):
         return given
 
     monkeypatch.setattr("builtins.input", answer)
-    assert list(typed()) == ["one", "two\ufffd"]
+    assert list(typed_lines()) == ["one", "two\ufffd"]
     assert "not utf-8: invalid" in capsys.readouterr().err
 
 

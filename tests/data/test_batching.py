@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nmt.batch import BOS, EOS, PAD
-from nmt.data.batching import BatchingConfig, TrainBatches, cut, plan_epoch
+from nmt.data.batching import BatchingConfig, TrainBatches, plan_epoch, split_by_budget
 from nmt.data.encode import EncodedCorpus, SampledCorpus
 from nmt.data.tokenizer import TokenizerConfig, TokenizerKind, train_tokenizers
 from nmt.errors import ConfigError, DataError, RunError
@@ -71,7 +71,7 @@ def test_cut_takes_as_many_as_fit(rows, tokens):
     for i in range(1, len(rows)):
         if (i + 1 - start) * max(rows[start : i + 1]) > tokens:
             bounds.append(start := i)
-    assert cut(np.array(rows, dtype=np.int32), tokens).tolist() == [*bounds, len(rows)]
+    assert split_by_budget(np.array(rows, dtype=np.int32), tokens).tolist() == [*bounds, len(rows)]
 
 
 def test_batches_hold_the_text_of_their_pairs():
@@ -272,7 +272,7 @@ def test_subword_regularization(tokenizers, tmp_path):
 
 def test_drawn_files_do_not_pile_up(tokenizers, tmp_path):
     """Nothing is left in the folder, and what was drawn can still be read."""
-    drawn = text_corpus(tokenizers, tmp_path).drawn(seed=5)
+    drawn = text_corpus(tokenizers, tmp_path).resegmented(seed=5)
     assert list(tmp_path.iterdir()) == []
     sources, targets = drawn.read(np.arange(len(TEXTS)))
     assert tokenizers.source.decode(sources) == TEXTS
@@ -284,7 +284,7 @@ def test_what_is_drawn_depends_on_seed_and_epoch_alone(tokenizers, tmp_path):
 
     def pieces(seed, epoch):
         corpus = text_corpus(tokenizers, tmp_path)
-        corpus.drawn(99)
+        corpus.resegmented(99)
         drawn = plan_epoch(corpus, BatchingConfig(tokens=200), seed, epoch).corpus
         return drawn.read(np.arange(len(TEXTS)))
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmt.data.checks import UNPAIRED, Action, ChecksConfig, Table, blank, clean
+from nmt.data.checks import UNPAIRED, Action, CheckCounts, ChecksConfig, blank, clean
 from nmt.errors import ConfigError, DataError
 
 GOOD = ("A good sentence.", "Ein guter Satz.")
@@ -26,12 +26,12 @@ STRICT = {"max_source": 10, "max_ratio": 3.5}
 
 
 def run(pairs, table=None, **settings):
-    return list(clean(pairs, ChecksConfig(**settings), table or Table(), HELD_OUT))
+    return list(clean(pairs, ChecksConfig(**settings), table or CheckCounts(), HELD_OUT))
 
 
 @pytest.mark.parametrize("check", FAILING)
 def test_drop_leaves_the_pair_out_and_counts_it(check):
-    table = Table()
+    table = CheckCounts()
     assert run([GOOD, FAILING[check], GOOD], table, **STRICT, **{check: Action.drop}) == [GOOD, GOOD]
     assert (table.read, table.kept, dict(table.dropped)) == (3, 2, {check: 1})
     assert table.first[check].startswith("pair 2")
@@ -45,7 +45,7 @@ def test_refuse_says_where_and_what(check):
 
 @pytest.mark.parametrize("check", [c for c in FAILING if c != "line_counts"])
 def test_keep_keeps_the_pair_and_counts_it(check):
-    table = Table()
+    table = CheckCounts()
     kept = run([GOOD, FAILING[check], GOOD], table, **STRICT, **{check: Action.keep})
     assert (len(kept), table.found[check], table.kept, table.dropped.total()) == (3, 1, 3, 0)
 
@@ -68,7 +68,7 @@ def test_a_line_without_a_partner_cannot_be_kept():
 
 def test_both_sides_blank_is_dropped_whatever_the_config():
     """Documents are often set apart so, and there is nothing to learn from it."""
-    table = Table()
+    table = CheckCounts()
     assert run([GOOD, ("", "\u2028"), GOOD], table, blank=Action.refuse) == [GOOD, GOOD]
     assert dict(table.dropped) == {"both_blank": 1}
 
@@ -97,7 +97,7 @@ texts = st.text(alphabet=st.sampled_from(ODD) | st.characters(codec="utf-8"), ma
 @given(st.lists(st.tuples(texts, texts), max_size=8))
 def test_nothing_is_lost_or_shifted(pairs):
     """What is kept is the NFC of what came, stripped at the edges, in its order; what is not is counted."""
-    table = Table()
+    table = CheckCounts()
     kept = list(clean(pairs, ChecksConfig(blank=Action.keep, ratio=Action.keep), table))
     tidied = [tuple(unicodedata.normalize("NFC", text).strip() for text in pair) for pair in pairs]
     invisible = [all(not any(unicodedata.category(c)[0] in "LMNPS" for c in text) for text in pair) for pair in tidied]
@@ -111,14 +111,14 @@ def test_clean_is_lazy():
     """It takes no more than it gives: memory does not grow with the corpus."""
     taken = []
     endless = (taken.append(n) or GOOD for n in itertools.count())
-    assert list(itertools.islice(clean(endless, ChecksConfig(), Table()), 3)) == [GOOD] * 3
+    assert list(itertools.islice(clean(endless, ChecksConfig(), CheckCounts()), 3)) == [GOOD] * 3
     assert len(taken) == 3
 
 
 def test_the_table_goes_through_json_and_prints():
-    table = Table()
+    table = CheckCounts()
     run([GOOD, FAILING["blank"], ("", ""), (" Cafe\u0301", "Kaffee ")], table)
-    assert Table(**json.loads(json.dumps(table.as_dict()))) == table
+    assert CheckCounts(**json.loads(json.dumps(table.as_dict()))) == table
     printed = str(table).splitlines()
     assert "read 4, kept 2" in printed[0]
     assert [line.split("  ")[1] for line in printed[2:]] == [

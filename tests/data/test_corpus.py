@@ -10,8 +10,8 @@ from datasets import config as settings
 from real_corpora import real_file
 
 import nmt.data.corpus as corpora
-from nmt.data import hub as hub_room
-from nmt.data.checks import Table, clean
+from nmt.data import hub as hub_module
+from nmt.data.checks import CheckCounts, clean
 from nmt.data.corpus import (
     FilesConfig,
     HansardsEnFrConfig,
@@ -63,9 +63,9 @@ def hub(monkeypatch):
                 raise Hub.error
 
     monkeypatch.setattr("huggingface_hub.utils.get_session", Hub)
-    hub_room.silent.cache_clear()
+    hub_module.unreachable_reason.cache_clear()
     yield Hub
-    hub_room.silent.cache_clear()
+    hub_module.unreachable_reason.cache_clear()
 
 
 # ---------------------------------------------------------------- test sets
@@ -144,7 +144,7 @@ def test_sentences_of_a_test_set_are_found_in_training_text(tmp_path):
         validation=sides(tmp_path, "dev", [("Five.", "Fünf.")]),
         tests={"mine": vars(sides(tmp_path, "mine", [(" Four. ", "Four in German.")]))},
     )
-    table = Table()
+    table = CheckCounts()
     assert list(clean(trained(config), config.checks, table, corpora.held_out_sentences(config))) == PAIRS
     assert dict(table.dropped) == {"in_test": 1}
 

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import nmt.data.corpus as corpora
-from nmt.data.checks import Action, ChecksConfig, Side, Table, clean
+from nmt.data.checks import Action, CheckCounts, ChecksConfig, Side, clean
 from nmt.data.corpus import FilesConfig, TextFiles
 from nmt.data.files import explain_unequal
-from nmt.data.misalignment import find_slips
+from nmt.data.misalignment import find_missing_lines
 from nmt.errors import ConfigError, DataError
 
 PAIRS = [("One.", "Eins."), ("Two and two.", "Zwei und zwei."), ("Three.", "Drei.")]
@@ -91,11 +91,11 @@ def test_undecodable_bytes_are_located(tmp_path):
     config = FilesConfig(train=text, validation=sides(tmp_path, "dev"))
     corpus = corpora.open_corpus(config)
     with pytest.raises(DataError, match=r"x\.en line 4, byte 11 \(0xe9\): bytes that are not UTF-8"):
-        list(clean(corpus.pairs(1), config.checks, Table(), (), corpus.locate))
+        list(clean(corpus.pairs(1), config.checks, CheckCounts(), (), corpus.locate))
     with pytest.raises(DataError, match=r"x\.en line 4, byte 11 \(0xe9\)"):
         corpora.validation_text(FilesConfig(train=text, validation=text))
     dropping = ChecksConfig(undecodable=Action.drop)
-    assert list(clean(corpus.pairs(1), dropping, Table(), (), corpus.locate)) == PAIRS
+    assert list(clean(corpus.pairs(1), dropping, CheckCounts(), (), corpus.locate)) == PAIRS
 
 
 def test_a_broken_archive_is_named(tmp_path):
@@ -153,12 +153,12 @@ def test_unequal_line_counts_are_explained(tmp_path, side, place, lost):
     assert f"line n goes with line n + {lost} of x.{'de' if side == 0 else 'en'}" in message
 
 
-def test_two_slips_are_both_found():
+def test_lines_missing_at_two_places_are_both_found():
     a, b = (np.array([len(text) for text in column]) for column in translations(600))
-    slips = find_slips(a, np.delete(b, [200, 400, 401]), 3)
-    assert slips is not None
-    assert [offset for _, offset in slips] == [1, 3]
-    assert [abs(line - place) <= 8 for (line, _), place in zip(slips, (200, 399), strict=True)] == [True, True]
+    gaps = find_missing_lines(a, np.delete(b, [200, 400, 401]), 3)
+    assert gaps is not None
+    assert [offset for _, offset in gaps] == [1, 3]
+    assert [abs(line - place) <= 8 for (line, _), place in zip(gaps, (200, 399), strict=True)] == [True, True]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_the_surplus_of_the_longer_side_can_be_dropped(tmp_path):
         validation=sides(tmp_path, "dev"),
         checks=ChecksConfig(line_counts=Action.drop),
     )
-    table = Table()
+    table = CheckCounts()
     assert list(clean(trained(config), config.checks, table)) == [("a", "1"), ("b", "2")]
     assert dict(table.dropped) == {"line_counts": 1}
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nmt.data import corpus
 from nmt.data.batching import BatchingConfig, TrainBatches
 from nmt.data.corpus import FilesConfig, PhrasesConfig, TextFiles, linked_pairs, open_corpus, training_pairs
-from nmt.data.pharaoh import Alignment, parse_line, parse_pharaoh, piece_links, read_pharaoh
+from nmt.data.pharaoh import Alignment, parse_line, parse_pharaoh, piece_links
 from nmt.data.prepare import prepare
 from nmt.data.tokenizer import TokenizerConfig, TokenizerKind
 from nmt.errors import ConfigError, DataError
@@ -31,20 +31,10 @@ def test_writing_and_reading_changes_nothing(found):
     assert parse_pharaoh([str(a) for a in found], "x") == found
 
 
-def test_files_are_read_as_written(tmp_path):
-    """Also a file without an end to its last line, or with a carriage return."""
-    found = parse_pharaoh(["1-0 2p0", "", "0-0"], "x")
-    for text in ("1-0 2p0\n\n0-0\n", "1-0 2p0\n\n0-0", "1-0 2p0\r\n\r\n0-0\r\n"):
-        (tmp_path / "links").write_bytes(text.encode())
-        assert read_pharaoh(tmp_path / "links") == found
-
-
 @pytest.mark.parametrize("word", ["1", "1-", "1-2-3", "a-b", "1:2", "-1-2", "1P2", "１-2"])
-def test_malformed_links_name_file_and_line(tmp_path, word):
-    path = tmp_path / "gold.align"
-    path.write_text(f"0-0\n0-0 {word}\n", encoding="utf-8")
+def test_malformed_links_name_file_and_line(word):
     with pytest.raises(DataError, match=rf"gold\.align:2: '{word}' is not a link"):
-        read_pharaoh(path)
+        parse_pharaoh(["0-0", f"0-0 {word}"], "gold.align")
 
 
 def test_links_that_do_not_belong_to_the_sentences_are_refused():
@@ -55,13 +45,6 @@ def test_links_that_do_not_belong_to_the_sentences_are_refused():
     for lines in (["0-0"], ["0-0"] * 3):
         with pytest.raises(DataError, match=f"gold has {len(lines)} lines for 2 sentence pairs"):
             parse_pharaoh(lines, "gold", [(1, 1), (3, 3)])
-
-
-def test_unreadable_files_are_named(tmp_path):
-    (tmp_path / "bytes").write_bytes(b"\xff")
-    for name in ("bytes", "absent"):
-        with pytest.raises(DataError, match=name):
-            read_pharaoh(tmp_path / name)
 
 
 def test_every_piece_of_a_word_is_linked_to_every_piece_of_the_other():

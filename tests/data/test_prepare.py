@@ -14,8 +14,8 @@ from nmt.data import prepare as module
 from nmt.data.batching import TrainBatches
 from nmt.data.checks import ChecksConfig
 from nmt.data.corpus import FilesConfig, TextFiles
-from nmt.data.encode import CHUNK, column, read_text, write_ids, write_text
-from nmt.data.prepare import built, load_tests, prepare
+from nmt.data.encode import CHUNK, read_side, read_text, write_ids, write_text
+from nmt.data.prepare import build_once, load_tests, prepare
 from nmt.data.tokenizer import TokenizerConfig, TokenizerKind, train_tokenizers
 from nmt.errors import ConfigError, DataError
 
@@ -160,7 +160,7 @@ def test_more_than_one_chunk(tmp_path):
     pairs = [(f"{i} a", "b " * (i % 3) + "c") for i in range(CHUNK + 7)]
     write_text(iter(pairs), tmp_path)
     text = read_text(tmp_path)
-    assert list(zip(column(text, "source"), column(text, "target"), strict=True)) == pairs
+    assert list(zip(read_side(text, "source"), read_side(text, "target"), strict=True)) == pairs
     tokenizers = train_tokenizers(TokenizerConfig(kind=TokenizerKind.char), *zip(*pairs, strict=True), seed=1)
     write_ids(text, tokenizers, tmp_path, lambda tokenizer, texts: tokenizer.encode(texts))
     lengths = np.load(tmp_path / "lengths.npy")
@@ -177,7 +177,7 @@ def test_two_at_once(tmp_path):
         (part / "b").write_text("whole")
 
     def work():
-        folder = built(tmp_path / "made", build)
+        folder = build_once(tmp_path / "made", build)
         seen.append(sorted(p.name for p in folder.iterdir()))
 
     threads = [threading.Thread(target=work) for _ in range(2)]
@@ -197,7 +197,7 @@ def test_a_folder_appears_whole(tmp_path):
         assert not (tmp_path / "made").exists()
         inodes.append(part.stat().st_ino)
 
-    assert built(tmp_path / "made", build).stat().st_ino == inodes[0]
+    assert build_once(tmp_path / "made", build).stat().st_ino == inodes[0]
 
 
 def test_a_failure_leaves_nothing(tmp_path):
@@ -206,7 +206,7 @@ def test_a_failure_leaves_nothing(tmp_path):
         raise DataError("line 3 is bad")
 
     with pytest.raises(DataError):
-        built(tmp_path / "made", build)
+        build_once(tmp_path / "made", build)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -222,7 +222,7 @@ def test_a_full_disk_is_explained(tmp_path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with pytest.raises(DataError, match=r"data\.cache=.* cannot be written: No space left on device"):
-        built(tmp_path / "made", build)
+        build_once(tmp_path / "made", build)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nmt.batch import BOS, EOS, PAD, UNK
 from nmt.data.pieces import SPACE, SUBWORDS, normalize, word_indices
-from nmt.data.tokenizer import TokenizerConfig, TokenizerKind, Tokenizers, reservoir, train_tokenizers
+from nmt.data.tokenizer import TokenizerConfig, TokenizerKind, Tokenizers, reservoir_sample, train_tokenizers
 from nmt.errors import ConfigError, DataError, RunError
 
 ENGLISH = [
@@ -203,15 +203,15 @@ def test_broken_files_are_explained(tmp_path):
 def test_reservoir_is_fair():
     """Every text has the same chance, sides drawn with one seed stay parallel, small corpora are taken whole."""
     texts = [str(i) for i in range(40)]
-    assert reservoir(texts, 40, seed=3) == texts
+    assert reservoir_sample(texts, 40, seed=3) == texts
     hits = [0] * 40
     for seed in range(2000):
-        drawn = reservoir(iter(texts), 10, seed)
+        drawn = reservoir_sample(iter(texts), 10, seed)
         assert len(set(drawn)) == 10
         for t in drawn:
             hits[int(t)] += 1
     assert all(abs(h - 500) < 100 for h in hits)  # five standard deviations
-    assert [f"x{t}" for t in reservoir(texts, 10, 5)] == reservoir([f"x{t}" for t in texts], 10, 5)
+    assert [f"x{t}" for t in reservoir_sample(texts, 10, 5)] == reservoir_sample([f"x{t}" for t in texts], 10, 5)
 
 
 def test_files_name_no_path_outside(tmp_path):

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmt.data.pharaoh import Alignment, parse_pharaoh, read_pharaoh
+from nmt.data.files import strict_lines
+from nmt.data.pharaoh import Alignment, parse_pharaoh
 from nmt.errors import ConfigError, DataError
 from nmt.eval.alignment import (
     AlignConfig,
@@ -141,6 +142,6 @@ def test_gold_of_the_hansards_belongs_to_its_sentences():
         pytest.skip("needs ../shared/data")
     texts = [(HANSARDS / f"gold.{side}").read_text(encoding="utf-8").split("\n")[:-1] for side in ("en", "fr")]
     lengths = [(len(s.split()), len(t.split())) for s, t in zip(*texts, strict=True)]
-    gold = read_pharaoh(HANSARDS / "gold.align", lengths)
+    gold = parse_pharaoh(strict_lines(HANSARDS / "gold.align"), "gold.align", lengths)
     assert len(gold) == 247
     assert all(g.sure <= g.possible for g in gold)

@@ -134,7 +134,7 @@ def test_unknown_words_become_what_they_attend_to(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "reason"), [(TokenizerKind.bpe, "never says <unk>"), (TokenizerKind.char, "characters")]
+    ("kind", "reason"), [(TokenizerKind.bpe, "never writes <unk>"), (TokenizerKind.char, "characters")]
 )
 def test_replacing_is_refused_where_pieces_are_no_words(tmp_path, kind, reason):
     run = Run.open(make_run(tmp_path / "pieces", MODELS["local_p"], kind))
@@ -166,10 +166,10 @@ PARTS = ["one two three .", "a small dog , a big cat .", "ten nine eight seven s
 def test_a_long_line_is_translated_in_parts(run):
     """Each as it would be alone; ranks, scores and alignments are put together; the line is named."""
     options = TranslateOptions(format=Format.jsonl, alignments=Links.soft, token_scores=True, max_source=8)
-    said = []
-    whole = translator(run, options).hypotheses(["two", LONG], warn=lambda *what: said.append(what))[1]
+    warnings_given = []
+    whole = translator(run, options).hypotheses(["two", LONG], warn=lambda *what: warnings_given.append(what))[1]
     parts = translator(run).hypotheses(PARTS)
-    assert [(number, "over 8: translated in 3 parts" in message) for number, message in said] == [(1, True)]
+    assert [(number, "over 8: translated in 3 parts" in message) for number, message in warnings_given] == [(1, True)]
     assert [h.text for h in whole] == [
         " ".join(h.text for h in ranked if h.text) for ranked in zip(*parts, strict=True)
     ]

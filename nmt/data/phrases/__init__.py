@@ -1,7 +1,7 @@
-"""An embedded parallel corpus, made on the spot in any two languages of CLDR (data=phrases).
+"""An embedded parallel corpus, generated in any two languages of CLDR (data=phrases).
 
 A sentence has one to three clauses - a place or language, an amount, a time - each one piece of ``cldr`` or a list of
-up to eight of a kind.  CLDR says how a piece is put in each language.  The clauses stand in the order of month, day and
+up to eight of a kind.  CLDR has the form of a piece in each language.  The clauses stand in the order of month, day and
 year in the language's own dates (United States place, amount, time; Germany amount, place, time; Japan time, place,
 amount), so that whole clauses change places, beside what changes places inside them.  Where two languages agree in
 this, the first clause of the target moves to its end.
@@ -43,7 +43,7 @@ PRESENT = (1, 1, 2, 2, 2, 3)
 MEMBERS = (*[1] * 20, *[2] * 4, 3, 3, 4, 6, 8)
 DASH: Fragments = ((None, " "), ("dash", "–"), (None, " "))
 MIN_WORDS = 3
-PATIENCE = 10_000  # sentences refused in a row before the grammar is said to have no more
+MAX_REFUSALS = 10_000  # after so many refused sentences in a row, the grammar is taken to have no more
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ class PhrasesConfig(DataConfig):
 
 
 class Sentence(NamedTuple):
-    """One sentence in both languages; fragments with the same key say the same thing."""
+    """One sentence in both languages; fragments with the same key mean the same."""
 
     source: Fragments
     target: Fragments
@@ -104,8 +104,8 @@ class Phrases(Corpus):
             clauses = {letter: self.clause(rng, letter) for letter in sample(rng, list(self.kinds), pick(rng, PRESENT))}
             sides = []
             for side, order in enumerate(self.orders):
-                said = [tagged(letter, clauses[letter][side]) for letter in order if letter in clauses]
-                sides.append(joined(said))
+                ordered = [tagged(letter, clauses[letter][side]) for letter in order if letter in clauses]
+                sides.append(join_clauses(ordered))
             yield Sentence(*sides)
 
     def clause(self, rng: random.Random, letter: str) -> Sentence:
@@ -127,7 +127,7 @@ class Phrases(Corpus):
             lengths = len(source.split()), len(target.split())
             if lengths[0] < MIN_WORDS or max(lengths) > self.config.max_words or source in used or target in used:
                 refused += 1
-                if refused == PATIENCE:
+                if refused == MAX_REFUSALS:
                     raise ConfigError(
                         f"data.max_words={self.config.max_words}: there are too few sentences of that length for "
                         f"data.validation_size={self.config.validation_size}, data.test_size={self.config.test_size}"
@@ -218,7 +218,7 @@ def sample(rng: random.Random, items: Sequence[T], count: int) -> list[T]:
     return [items[i] for i in places]
 
 
-def joined(clauses: Sequence[Fragments]) -> Fragments:
+def join_clauses(clauses: Sequence[Fragments]) -> Fragments:
     """Clauses with a dash between them; the n-th dash of one language renders the n-th of the other."""
     dashes = [(), *(tagged(str(n), DASH) for n in range(1, len(clauses)))]
     return tuple(fragment for pair in zip(dashes, clauses, strict=True) for part in pair for fragment in part)

@@ -1,7 +1,7 @@
-"""Short pieces of text in two languages at once, out of CLDR (through babel) and num2words.
+"""Short pieces of text in two languages at once, from CLDR (through babel) and num2words.
 
-A piece is a date, an amount of money, the name of a country.  It is kept as fragments, so that every word of the target
-can be traced to the words of the source that it renders: fragments with the same key say the same thing.
+A piece is a date, an amount of money, the name of a country.  It consists of fragments, so that every target word can
+be traced to the words of the source that it renders: fragments with the same key mean the same.
 """
 # ruff: noqa: SIM905 - lists of codes read better as text
 
@@ -53,8 +53,8 @@ COUNTS = [*range(2, 13), 15, 20, 25, 30, 50]
 NUMBERS = [*range(2, 100), *range(100, 1000, 50)]
 YEARS = range(2010, 2030)
 
-# What a locale lacks shows as one of these.
-LACKING = (LookupError, ValueError, TypeError, AttributeError, NotImplementedError)
+# What babel and num2words raise for what a locale lacks.
+MISSING_IN_LOCALE = (LookupError, ValueError, TypeError, AttributeError, NotImplementedError)
 
 Fragments = tuple[tuple[str | None, str], ...]  # (key, text): the same key means the same on both sides; None is glue
 
@@ -63,7 +63,7 @@ Render = Callable[[Locale], Fragments]
 
 
 class Piece(NamedTuple):
-    """The same thing said in the two languages."""
+    """A text in the two languages."""
 
     source: Fragments
     target: Fragments
@@ -121,7 +121,7 @@ def template(pattern: str, spaced: bool) -> tuple[int | Fragments, ...]:
 
 def glue(locale: Locale, pattern: str, items: Sequence[Fragments], place: int = 0) -> Fragments:
     """``items`` set into the places of a CLDR pattern; ``place`` tells its joints from those of other patterns."""
-    # Where words have no spaces between them the members of a list get one, so that words are known.
+    # Where a language has no spaces between words, the members of a list get one, so that they are words of the text.
     parts = template(pattern, without_spaces(locale.language))
     filled = (items[p] if isinstance(p, int) else [(key and f"{key} {place}", text) for key, text in p] for p in parts)
     return tuple(fragment for part in filled for fragment in part)
@@ -154,12 +154,12 @@ def pieces(source: Locale, target: Locale) -> dict[str, list[Piece]]:
     """
     seen: set[str] = set()
     pool: dict[str, list[Piece]] = {}
-    for kind, say in SAYINGS:
+    for kind, renderings in KINDS:
         found = []
-        for render in say():
+        for render in renderings():
             try:
                 piece = Piece(render(source), render(target))
-            except LACKING:
+            except MISSING_IN_LOCALE:
                 continue
             text = text_of(piece.source)
             if text.strip() and text_of(piece.target).strip() and text not in seen:
@@ -190,14 +190,14 @@ def numbers() -> Iterator[Render]:
 def money(form: str) -> Iterator[Render]:
     """Amounts of money: form ``standard`` (with a symbol) or ``name`` (in full)."""
 
-    def say(locale: Locale, amount: float, currency: str) -> Fragments:
+    def render(locale: Locale, amount: float, currency: str) -> Fragments:
         text = plain(format_currency(amount, currency, locale=locale, format_type=form))  # type: ignore[arg-type]
         digits = re.search(r"\d+(?:\D\d+)*", text)
         return around(digits[0] if digits else "", text, "currency")
 
     for currency in CURRENCIES:
         for amount in PRICES:
-            yield lambda locale, amount=amount, currency=currency: say(locale, amount, currency)
+            yield lambda locale, amount=amount, currency=currency: render(locale, amount, currency)
 
 
 def counted(amount: float, unit: str, locale: Locale) -> Fragments:
@@ -219,7 +219,7 @@ def measures() -> Iterator[Render]:
 def durations() -> Iterator[Render]:
     """Durations in two units: 3 hours and 20 minutes."""
 
-    def say(locale: Locale, large: int, unit: int, small: int) -> Fragments:
+    def render(locale: Locale, large: int, unit: int, small: int) -> Fragments:
         both = [
             counted(n, f"duration-{u}", locale) for n, u in ((large, DURATIONS[unit]), (small, DURATIONS[unit + 1]))
         ]
@@ -230,13 +230,13 @@ def durations() -> Iterator[Render]:
     for unit in range(len(DURATIONS) - 1):
         for large in range(2, 13):
             for small in (2, 5, 10, 15, 20):
-                yield lambda locale, large=large, unit=unit, small=small: say(locale, large, unit, small)
+                yield lambda locale, large=large, unit=unit, small=small: render(locale, large, unit, small)
 
 
 def relative() -> Iterator[Render]:
     """Distances in time: in 3 days, 2 weeks ago."""
 
-    def say(locale: Locale, count: int, unit: str, seconds: int) -> Fragments:
+    def render(locale: Locale, count: int, unit: str, seconds: int) -> Fragments:
         # With a threshold this high and this granularity, babel neither rounds nor changes to another unit.
         text = format_timedelta(count * seconds, unit, threshold=1e9, add_direction=True, locale=locale)  # type: ignore[arg-type]
         return around(str(abs(count)), plain(text), "unit")
@@ -244,7 +244,9 @@ def relative() -> Iterator[Render]:
     for unit, seconds in TIMEDELTA_UNITS:
         for count in COUNTS:
             for sign in (1, -1):
-                yield lambda locale, count=sign * count, unit=unit, seconds=seconds: say(locale, count, unit, seconds)
+                yield lambda locale, count=sign * count, unit=unit, seconds=seconds: render(
+                    locale, count, unit, seconds
+                )
 
 
 def days() -> Iterator[datetime.date]:
@@ -275,17 +277,17 @@ def times() -> Iterator[Render]:
 def moments() -> Iterator[Render]:
     """A date and a time of day."""
 
-    def say(locale: Locale, day: datetime.date, value: datetime.time) -> Fragments:
+    def render(locale: Locale, day: datetime.date, value: datetime.time) -> Fragments:
         date = in_fields(str(locale.date_formats["long"].pattern), day, locale)
         return glue(locale, str(locale.datetime_formats["long"]), (clock(locale, value), date))
 
     for i, day in enumerate(days()):
         value = datetime.time(i % 24, i // 24 * 15 % 60)
-        yield lambda locale, day=day, value=value: say(locale, day, value)
+        yield lambda locale, day=day, value=value: render(locale, day, value)
 
 
 # The kinds, in the order in which a text that could be two things is given to the first.
-SAYINGS: tuple[tuple[str, Callable[[], Iterator[Render]]], ...] = (
+KINDS: tuple[tuple[str, Callable[[], Iterator[Render]]], ...] = (
     ("territory", lambda: names("territories", TERRITORIES)),
     ("language", lambda: names("languages", LANGUAGES)),
     ("number", numbers),

@@ -85,7 +85,7 @@ def test_pairs_are_clean(english_german):
     """Only plain single spaces; every kind of piece of both languages occurs."""
     made, pairs = english_german
     assert all(" ".join(text.split()) == text for pair in pairs for text in pair)
-    assert {kind for kinds in made.kinds.values() for kind, _ in kinds} == {kind for kind, _ in cldr.SAYINGS}
+    assert {kind for kinds in made.kinds.values() for kind, _ in kinds} == {kind for kind, _ in cldr.KINDS}
     assert any("PM" in source for source, _ in pairs)
 
 
@@ -183,7 +183,7 @@ def test_a_regional_locale_is_known_in_both_spellings():
 
 
 def test_asking_for_more_than_there_is_ends(monkeypatch):
-    monkeypatch.setattr(phrases, "PATIENCE", 20)
+    monkeypatch.setattr(phrases, "MAX_REFUSALS", 20)
     with pytest.raises(ConfigError, match=r"data.max_words=3: there are too few"):
         corpus(max_words=3, test_size=100_000).test("test")
 

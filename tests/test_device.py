@@ -1,4 +1,4 @@
-"""Which device a process takes, and what is said where memory runs out."""
+"""Which device a process takes, and the message if memory runs out."""
 
 import pytest
 import torch

@@ -24,7 +24,7 @@ from nmt.translate.prefix import TextError
 from nmt.translate.translation import Translation
 from nmt.translate.translator import Translator
 
-WINDOW = 16  # search batches read before their translations are written; sorted by length, they hold less padding
+WINDOW = 16  # batches of sentences read at once; sorted by length together, they need less padding
 NO_FILE_FOR_TYPED_LINES = (
     "translate.prefix_file is for input from a file or a pipe, not for interactive=true or a terminal; "
     'translate.input_format=jsonl takes a "prefix" with each line'
@@ -75,12 +75,12 @@ COMMAND = Command(
 def translate(configs: Sequence[TranslateConfig]) -> None:
     """Translate with the runs of all ``configs`` together, as the first says."""
     try:
-        work(configs[0], [directory for config in configs for directory in as_list(config.run)])
+        open_and_translate(configs[0], [directory for config in configs for directory in as_list(config.run)])
     except KeyboardInterrupt:
-        sys.exit(128 + 2)  # as by SIGINT, and without a word
+        sys.exit(128 + 2)  # the exit status of a command that Ctrl-C (SIGINT) ended; no message
 
 
-def work(config: TranslateConfig, runs: Sequence[str]) -> None:
+def open_and_translate(config: TranslateConfig, runs: Sequence[str]) -> None:
     """Open everything, then translate to the end of the input."""
     options = config.translate
     at_terminal = config.input is None and sys.stdin.isatty()
@@ -100,7 +100,7 @@ def work(config: TranslateConfig, runs: Sequence[str]) -> None:
         # Where lines come or go one by one, they themselves show the progress.
         hidden = config.interactive or at_terminal or to_terminal(config) or not sys.stderr.isatty()
         bar = stack.enter_context(tqdm(unit=" lines", disable=hidden, total=None if hidden else count_lines(source)))
-        copy(windows, translator, Writer(options, target, links), bar)
+        translate_windows(windows, translator, Writer(options, target, links), bar)
 
 
 def to_terminal(config: TranslateConfig) -> bool:
@@ -130,7 +130,7 @@ def read_windows(config: TranslateConfig, source: int, at_terminal: bool, stack:
     return add_prefixes(windows, Lines(prefixes), prefix_name, name)
 
 
-def copy(windows: Iterable[Window], translator: Translator, write: "Writer", bar: tqdm) -> None:
+def translate_windows(windows: Iterable[Window], translator: Translator, write: "Writer", bar: tqdm) -> None:
     """Translate window by window: what is translated is written before more is read.
 
     Raises DataError, with the number of the line, for a text that cannot be translated as asked.
@@ -149,7 +149,7 @@ def copy(windows: Iterable[Window], translator: Translator, write: "Writer", bar
 
 
 class Writer:
-    """Lines of the form that ``options`` ask for."""
+    """Writes translations as lines in the format that ``options`` ask for."""
 
     def __init__(self, options: TranslateOptions, target: Sink, links: Sink | None = None) -> None:
         self.options, self.target, self.links = options, target, links
@@ -161,7 +161,7 @@ class Writer:
             self.links.write(self.alignment(translations) for translations in found)
 
     def line(self, number: int, source: str, translations: Sequence[Translation]) -> str:
-        """The best translation, or everything as JSON."""
+        """The line of output for a text: the best translation, or all of them as JSON."""
         best = translations[0].text if translations else ""
         if self.options.format is Format.text:
             return best
@@ -182,7 +182,7 @@ class Writer:
         return tree
 
     def alignment(self, translations: Sequence[Translation]) -> str:
-        """The best translation's, as a line."""
+        """The line of the alignments file for a text: the alignment of the best translation."""
         words = translations[0].alignment if translations else None
         if words is None:
             return ""

@@ -39,15 +39,14 @@ class TranslateOptions:
     input_format: InputFormat = field(
         default=InputFormat.text,
         metadata={
-            "help": 'text: a source a line; jsonl: a JSON object a line, {"source": ..., "prefix": ...}, of which the '
-            "prefix may be absent and other keys are ignored"
+            "help": 'text: a source a line; jsonl: {"source": ..., "prefix": ...} a line (prefix optional, others ignored)'
         },
     )
     prefix_file: str | None = field(
         default=None,
         metadata={
-            "help": "a line for each line of input: the text that its translation begins with (blank: any); the prefix "
-            "is tokenized by itself, and what follows begins a new word or continues its last one as the model likes"
+            "help": "a line for each line of input: the text its translation begins with, blank: any; the prefix is "
+            "tokenized by itself; subword and character models may continue its last word"
         },
     )
     format: Format = field(

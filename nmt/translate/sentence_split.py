@@ -94,11 +94,14 @@ def describe_split(total: int, limit: int, parts: Sequence[int], where: str, cei
 
     ``parts`` has the pieces of each part; of those, the model reads the first ``ceiling`` (None: all).
     """
-    done = f"translated in {len(parts)} parts, split {where}" if len(parts) > 1 else "translated as a whole"
     cut = [size for size in parts if ceiling is not None and size > ceiling]
+    if len(parts) > 1:
+        done = f"translated in {len(parts)} parts, split {where}"
+    else:
+        done = "" if cut else "translated as a whole"
     if len(cut) == 1:
-        number = f"part {parts.index(cut[0]) + 1} " if len(parts) > 1 else ""
-        done += f"; {number}cut after {ceiling:,} of {cut[0]:,} pieces: no place to split"
+        number = f"; part {parts.index(cut[0]) + 1} " if len(parts) > 1 else ""
+        done += f"{number}cut after {ceiling:,} of {cut[0]:,} pieces: no place to split"
     elif cut and ceiling is not None:
         lost = sum(cut) - len(cut) * ceiling
         done += f"; {len(cut):,} parts cut after {ceiling:,} pieces, {lost:,} left out in all: no place to split"

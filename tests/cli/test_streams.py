@@ -29,7 +29,7 @@ def test_lines_are_those_of_the_bytes(data, block):
 
 
 def test_nothing_waits_for_lines_that_have_not_come():
-    """Two lines are there and the writer goes on thinking: they are handed out."""
+    """Two lines have arrived and the writer pauses: they are returned."""
     incoming, outgoing = os.pipe()
     lines = Lines(incoming).windows(64, 64)
     os.write(outgoing, b"one\ntwo\nthr")
@@ -51,7 +51,7 @@ def test_odd_bytes_cost_no_line(capsys):
 
 
 def test_typed_lines_end_with_control_d(monkeypatch, capsys):
-    """What cannot be decoded is said and skipped, or replaced where the locale let it through."""
+    """What cannot be decoded is reported and skipped, or replaced if the locale let it through."""
     answers = iter(["one", UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"), "two\udcff", EOFError()])
 
     def answer(prompt):

@@ -15,7 +15,7 @@ from tiny_runs import MODELS, make_run
 from tqdm import tqdm
 
 from nmt.cli.streams import Sink
-from nmt.cli.translate import Writer, copy, main
+from nmt.cli.translate import Writer, main, translate_windows
 from nmt.cli.translation_input import Window
 from nmt.eval.alignment import hard_alignment
 from nmt.translate.options import TranslateOptions
@@ -64,7 +64,7 @@ def test_one_line_out_for_each_line_in_before_more_is_read():
             assert out.getvalue().count(b"\n") == number
             yield Window(lines[number : number + 3])
 
-    copy(windows(), Upper(), Writer(TranslateOptions(), Sink("out", out)), tqdm(disable=True))  # type: ignore[arg-type]
+    translate_windows(windows(), Upper(), Writer(TranslateOptions(), Sink("out", out)), tqdm(disable=True))  # type: ignore[arg-type]
     expected = [line.upper() if line.strip() else "" for line in lines]
     assert out.getvalue().decode().split("\n") == [*expected, ""]
 
@@ -79,7 +79,7 @@ def test_the_bar_counts_lines(capsys):
 
     with tqdm(file=io.StringIO(), total=4) as bar:
         write = Writer(TranslateOptions(), Sink("out", io.BytesIO()))
-        copy([Window(["a", ""]), Window(["b", "c"])], Parts(), write, bar)  # type: ignore[arg-type]
+        translate_windows([Window(["a", ""]), Window(["b", "c"])], Parts(), write, bar)  # type: ignore[arg-type]
         assert bar.n == 4
 
 
@@ -211,7 +211,7 @@ def test_control_c_is_quiet(command, monkeypatch, capsys):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nmt.cli.translate.copy", interrupted)
+    monkeypatch.setattr("nmt.cli.translate.translate_windows", interrupted)
     with pytest.raises(SystemExit) as caught:
         command()
     assert caught.value.code == 130

@@ -1,4 +1,4 @@
-"""Test sets, named corpora and datasets: what is found where, under which name, and what is said when it is not."""
+"""Test sets, named corpora and datasets: where they are looked for, by which names, and what messages say."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""Files of parallel text: nothing shifts, nothing is lost, and what is wrong is said where."""
+"""Files of parallel text: lines stay paired, none is lost, and messages name the place of a fault."""
 
 import bz2
 import gzip

@@ -1,4 +1,4 @@
-"""Tokenizers: what goes in comes out, whatever it is; what is random is so by its seed alone."""
+"""Tokenizers: decoding gives back the encoded text, and random segmentations depend on the seed alone."""
 
 import json
 import os

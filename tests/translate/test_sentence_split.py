@@ -122,7 +122,7 @@ def test_a_character_that_the_model_cannot_read_is_split_into_code_points():
     [
         (9, [4, 5], "at ends", None, "9 pieces, over 5: translated in 2 parts, split at ends"),
         (9, [9], "", None, "9 pieces, over 5: translated as a whole: no place to split"),
-        (9, [9], "", 7, "9 pieces, over 5: translated as a whole; cut after 7 of 9 pieces: no place to split"),
+        (9, [9], "", 7, "9 pieces, over 5: cut after 7 of 9 pieces: no place to split"),
         (20, [5, 8, 7], "", 9, "translated in 3 parts, split ; 2 of them over 5: no place to split"),
         (20, [5, 8, 7], "", 7, "3 parts, split ; part 2 cut after 7 of 8 pieces: no place to split"),
         (20, [5, 8, 7], "", 6, "3 parts, split ; 2 parts cut after 6 pieces, 3 left out in all: no place to split"),

@@ -219,9 +219,7 @@ def test_what_the_model_cannot_read_is_cut_and_said(tmp_path):
     location = LSTMConfig(hidden_size=8, attention=GlobalConfig(score="location", max_source=4), source_eos=False)
     run = Run.open(make_run(tmp_path / "bpe", location, TokenizerKind.bpe))
     (pieces,) = map(len, run.tokenizers.source.encode(["\U0001f600"]))
-    message = (
-        f"text 0: {pieces} pieces, over 4: translated as a whole; cut after 4 of {pieces} pieces: no place to split$"
-    )
+    message = f"text 0: {pieces} pieces, over 4: cut after 4 of {pieces} pieces: no place to split$"
     with pytest.warns(UserWarning, match=message):
         assert len(translator(run, TranslateOptions()).translate(["\U0001f600"])) == 1
 

@@ -39,7 +39,7 @@ class TranslateOptions:
     input_format: InputFormat = field(
         default=InputFormat.text,
         metadata={
-            "help": 'text: a source a line; jsonl: {"source": ..., "prefix": ...} a line (prefix optional, others ignored)'
+            "help": 'text: a source; jsonl: {"source": ..., "prefix": ...} a line, prefix optional, others ignored'
         },
     )
     prefix_file: str | None = field(

@@ -15,7 +15,7 @@ from typing import cast
 import torch
 from lstm_step import profile
 
-from nmt.cli import app
+from nmt.cli import compose
 from nmt.cli.train import COMMAND
 from nmt.config import Config
 from nmt.data.batching import TrainBatches
@@ -38,8 +38,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200, help="updates that are timed")
     parser.add_argument("--profiled", type=int, default=5, help="updates under the profiler afterwards")
     options, overrides = parser.parse_known_args()
-    app.register(COMMAND)
-    config = cast(Config, app.configs(COMMAND, overrides))
+    compose.register(COMMAND)
+    config = cast(Config, compose.configs(COMMAND, overrides))
     device = resolve_device(config.device)
     set_up(config.threads, config.deterministic)
     data = prepare(config.data, config.seed)

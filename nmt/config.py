@@ -1,33 +1,35 @@
-"""The whole configuration: every room's dataclass gathered, made known to Hydra, and read back from a run.
+"""The whole configuration of a training run: its sections, the checks across them, and its form as YAML.
 
-The YAML under configs/ holds values; the dataclasses, which live beside the code that they configure, hold types,
-defaults, help and range checks.  A field whose choices are dataclasses (which model, which attention, which data) reads
-the table of its room in PLUGS: one more row there is one more choice on the command line, and in --help.
+The files under configs/ hold values; the dataclasses, which live beside the code that they configure, hold types,
+defaults, help and ranges.  A key whose value is one of several dataclasses (which model, which attention, which data)
+has a row in CHOICE_GROUPS, which names the table of its package: one more row in that table is one more choice on the
+command line and in --help.
 """
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, is_dataclass
-from enum import Enum
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple, cast, get_args, get_type_hints
+from typing import Any, cast, get_type_hints
 
 import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nmt.data.corpus import DATASETS, DataConfig
+from nmt.data.corpus import DATASETS, DataConfig, FilesConfig, HubConfig, open_corpus
+from nmt.data.pieces import SUBWORDS
+from nmt.data.text import Corpus
+from nmt.device import named_device
 from nmt.errors import ConfigError
-from nmt.eval.metrics import check_utility, sentence_metrics
+from nmt.eval.metrics import check_utility
 from nmt.models import MODELS
-from nmt.models.attention import ATTENTIONS, AttentionConfig
-from nmt.models.seq2seq import ModelConfig
-from nmt.models.transformer.config import SELF_ATTENTIONS, SelfAttentionConfig
-from nmt.search.config import NO_MBR, DecodeConfig
-from nmt.train.config import TrainerConfig
+from nmt.models.attention import HardConfig
+from nmt.models.seq2seq import Choices, ModelConfig, Tied, zero_based
+from nmt.search.config import DecodeConfig
+from nmt.settings import check_ranges, setting
+from nmt.train.config import ALIGNMENT_ERROR, TrainerConfig
 from nmt.train.log import LoggerConfig
-from nmt.train.optim import OptimConfig
+from nmt.train.optim import OptimConfig, check_cosine
 
 # In an installed wheel the YAML lies inside the package, in a source tree beside it.
 CONFIG_DIR = next(
@@ -41,29 +43,24 @@ CONFIG_DIR = next(
 
 MAX_NAME = 120  # characters of a run's folder
 FOLDER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+FIXED_PIECES = 256 + 4  # bytes and special ids, which every vocabulary of subwords holds
 
 
 @dataclass
 class Config:
     """One training run."""
 
-    name: str | None = field(
-        default=None, metadata={"help": "folder of the run below runs; null: made of the choices typed"}
+    name: str | None = setting(None, "folder of the run below runs; null: made of the choices typed")
+    runs: str = setting("runs", "where runs live")
+    sweep: str | None = setting(None, "folder below runs that holds a sweep; null: the time, in a sweep (-m)")
+    resume: bool = setting(False, "go on with the newest run of the same name, if there is one")
+    init_from: str | None = setting(
+        None, "run directory whose weights and tokenizer to start from, with a new optimizer"
     )
-    runs: str = field(default="runs", metadata={"help": "where runs live"})
-    sweep: str | None = field(
-        default=None, metadata={"help": "folder below runs that holds a sweep; null: the time, in a sweep (-m)"}
-    )
-    resume: bool = field(
-        default=False, metadata={"help": "go on with the newest run of the same name, if there is one"}
-    )
-    init_from: str | None = field(
-        default=None, metadata={"help": "run directory whose weights and tokenizer to start from, with a new optimizer"}
-    )
-    seed: int = field(default=1, metadata={"help": "seeds weights, dropout, data and the order of batches"})
-    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:N"})
-    threads: int | None = field(default=None, metadata={"help": "CPU threads; null: as many as torch finds"})
-    deterministic: bool = field(default=False, metadata={"help": "refuse operations whose result can vary"})
+    seed: int = setting(1, "seeds weights, dropout, data and the order of batches", least=0)
+    device: str = setting("auto", "auto, cpu, cuda or cuda:N")
+    threads: int | None = setting(None, "CPU threads; null: as many as torch finds", least=1)
+    deterministic: bool = setting(False, "refuse operations whose result can vary")
     model: ModelConfig = MISSING
     data: DataConfig = MISSING
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -72,6 +69,7 @@ class Config:
     logger: LoggerConfig = field(default_factory=LoggerConfig)
 
     def __post_init__(self) -> None:
+        check_ranges(self, "")
         for key, value in {"name": self.name, "sweep": self.sweep}.items():
             if value is not None and not (FOLDER.fullmatch(value) and len(value) <= MAX_NAME):
                 raise ConfigError(
@@ -79,67 +77,135 @@ class Config:
                 )
         if self.decode.reranks:
             check_utility(self.decode.mbr)
-        if self.seed < 0:
-            raise ConfigError(f"seed must be at least 0, got {self.seed}")
-        if self.threads is not None and self.threads < 1:
-            raise ConfigError(f"threads must be at least 1, got {self.threads}")
 
 
-class Plug(NamedTuple):
-    """A key whose value is one of several dataclasses, chosen by their ``name``."""
+# Checks across sections.
 
-    base: type  # the type of the field
-    choices: tuple[type, ...]
-    default: str
+
+def check_sections(config: Config) -> None:
+    """Raise ConfigError, naming the keys, where no training of this configuration can succeed.
+
+    Everything that can be told from the configuration alone is told here: what one section asks for and another rules
+    out.  Whoever starts a training calls it, a sweep for each of its jobs before the first one starts.  Reading the
+    config.yaml of a run does not: a run of an earlier version may have been trained with what would not be started now,
+    and other keys given with it (``run=DIR decode.coverage=0``) make it useful.
+    """
+    if config.device != "auto":
+        named_device(config.device)
+    check_vocabulary(config)
+    check_cosine(config.optim, config.trainer.max_steps)
+    if config.model.attention_heads is None:
+        check_without_attention(config)
+    open_corpus(config.data)  # which checks its languages
+    if config.trainer.guided_alignment:
+        check_guided(config)
+    if config.trainer.metric == ALIGNMENT_ERROR:
+        check_gold(config.data)
+
+
+def check_vocabulary(config: Config) -> None:
+    """Raise ConfigError for shared word vectors without a shared vocabulary, and for one too small to be learnt."""
+    tokenizer = config.data.tokenizer
+    if getattr(config.model, "tied", None) is Tied.all and not tokenizer.joint:
+        raise ConfigError("model.tied=all needs one vocabulary for both sides: data.tokenizer.joint=true")
+    if tokenizer.kind in SUBWORDS and tokenizer.vocab_size < FIXED_PIECES:
+        raise ConfigError(
+            f"data.tokenizer.vocab_size must be at least {FIXED_PIECES} with data.tokenizer.kind={tokenizer.kind.name} "
+            f"(256 bytes and 4 special ids), got {tokenizer.vocab_size}"
+        )
+
+
+def check_without_attention(config: Config) -> None:
+    """Raise ConfigError where something is to be done with attention that the model does not have."""
+    if config.trainer.guided_alignment:
+        raise ConfigError(
+            "trainer.guided_alignment: this model has no attention that could be guided; choose another model.attention"
+        )
+    if config.trainer.metric == ALIGNMENT_ERROR:
+        raise ConfigError(
+            "trainer.metric=aer: this model has no attention to read alignments from; choose another model.attention"
+        )
+    if config.decode.coverage:
+        raise ConfigError("decode.coverage is for models with attention; this one has none: decode.coverage=0")
+
+
+def check_guided(config: Config) -> None:
+    """Raise ConfigError where guided alignment has no head to teach or no alignment to teach it."""
+    if isinstance(getattr(config.model, "attention", None), HardConfig):
+        raise ConfigError(
+            "trainer.guided_alignment teaches weights, and model.attention=hard trains with one position that is drawn "
+            "from them; choose another model.attention"
+        )
+    layers, heads = config.model.attention_heads or (0, 0)
+    zero_based(config.trainer.guided_layer, layers, "trainer.guided_layer")
+    zero_based(config.trainer.guided_head, heads, "trainer.guided_head")
+    if config.data.alignments is None and DATASETS[type(config.data)].linked_pairs is Corpus.linked_pairs:
+        open_corpus(config.data).linked_pairs(config.seed)  # raises the ConfigError that says what is missing
+
+
+def check_gold(data: DataConfig) -> None:
+    """Raise ConfigError for trainer.metric=aer on data that has no gold links, whatever its files hold."""
+    unknown = isinstance(data, HubConfig) or (isinstance(data, FilesConfig) and data.validation.gold is None)
+    if data.gold is None and unknown:
+        raise ConfigError(
+            "trainer.metric=aer needs gold word alignments: data.gold=NAME (a test set that has them) or "
+            "data.gold=FILE (links for the validation set)"
+        )
+
+
+# Choices.
 
 
 # Every config group that has a table, by the key as typed.  A group below another (model.attention) has the dot in its
 # name: Hydra then takes `model.attention=NAME` for a choice and refuses a name that is not in the table.
-PLUGS = {
-    "model": Plug(ModelConfig, tuple(MODELS), "lstm"),
-    "model.attention": Plug(AttentionConfig, tuple(ATTENTIONS), "global"),
-    "model.self_attention": Plug(SelfAttentionConfig, SELF_ATTENTIONS, "global"),
-    "data": Plug(DataConfig, tuple(DATASETS), "phrases"),
+CHOICE_GROUPS = {
+    "model": Choices(ModelConfig, tuple(MODELS), "lstm"),
+    **{f"model.{key}": choices for model in MODELS for key, choices in model.choices.items()},
+    "data": Choices(DataConfig, tuple(DATASETS), "phrases"),
 }
 
 
-def register() -> None:
+def register_choices() -> None:
     """Tell Hydra every schema, and a choice in its group for every row of every table.
 
     Where configs/ has a file of that group and name, the file is the choice: Hydra allows only one of the two.
     """
     store = ConfigStore.instance().store
     store(name="train_schema", node=Config)
-    for group, plug in PLUGS.items():
-        for choice in plug.choices:
+    for group, table in CHOICE_GROUPS.items():
+        for choice in table.configs:
             if "." in group:
                 store(group=group, name=choice.name, node=choice)
             else:
                 store(group=f"schema/{group}", name=choice.name, node=choice)
                 if not (CONFIG_DIR / group / f"{choice.name}.yaml").exists():
-                    store(group=group, name=choice.name, node={"defaults": [*bases(group, choice), "_self_"]})
+                    store(group=group, name=choice.name, node={"defaults": [*defaults_of(group, choice), "_self_"]})
 
 
-def bases(group: str, choice: type) -> list[dict[str, str]]:
-    """A defaults list that makes ``choice`` the value of ``group``, its own plugs filled with their defaults."""
-    inner = {f"/{key}@{key.rpartition('.')[2]}": PLUGS[key].default for key in plugs_of(group, choice)}
+def defaults_of(group: str, choice: type) -> list[dict[str, str]]:
+    """A defaults list that makes ``choice`` the value of ``group``, its own groups filled with their defaults."""
+    inner = {f"/{key}@{key.rpartition('.')[2]}": CHOICE_GROUPS[key].default for key in groups_within(group, choice)}
     return [{f"/schema/{group}@_here_": choice.name}, *({k: v} for k, v in inner.items())]
 
 
-def plugs_of(group: str, choice: type) -> list[str]:
-    """The dotted groups directly below a choice: ['model.attention'] for the LSTM of group model."""
-    return [key for key in (f"{group}.{f.name}" for f in fields(choice)) if key in PLUGS]
+def groups_within(group: str, choice: type) -> list[str]:
+    """The groups directly below a choice: ['model.attention'] for the LSTM of group model."""
+    return [key for key in (f"{group}.{f.name}" for f in fields(choice)) if key in CHOICE_GROUPS]
 
 
-def owners(key: str) -> list[str]:
-    """Which choices of the group above have the dotted group ``key``: ['lstm'] for model.attention."""
+def choices_with(key: str) -> list[str]:
+    """Which choices of the group above have the group ``key``: ['lstm'] for model.attention."""
     group = key.rpartition(".")[0]
-    return [c.name for c in PLUGS[group].choices if key in plugs_of(group, c)] if group in PLUGS else []
+    configs = CHOICE_GROUPS[group].configs if group in CHOICE_GROUPS else ()
+    return [choice.name for choice in configs if key in groups_within(group, choice)]
 
 
-def plug_for(kind: Any) -> Plug | None:
-    """The plug that fills a field of this type."""
-    return next((plug for plug in PLUGS.values() if plug.base is kind), None)
+def group_of_type(kind: Any) -> Choices | None:
+    """The group whose choices fill a field of this type."""
+    return next((group for group in CHOICE_GROUPS.values() if group.base is kind), None)
+
+
+# YAML.
 
 
 def to_tree(config: Any) -> dict[str, Any]:
@@ -177,76 +243,29 @@ def restore(tree: Any) -> Config:
     if not isinstance(tree, dict):
         raise ConfigError("no configuration: expected keys and values")
     try:
-        return cast(Config, OmegaConf.to_object(OmegaConf.merge(shaped(Config, tree), literal(tree))))
+        return cast(Config, OmegaConf.to_object(OmegaConf.merge(schema_for(Config, tree), without_interpolation(tree))))
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key or 'configuration'}: {str(error.msg).splitlines()[0]}") from None
 
 
-def shaped(kind: type, tree: dict[str, Any], prefix: str = "") -> Any:
-    """The schema of a dataclass with every plug filled by the choice that ``tree`` names."""
+def schema_for(kind: type, tree: dict[str, Any], prefix: str = "") -> Any:
+    """The schema of a dataclass with every group filled by the choice that ``tree`` names."""
     schema: Any = OmegaConf.structured(kind)
     hints = get_type_hints(kind)
     for f in fields(kind):
-        plug, part, key = plug_for(hints[f.name]), tree.get(f.name), prefix + f.name
-        if plug is not None and isinstance(part, dict):
-            choice = next((c for c in plug.choices if c.name == part.get("name")), None)
+        group, part, key = group_of_type(hints[f.name]), tree.get(f.name), prefix + f.name
+        if group is not None and isinstance(part, dict):
+            choice = next((c for c in group.configs if c.name == part.get("name")), None)
             if choice is None:
                 raise ConfigError(f"{key} has no choice {part.get('name')!r}")
-            schema[f.name] = shaped(choice, part, key + ".")
+            schema[f.name] = schema_for(choice, part, key + ".")
     return schema
 
 
-def literal(value: Any) -> Any:
+def without_interpolation(value: Any) -> Any:
     """The same tree with OmegaConf's interpolation signs escaped, so that reading a run evaluates nothing."""
     if isinstance(value, dict):
-        return {k: literal(v) for k, v in value.items()}
+        return {k: without_interpolation(v) for k, v in value.items()}
     if isinstance(value, list):
-        return [literal(v) for v in value]
+        return [without_interpolation(v) for v in value]
     return value.replace("${", "\\${") if isinstance(value, str) else value
-
-
-# Keys whose choices are known above the package that declares them.
-CHOICES = {"decode.mbr": lambda: (NO_MBR, *sentence_metrics())}
-
-
-class Option(NamedTuple):
-    """One key a user can type."""
-
-    key: str
-    help: str
-    group: str = ""  # the group some of whose choices have it, if not all do
-    only: tuple[str, ...] = ()  # and these choices
-
-
-def options(schema: type, prefix: str = "") -> Iterator[Option]:
-    """Every key below a dataclass, in declaration order, each once."""
-    hints = get_type_hints(schema)
-    for f in fields(schema):
-        key, kind = prefix + f.name, hints[f.name]
-        plug = plug_for(kind)
-        if plug is not None:
-            yield from plug_options(plug, key)
-        elif is_dataclass(kind):
-            yield from options(cast(type, kind), key + ".")
-        elif not (f.name == "name" and any(issubclass(schema, p.base) for p in PLUGS.values())):
-            choices = f.metadata.get("choices") or CHOICES.get(key, tuple)
-            yield Option(key, " ".join([described(f.metadata.get("help", ""), kind), ", ".join(choices())]).strip())
-
-
-def plug_options(plug: Plug, key: str) -> Iterator[Option]:
-    """The keys of all choices of a plug; those that not every choice has are marked."""
-    found: dict[str, tuple[Option, list[str]]] = {}
-    for choice in plug.choices:
-        for option in options(choice, key + "."):
-            found.setdefault(option.key, (option, []))[1].append(choice.name)
-    for option, names in found.values():
-        everywhere = option.only or len(names) == len(plug.choices)
-        yield option if everywhere else option._replace(group=key, only=tuple(names))
-
-
-def described(text: str, kind: Any) -> str:
-    """Help of a field, with the names of its Enum where the text does not give them."""
-    for enum in [k for k in (kind, *get_args(kind)) if isinstance(k, type) and issubclass(k, Enum)]:
-        if not all(e.name in text for e in enum):
-            text += f" ({', '.join(e.name for e in enum)})"
-    return text

@@ -22,6 +22,17 @@ class Precision(Enum):
     bf16 = "bf16"
 
 
+def named_device(name: str) -> torch.device:
+    """The device of that name, here or not; raises ConfigError for a name that is no device."""
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device={name} is not one of auto, cpu, cuda, cuda:N")
+    return device
+
+
 def resolve_device(name: str) -> torch.device:
     """The torch device that a config's ``device`` names.
 
@@ -31,12 +42,7 @@ def resolve_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ConfigError(f"device={name} is not one of auto, cpu, cuda, cuda:N") from None
-    if device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"device={name} is not one of auto, cpu, cuda, cuda:N")
+    device = named_device(name)
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     elif device.type == "cuda" and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > 1:

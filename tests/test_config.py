@@ -6,22 +6,37 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
-from nmt import config
-from nmt.cli import app
+from nmt.cli.compose import register
+from nmt.cli.compose import typed as make
 from nmt.cli.data import COMMAND as DATA
-from nmt.cli.help import groups, help_text
+from nmt.cli.help import help_text
+from nmt.cli.mistakes import explain
+from nmt.cli.options import config_groups, key_options
 from nmt.cli.train import COMMAND
-from nmt.config import CONFIG_DIR, PLUGS, Config, flat, from_yaml, options, restore, to_tree, to_yaml
+from nmt.config import (
+    CHOICE_GROUPS,
+    CONFIG_DIR,
+    Config,
+    check_sections,
+    choices_with,
+    flat,
+    from_yaml,
+    groups_within,
+    restore,
+    to_tree,
+    to_yaml,
+)
 from nmt.errors import ConfigError
-from nmt.models import MODELS
+from nmt.models import MODELS, LSTMConfig
 from nmt.models.attention import ATTENTIONS, LocalPConfig
-from nmt.models.seq2seq import ModelConfig
+from nmt.models.seq2seq import ModelConfig, Tied
+from nmt.train.optim import ScheduleName
 
 EXPERIMENTS = sorted(p.stem for p in (CONFIG_DIR / "experiment").glob("*.yaml"))
 NAMES = [a.name for a in ATTENTIONS]
 PRESETS = [
     (group, name)
-    for group, rows in groups().items()
+    for group, rows in config_groups().items()
     if "." not in group and group != "experiment"  # model.attention is not every model's
     for name in rows
     if (group, name) not in (("data", "files"), ("data", "hf"))  # they have no data of their own
@@ -30,13 +45,13 @@ PRESETS = [
 
 @pytest.fixture(autouse=True, scope="module")
 def hydra():
-    app.register(COMMAND)
+    register(COMMAND)
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         yield
 
 
 def composed(*overrides: str) -> Config:
-    return app.typed(compose("train", list(overrides)))
+    return make(compose("train", list(overrides)))
 
 
 def test_the_command_line_of_the_card():
@@ -48,14 +63,14 @@ def test_the_command_line_of_the_card():
 def test_every_experiment_takes_every_attention_of_its_model_and_no_other_model(experiment):
     """What was set for an LSTM, such as its width, is not silently a Transformer's, nor the other way round."""
     own = composed(f"+experiment={experiment}").model
-    (group,) = config.plugs_of("model", type(own))
-    for choice in PLUGS[group].choices:
+    (group,) = groups_within("model", type(own))
+    for choice in CHOICE_GROUPS[group].configs:
         model = composed(f"+experiment={experiment}", f"{group}={choice.name}").model
         assert getattr(model, group.partition(".")[2]).name == choice.name
     for other in {choice.name for choice in MODELS} - {own.name}:
         with pytest.raises(Exception, match=group) as caught:
             composed(f"+experiment={experiment}", f"model={other}")
-        said = app.explain(caught.value, COMMAND)
+        said = explain(caught.value, COMMAND)
         assert said == f"In 'experiment/{experiment}': {group} belongs to model={own.name}"
 
 
@@ -90,6 +105,18 @@ def test_reading_a_config_evaluates_nothing(monkeypatch):
         from_yaml("seed: !!python/object/apply:os.system ['true']")
 
 
+def test_a_run_that_would_not_be_started_now_can_still_be_read():
+    """An earlier version may have trained it; what its keys rule out is for those to say who ask for it."""
+    made = composed("model.attention=none", "trainer.max_epochs=1")
+    made.trainer.max_steps, made.trainer.clip, made.optim.schedule = None, float("inf"), ScheduleName.cosine
+    made.trainer.metric, made.trainer.guided_alignment, made.decode.coverage = "aer", 0.1, 0.2
+    assert isinstance(made.model, LSTMConfig)
+    made.model.tied, made.data.tokenizer.joint = Tied.all, False
+    with pytest.raises(ConfigError):
+        check_sections(made)
+    assert from_yaml(to_yaml(made)) == made
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -116,11 +143,11 @@ def test_keys_that_an_older_version_did_not_write_have_their_defaults():
 def test_help_lists_every_key_with_its_meaning():
     """No key is without help, and the page has all of them: those of choices not made, too."""
     page = help_text(COMMAND)
-    for option in options(Config):
+    for option in key_options(Config):
         assert option.help, option.key
         assert f"  {option.key}" in page
     leaves = [key for key in flat(to_tree(composed("model.attention=local_p"))) if not key.endswith("name")]
-    assert {key for key in leaves if key not in {o.key for o in options(Config)}} == set()
+    assert {key for key in leaves if key not in {o.key for o in key_options(Config)}} == set()
     for name in NAMES:
         assert f"\n  {name} " in page
     assert "[local_m, local_p]" in page.partition("  model.attention.half_width ")[2].partition("\n")[0]
@@ -142,9 +169,9 @@ class DummyConfig(ModelConfig):
 @pytest.fixture
 def dummy(monkeypatch):
     """One more row in the table of models."""
-    plug = PLUGS["model"]
-    monkeypatch.setitem(PLUGS, "model", plug._replace(choices=(*plug.choices, DummyConfig)))
-    app.register(COMMAND)
+    group = CHOICE_GROUPS["model"]
+    monkeypatch.setitem(CHOICE_GROUPS, "model", group._replace(configs=(*group.configs, DummyConfig)))
+    register(COMMAND)
 
 
 def test_one_row_in_a_table_is_a_choice(dummy):
@@ -160,9 +187,9 @@ def test_attention_of_a_model_that_has_none(dummy, override):
     """The message says which model it belongs to."""
     with pytest.raises(Exception, match="attention") as caught:
         composed("model=dummy", override)
-    assert "model.attention belongs to model=lstm" in app.explain(caught.value, COMMAND)
+    assert "model.attention belongs to model=lstm" in explain(caught.value, COMMAND)
 
 
-def test_plugs_of_a_choice():
-    assert config.owners("model.attention") == ["lstm"]
-    assert config.owners("model") == config.owners("seed") == []
+def test_which_choices_have_a_group():
+    assert choices_with("model.attention") == ["lstm"]
+    assert choices_with("model") == choices_with("seed") == []

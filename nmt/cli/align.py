@@ -12,8 +12,8 @@ import numpy as np
 from tqdm import tqdm
 
 from nmt.cli import app
-from nmt.cli.help import Command
 from nmt.cli.on_run import OnRun, as_list
+from nmt.cli.options import Command
 from nmt.cli.streams import writing
 from nmt.data.files import explain_unequal, paths, strict_lines
 from nmt.data.pharaoh import Alignment, parse_pharaoh
@@ -24,15 +24,14 @@ from nmt.eval.forced import align
 from nmt.runs.directory import alignment_config
 from nmt.runs.ensemble import open_run
 from nmt.search import ForcedOptions
+from nmt.settings import setting
 
 
 @dataclass
 class AlignOptions(AlignConfig):
     """How alignments are read, and the form in which they are written."""
 
-    soft: bool = field(
-        default=False, metadata={"help": "write JSON lines with the weights between all words, and not links alone"}
-    )
+    soft: bool = setting(False, "write JSON lines with the weights between all words, and not links alone")
 
 
 @dataclass
@@ -40,15 +39,13 @@ class AlignCommandConfig(OnRun):
     """What to align and how."""
 
     # "???" is OmegaConf's sign for a value that must be given.
-    run: Any = field(default="???", metadata={"help": "run directory, or [A,B,...]: an ensemble"})
-    source: str = field(default="???", metadata={"help": "file of source sentences, one a line, plain or compressed"})
-    target: str = field(default="???", metadata={"help": "file of their translations, which are force-decoded"})
-    gold: str | None = field(default=None, metadata={"help": "file of gold alignments to judge against, Pharaoh form"})
-    output: str | None = field(
-        default=None, metadata={"help": "file to write, which is there whole or not at all; null: standard output"}
-    )
+    run: Any = setting("???", "run directory, or [A,B,...]: an ensemble")
+    source: str = setting("???", "file of source sentences, one a line, plain or compressed")
+    target: str = setting("???", "file of their translations, which are force-decoded")
+    gold: str | None = setting(None, "file of gold alignments to judge against, Pharaoh form")
+    output: str | None = setting(None, "file to write, which is there whole or not at all; null: standard output")
     align: AlignOptions = field(default_factory=AlignOptions)
-    precision: Precision = field(default=Precision.auto, metadata={"help": "fp32, bf16 or auto"})
+    precision: Precision = setting(Precision.auto, "fp32, bf16 or auto")
 
 
 COMMAND = Command(
@@ -71,7 +68,7 @@ def run(configs: Sequence[AlignCommandConfig]) -> None:
     set_up(config.threads, deterministic=False)
     device = resolve_device(config.device)
     sources, targets, gold = read(config)
-    opened = open_run([d for c in configs for d in as_list(c.run)], config.decode.ensemble)
+    opened = open_run([d for c in configs for d in as_list(c.run)])
     model, _ = opened.load_model(config.checkpoint, device)
     how = alignment_config(opened.config, config.align)
     found: list[Alignment] = []

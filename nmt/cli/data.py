@@ -4,18 +4,22 @@ import sys
 from dataclasses import dataclass, field
 
 from nmt.cli import app
-from nmt.cli.help import Command
+from nmt.cli.options import Command
 from nmt.data.corpus import DataConfig
 from nmt.data.prepare import prepare
+from nmt.settings import check_ranges, setting
 
 
 @dataclass
 class DataCommandConfig:
     """What to prepare."""
 
-    seed: int = field(default=1, metadata={"help": "as in nmt.train: what is prepared with it is found there again"})
+    seed: int = setting(1, "as in nmt.train: what is prepared with it is found there again", least=0)
     # OmegaConf's sign for a value that must be given: the group data fills it.
     data: DataConfig = field(default="???")  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "")
 
 
 COMMAND = Command(

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nmt.cli import app
-from nmt.cli.help import Command
-from nmt.cli.on_run import OnRun, as_list
+from nmt.cli.on_run import SearchOnRun, as_list
+from nmt.cli.options import Command
 from nmt.data.prepare import load_tests
 from nmt.data.text import DataConfig, ParallelText
 from nmt.device import resolve_device, set_up
@@ -16,17 +16,15 @@ from nmt.eval.metrics import EvalConfig
 from nmt.eval.significance import compare
 from nmt.runs.ensemble import open_run
 from nmt.runs.scoring import Scorer, languages
+from nmt.settings import setting
 
 
 @dataclass
-class EvalCommandConfig(OnRun):
+class EvalCommandConfig(SearchOnRun):
     """What to score and how."""
 
-    run: Any = field(
-        default="???",
-        metadata={
-            "help": "run directory; [A,B,...] compares others with the first; a list inside, [[A,B]], is an ensemble"
-        },
+    run: Any = setting(
+        "???", "run directory; [A,B,...] compares others with the first; a list inside, [[A,B]], is an ensemble"
     )
     eval: EvalConfig = field(default_factory=EvalConfig)
     # OmegaConf's sign for a value that must be given: the group data fills it.

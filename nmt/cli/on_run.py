@@ -1,4 +1,4 @@
-"""What every command on finished runs takes: run=DIR, checkpoint=..., device=..., threads=..., decode.*."""
+"""What commands on finished runs take: run=DIR, checkpoint, device, threads and, where they translate, decode.*."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +8,7 @@ from nmt.errors import ConfigError
 from nmt.eval.metrics import check_utility
 from nmt.runs.directory import check_checkpoint
 from nmt.search import DecodeConfig
+from nmt.settings import check_ranges, setting
 
 
 @dataclass
@@ -15,20 +16,28 @@ class OnRun:
     """What every command on a finished run takes."""
 
     # "???" is OmegaConf's sign for a value that must be given.
-    run: Any = field(default="???", metadata={"help": "run directory"})
-    checkpoint: str = field(
-        default="best",
-        metadata={
-            "help": "weights: best, last, or the mean of K kept ones: avg:K the latest (trainer.keep_last), "
-            "best:K the best (trainer.keep_best)"
-        },
+    run: Any = setting("???", "run directory")
+    checkpoint: str = setting(
+        "best",
+        "weights: best, last, or the mean of K kept ones: avg:K the latest (trainer.keep_last), "
+        "best:K the best (trainer.keep_best)",
     )
-    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:N"})
-    threads: int | None = field(default=None, metadata={"help": "CPU threads; null: as many as torch finds"})
+    device: str = setting("auto", "auto, cpu, cuda or cuda:N")
+    threads: int | None = setting(None, "CPU threads; null: as many as torch finds", least=1)
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "")
+        check_checkpoint(self.checkpoint)
+
+
+@dataclass
+class SearchOnRun(OnRun):
+    """What every command takes that translates with a finished run."""
+
     decode: DecodeConfig = field(default_factory=DecodeConfig)
 
     def __post_init__(self) -> None:
-        check_checkpoint(self.checkpoint)
+        super().__post_init__()
         if self.decode.reranks:
             check_utility(self.decode.mbr)
 

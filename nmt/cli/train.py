@@ -1,7 +1,7 @@
 """python -m nmt.train [GROUP=CHOICE] [KEY=VALUE] ...: train one model, or several with -m."""
 
 from nmt.cli import app
-from nmt.cli.help import Command
+from nmt.cli.options import Command
 from nmt.config import Config
 from nmt.runs.training import train
 

@@ -11,14 +11,15 @@ import numpy as np
 from tqdm import tqdm
 
 from nmt.cli import app
-from nmt.cli.help import Command
-from nmt.cli.on_run import OnRun, as_list
+from nmt.cli.on_run import SearchOnRun, as_list
+from nmt.cli.options import Command
 from nmt.cli.streams import Lines, Sink, count_lines, reading, typed_lines, warn, writing
 from nmt.cli.translation_input import Window, add_prefixes, compare_line_counts, parse_json_lines, read_lines
 from nmt.device import resolve_device, set_up
 from nmt.errors import ConfigError, DataError
 from nmt.eval.alignment import AlignConfig, hard_alignment, soft_line
 from nmt.runs.ensemble import open_run
+from nmt.settings import setting
 from nmt.translate.options import Format, InputFormat, Links, TranslateOptions
 from nmt.translate.prefix import TextError
 from nmt.translate.translation import Translation
@@ -32,18 +33,15 @@ NO_FILE_FOR_TYPED_LINES = (
 
 
 @dataclass
-class TranslateConfig(OnRun):
+class TranslateConfig(SearchOnRun):
     """What to translate and how."""
 
     # "???" is OmegaConf's sign for a value that must be given.
-    run: Any = field(default="???", metadata={"help": "run directory, or [A,B,...]: an ensemble, decoding as A does"})
-    input: str | None = field(default=None, metadata={"help": "file to translate; null: standard input"})
-    output: str | None = field(
-        default=None, metadata={"help": "file to write, which is there whole or not at all; null: standard output"}
-    )
-    interactive: bool = field(
-        default=False,
-        metadata={"help": "(or --interactive) translate each line at once; a terminal always has it, with a prompt"},
+    run: Any = setting("???", "run directory, or [A,B,...]: an ensemble, decoding as A does")
+    input: str | None = setting(None, "file to translate; null: standard input")
+    output: str | None = setting(None, "file to write, which is there whole or not at all; null: standard output")
+    interactive: bool = setting(
+        False, "(or --interactive) translate each line at once; a terminal always has it, with a prompt"
     )
     translate: TranslateOptions = field(default_factory=TranslateOptions)
     align: AlignConfig = field(default_factory=AlignConfig)

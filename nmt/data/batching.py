@@ -4,14 +4,15 @@ import contextlib
 import queue
 import threading
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from nmt.batch import Batch, collate
 from nmt.data.encode import EncodedCorpus
-from nmt.errors import ConfigError, DataError, RunError
+from nmt.errors import DataError, RunError
+from nmt.settings import check_ranges, setting
 
 PREFETCH = 4  # batches prepared ahead of the one in use
 CHUNK = 100_000  # pairs processed at once, because arrays for all of them would take too much memory
@@ -21,19 +22,13 @@ CHUNK = 100_000  # pairs processed at once, because arrays for all of them would
 class BatchingConfig:
     """How sentence pairs become batches (data.batching.*)."""
 
-    tokens: int = field(
-        default=4096,
-        metadata={"help": "budget of a batch: sentences * max(longest source, longest target + 1), padding included"},
+    tokens: int = setting(
+        4096, "budget of a batch: sentences * max(longest source, longest target + 1), padding included", least=1
     )
-    sentences: int | None = field(
-        default=None, metadata={"help": "make batches of so many sentences instead, whatever their length"}
-    )
+    sentences: int | None = setting(None, "make batches of so many sentences instead, whatever their length", least=1)
 
     def __post_init__(self) -> None:
-        if isinstance(self.tokens, int) and self.tokens < 1:
-            raise ConfigError(f"data.batching.tokens must be at least 1, got {self.tokens}")
-        if isinstance(self.sentences, int) and self.sentences < 1:
-            raise ConfigError(f"data.batching.sentences must be at least 1, got {self.sentences}")
+        check_ranges(self, "data.batching")
 
 
 @dataclass(frozen=True)

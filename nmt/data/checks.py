@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any
 
 from nmt.errors import ConfigError, DataError
+from nmt.settings import check_ranges, setting
 
 # Stands for the line that one side lacks, where files of unequal length are not refused.  No decoder yields this.
 UNPAIRED = "\ud800"
@@ -39,28 +40,21 @@ class Side(Enum):
 class ChecksConfig:
     """What becomes of training pairs that look wrong (data.checks.*); both sides blank is always dropped."""
 
-    line_counts: Action = field(
-        default=Action.refuse, metadata={"help": "the sides differ in length: keep|drop|refuse"}
-    )
-    undecodable: Action = field(default=Action.refuse, metadata={"help": "bytes that are not UTF-8; keep: as U+FFFD"})
-    blank: Action = field(default=Action.drop, metadata={"help": "one side of a pair is empty"})
-    long: Action = field(default=Action.drop, metadata={"help": "over max_source, max_target or max_characters"})
-    ratio: Action = field(default=Action.drop, metadata={"help": "one side is over max_ratio times as long"})
-    in_test: Action = field(
-        default=Action.drop, metadata={"help": "one side is a sentence of a validation or test set"}
-    )
-    max_source: int = field(default=200, metadata={"help": "words (between white space) in a source sentence"})
-    max_target: int = field(default=200, metadata={"help": "words (between white space) in a target sentence"})
-    max_characters: int = field(default=2000, metadata={"help": "characters in a sentence, for unspaced scripts"})
-    max_ratio: float = field(
-        default=9.0, metadata={"help": f"characters of the longer side to the shorter, which counts as {SHORT} or more"}
+    line_counts: Action = setting(Action.refuse, "the sides differ in length: keep|drop|refuse")
+    undecodable: Action = setting(Action.refuse, "bytes that are not UTF-8; keep: as U+FFFD")
+    blank: Action = setting(Action.drop, "one side of a pair is empty")
+    long: Action = setting(Action.drop, "over max_source, max_target or max_characters")
+    ratio: Action = setting(Action.drop, "one side is over max_ratio times as long")
+    in_test: Action = setting(Action.drop, "one side is a sentence of a validation or test set")
+    max_source: int = setting(200, "words (between white space) in a source sentence", least=1)
+    max_target: int = setting(200, "words (between white space) in a target sentence", least=1)
+    max_characters: int = setting(2000, "characters in a sentence, for unspaced scripts", least=1)
+    max_ratio: float = setting(
+        9.0, f"characters of the longer side to the shorter, which counts as {SHORT} or more", least=1, infinite=True
     )
 
     def __post_init__(self) -> None:
-        for name in ("max_source", "max_target", "max_characters", "max_ratio"):
-            value = getattr(self, name)
-            if isinstance(value, int | float) and value < 1:
-                raise ConfigError(f"data.checks.{name} must be at least 1, got {value}")
+        check_ranges(self, "data.checks")
         if self.line_counts is Action.keep:
             raise ConfigError(
                 "data.checks.line_counts=keep: a line without a partner cannot be kept; use drop or refuse"

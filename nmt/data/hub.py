@@ -4,7 +4,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from nmt.data.checks import Side
 from nmt.data.text import Corpus, DataConfig, ParallelText, no_such_test
 from nmt.errors import ConfigError, DataError
+from nmt.settings import setting
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
@@ -27,15 +28,13 @@ class HubConfig(DataConfig):
     """any dataset of the Hugging Face hub, or local parquet, json and csv"""
 
     name: str = "hf"
-    path: str = field(default="", metadata={"help": "a hub repository, a local folder, or parquet, json or csv"})
-    subset: str | None = field(default=None, metadata={"help": "configuration of the repository, such as de-en"})
-    files: dict[str, Any] = field(
-        default_factory=dict, metadata={"help": "files of each split: '+data.files={train: a.csv, validation: b.csv}'"}
-    )
-    train_split: str = field(default="train", metadata={"help": "a split or a part of one: \"'train[1%:]'\""})
-    validation_split: str = field(default="validation", metadata={"help": "a split or a part of one: \"'train[:1%]'\""})
-    source_column: str | None = field(default=None, metadata={"help": "null: translation.SOURCE, or else SOURCE"})
-    target_column: str | None = field(default=None, metadata={"help": "null: translation.TARGET, or else TARGET"})
+    path: str = setting("", "a hub repository, a local folder, or parquet, json or csv")
+    subset: str | None = setting(None, "configuration of the repository, such as de-en")
+    files: dict[str, Any] = setting({}, "files of each split: '+data.files={train: a.csv, validation: b.csv}'")
+    train_split: str = setting("train", "a split or a part of one: \"'train[1%:]'\"")
+    validation_split: str = setting("validation", "a split or a part of one: \"'train[:1%]'\"")
+    source_column: str | None = setting(None, "null: translation.SOURCE, or else SOURCE")
+    target_column: str | None = setting(None, "null: translation.TARGET, or else TARGET")
 
     def __post_init__(self) -> None:
         super().__post_init__()

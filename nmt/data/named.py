@@ -10,6 +10,7 @@ from nmt.data.files import COMPRESSED, Files, read_text
 from nmt.data.hub import cell_text, using_datasets
 from nmt.data.text import DataConfig, ParallelText, TextFiles, no_such_test
 from nmt.errors import DataError
+from nmt.settings import setting
 
 
 @dataclass
@@ -36,7 +37,7 @@ class HansardsEnFrConfig(NamedConfig):
     """228,000 short sentences of the Canadian parliament, with gold alignment   (to be put under data.root)"""
 
     name: str = "hansards_enfr"
-    target: str = field(default="fr", metadata={"help": "language translated into"})
+    target: str = setting("fr", "language translated into")
 
 
 @dataclass(frozen=True)

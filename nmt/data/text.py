@@ -9,6 +9,7 @@ from nmt.data.batching import BatchingConfig
 from nmt.data.checks import ChecksConfig, Side
 from nmt.data.tokenizer import TokenizerConfig
 from nmt.errors import ConfigError, DataError
+from nmt.settings import check_ranges, setting
 
 
 @dataclass
@@ -38,9 +39,9 @@ class ParallelText:
 class TextFiles:
     """Files of parallel text: the k-th file of one side goes with the k-th of the other, line by line."""
 
-    source: Any = field(default="", metadata={"help": "a file or a list of files, plain, .gz, .bz2, .xz or .zst"})
-    target: Any = field(default="", metadata={"help": "as many files, with as many lines"})
-    gold: str | None = field(default=None, metadata={"help": "word alignment in Pharaoh form, of a held-out set"})
+    source: Any = setting("", "a file or a list of files, plain, .gz, .bz2, .xz or .zst")
+    target: Any = setting("", "as many files, with as many lines")
+    gold: str | None = setting(None, "word alignment in Pharaoh form, of a held-out set")
 
 
 @dataclass
@@ -48,34 +49,30 @@ class DataConfig:
     """Fields common to every kind of data (data.*)."""
 
     name: str = "?"
-    source: str = field(default="en", metadata={"help": "language translated from"})
-    target: str = field(default="de", metadata={"help": "language translated into"})
-    root: str = field(default="data", metadata={"help": "folder of the named corpora: root/NAME/train.en ..."})
-    cache: str = field(default="data/cache", metadata={"help": "folder of encoded text; safe to delete"})
-    test: list[str] = field(default_factory=list, metadata={"help": "test sets to score, by name; [] is every one"})
-    tests: dict[str, Any] = field(
-        default_factory=dict,
-        metadata={"help": "more test sets: '+data.tests.NAME={source: FILE, target: FILE, gold: FILE}', gold optional"},
+    source: str = setting("en", "language translated from")
+    target: str = setting("de", "language translated into")
+    root: str = setting("data", "folder of the named corpora: root/NAME/train.en ...")
+    cache: str = setting("data/cache", "folder of encoded text; safe to delete")
+    test: list[str] = setting([], "test sets to score, by name; [] is every one")
+    tests: dict[str, Any] = setting(
+        {}, "more test sets: '+data.tests.NAME={source: FILE, target: FILE, gold: FILE}', gold optional"
     )
-    gold: str | None = field(
-        default=None,
-        metadata={
-            "help": "judge alignment while training: a test set that has gold links, or a file of links (Pharaoh) for "
-            "the validation set; null: the validation set's own links, if any"
-        },
+    gold: str | None = setting(
+        None,
+        "judge alignment while training: a test set that has gold links, or a file of links (Pharaoh) for "
+        "the validation set; null: the validation set's own links, if any",
     )
-    alignments: Any = field(
-        default=None,
-        metadata={
-            "help": "for guided alignment: file or files of Pharaoh links, a line for each training pair; null: what "
-            "the corpus knows itself (phrases)"
-        },
+    alignments: Any = setting(
+        None,
+        "for guided alignment: file or files of Pharaoh links, a line for each training pair; null: what "
+        "the corpus knows itself (phrases)",
     )
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     batching: BatchingConfig = field(default_factory=BatchingConfig)
     checks: ChecksConfig = field(default_factory=ChecksConfig)
 
     def __post_init__(self) -> None:
+        check_ranges(self, "data")
         # The values are dicts when they come from a command line, because Hydra cannot add a typed one by its key.
         if isinstance(self.tests, dict):
             self.tests = {name: text_files(f"data.tests.{name}", value) for name, value in self.tests.items()}

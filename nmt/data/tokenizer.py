@@ -7,7 +7,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -26,31 +26,27 @@ from nmt.data.pieces import (
     split_symbols,
 )
 from nmt.errors import ConfigError, DataError, RunError
+from nmt.settings import check_ranges, setting
 
 
 @dataclass
 class TokenizerConfig:
     """How text becomes pieces (data.tokenizer.*)."""
 
-    kind: TokenizerKind = field(default=TokenizerKind.bpe, metadata={"help": "unigram, bpe, word or char"})
-    vocab_size: int = field(default=8000, metadata={"help": "at most so many pieces, on each side unless joint"})
-    joint: bool = field(default=True, metadata={"help": "one vocabulary for both languages"})
-    lowercase: bool = field(default=False, metadata={"help": "lower-case all text before encoding"})
-    sampling: float = field(
-        default=0.0,
-        metadata={"help": "subword regularization in training: unigram's alpha (0.2), BPE-dropout's p (0.1); 0 is off"},
+    kind: TokenizerKind = setting(TokenizerKind.bpe, "unigram, bpe, word or char")
+    vocab_size: int = setting(8000, "at most so many pieces, on each side unless joint", least=5)
+    joint: bool = setting(True, "one vocabulary for both languages")
+    lowercase: bool = setting(False, "lower-case all text before encoding")
+    sampling: float = setting(
+        0.0,
+        "subword regularization in training: unigram's alpha (0.2), BPE-dropout's p (0.1); 0 is off",
+        least=0,
+        below=1,
     )
-    sample_sentences: int = field(
-        default=100_000, metadata={"help": "learn the pieces from a random sample of so many pairs"}
-    )
+    sample_sentences: int = setting(100_000, "learn the pieces from a random sample of so many pairs", least=1)
 
     def __post_init__(self) -> None:
-        if isinstance(self.vocab_size, int) and self.vocab_size < 5:
-            raise ConfigError(f"data.tokenizer.vocab_size must be at least 5, got {self.vocab_size}")
-        if isinstance(self.sampling, int | float) and not 0 <= self.sampling < 1:
-            raise ConfigError(f"data.tokenizer.sampling must be at least 0 and below 1, got {self.sampling}")
-        if isinstance(self.sample_sentences, int) and self.sample_sentences < 1:
-            raise ConfigError(f"data.tokenizer.sample_sentences must be at least 1, got {self.sample_sentences}")
+        check_ranges(self, "data.tokenizer")
 
 
 @dataclass(frozen=True)

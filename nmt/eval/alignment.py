@@ -1,14 +1,15 @@
 """Word alignments read from attention, and judged against gold ones (nmt/data/pharaoh.py has their form)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
 
 from nmt.data.pharaoh import Alignment
-from nmt.errors import ConfigError, DataError
+from nmt.errors import DataError
 from nmt.models.seq2seq import zero_based
+from nmt.settings import check_ranges, setting
 
 SHIFTS = (0, 1)  # target word i is read at decoder step i + shift
 
@@ -24,29 +25,21 @@ class Pool(Enum):
 class AlignConfig:
     """How alignments are read from attention (align.*)."""
 
-    shift: int = field(
-        default=0, metadata={"help": "read target word i at decoder step i (0) or i + 1 (1; Luong et al. 2015)"}
+    shift: int = setting(0, "read target word i at decoder step i (0) or i + 1 (1; Luong et al. 2015)", choices=SHIFTS)
+    pool: Pool = setting(Pool.mean, "target pieces of a word: mean or max")
+    layer: int | None = setting(
+        None,
+        "1 is the first, -1 the last; null: the one of trainer.guided_alignment, else the mean of all",
+        nonzero=True,
     )
-    pool: Pool = field(default=Pool.mean, metadata={"help": "target pieces of a word: mean or max"})
-    layer: int | None = field(
-        default=None,
-        metadata={
-            "help": "1 is the first, -1 the last; null: the one of trainer.guided_alignment, else the mean of all"
-        },
-    )
-    head: int | None = field(
-        default=None,
-        metadata={
-            "help": "of that layer, or of each; null: the mean of all, or the guided one where layer is null too"
-        },
+    head: int | None = setting(
+        None,
+        "of that layer, or of each; null: the mean of all, or the guided one where layer is null too",
+        nonzero=True,
     )
 
     def __post_init__(self) -> None:
-        if isinstance(self.shift, int) and self.shift not in SHIFTS:
-            raise ConfigError(f"align.shift must be 0 or 1, got {self.shift}")
-        for key in ("layer", "head"):
-            if getattr(self, key) == 0:
-                raise ConfigError(f"align.{key} counts from 1, or back from -1; it cannot be 0")
+        check_ranges(self, "align")
 
 
 @dataclass(frozen=True)

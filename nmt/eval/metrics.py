@@ -9,7 +9,7 @@ white space at their ends does not count.
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from sacrebleu.metrics.base import Metric as SacrebleuMetric
@@ -20,6 +20,7 @@ from sacrebleu.metrics.ter import TER
 
 from nmt.errors import ConfigError, DataError, UserError
 from nmt.languages import language_of, without_spaces
+from nmt.settings import check_ranges, setting
 
 # Upper ends of the source lengths that BLEU is given for.
 LENGTH_EDGES = (10, 20, 30, 40, 50)
@@ -74,22 +75,15 @@ class LengthBucket:
 class EvalConfig:
     """What is measured (eval.*)."""
 
-    metrics: list[str] = field(
-        default_factory=lambda: ["bleu", "chrf", "ter"],
-        metadata={
-            "help": "any of (bleu_lc_moses is the scale on which Multi30k is published):",
-            "choices": lambda: tuple(METRICS),
-        },
+    metrics: list[str] = setting(
+        ["bleu", "chrf", "ter"],
+        "what to score by; bleu_lc_moses is the scale on which Multi30k is published",
+        choices=lambda: tuple(METRICS),
     )
-    limit: int | None = field(
-        default=None, metadata={"help": "score so many sentences, evenly spread over the set; null: all"}
-    )
+    limit: int | None = setting(None, "score so many sentences, evenly spread over the set; null: all", least=1)
 
     def __post_init__(self) -> None:
-        if isinstance(self.metrics, list):
-            check_names(self.metrics, "eval.metrics")
-        if isinstance(self.limit, int) and self.limit < 1:
-            raise ConfigError(f"eval.limit must be at least 1, got {self.limit}")
+        check_ranges(self, "eval")
 
 
 class PreparedMetric:

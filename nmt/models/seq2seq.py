@@ -5,7 +5,7 @@ vocabulary.  Training calls ``forward``; search calls ``encode``, ``start`` and 
 learns which model it drives.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from nmt.batch import Batch
 from nmt.errors import ConfigError
+from nmt.settings import check_ranges, setting
 
 
 class Tied(Enum):
@@ -36,10 +37,18 @@ class ModelConfig:
     """Fields common to all models, and how a configuration becomes one."""
 
     name: str = "?"
-    dropout: float = field(default=0.2, metadata={"help": "dropout probability"})
+    dropout: float = setting(0.2, "dropout probability", least=0, below=1)
 
     # By field name; the command line, --help and the checks read it.
     choices: ClassVar[dict[str, Choices]] = {}
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "model")
+
+    @property
+    def attention_heads(self) -> tuple[int, int] | None:
+        """Layers, and heads of each, that attend to the source; None where the model has no such attention."""
+        return None
 
     def build(self, source_size: int, target_size: int, joint: bool, label_smoothing: float = 0.0) -> "Seq2Seq":
         """The model with fresh weights; sizes of the vocabularies, and whether both sides have the same one.

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from nmt.config import Config, flat, to_tree
+from nmt.config import Config, check_sections, flat, to_tree
 from nmt.data.batching import TrainBatches
 from nmt.data.corpus import ParallelText, gold_text
 from nmt.data.prepare import Prepared, load_tests, prepare
@@ -50,9 +50,10 @@ MOVABLE = ("data.root", "data.cache", "data.test", "data.tests", "data.gold")
 def train(config: Config) -> None:
     """Train one run, from its beginning or from where it stopped, and score it with its best weights.
 
-    What is wrong with the configuration or the data is raised before there is a run directory.  Raises
-    KeyboardInterrupt where a signal ended training, once everything is saved, so that a sweep ends, too.
+    What is wrong with the configuration (``check_sections``) or the data is raised before there is a run directory.
+    Raises KeyboardInterrupt where a signal ended training, once everything is saved, so that a sweep ends, too.
     """
+    check_sections(config)
     device = resolve_device(config.device)
     set_up(config.threads, config.deterministic)
     with join_processes(device) as ranks:

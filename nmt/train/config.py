@@ -1,12 +1,12 @@
 """The configuration of the training loop (trainer.*)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 from nmt.device import Precision
 from nmt.errors import ConfigError
 from nmt.eval.metrics import METRICS
-from nmt.train.optim import at_least
+from nmt.settings import check_ranges, setting
 
 # What validation measures besides the metrics of text: the loss of the references, its exponential (perplexity), and
 # the alignment error rate against the gold word alignments that data.gold names, or against those of the validation
@@ -40,74 +40,49 @@ class Normalization(Enum):
 class TrainerConfig:
     """How long to train, how often to validate, what to save, and what is minimized (trainer.*)."""
 
-    max_steps: int | None = field(default=20_000, metadata={"help": "updates; null: no limit"})
-    max_minutes: float | None = field(
-        default=None, metadata={"help": "minutes of training, the time of validations not counted; null: no limit"}
+    max_steps: int | None = setting(20_000, "updates; null: no limit", least=1)
+    max_minutes: float | None = setting(
+        None, "minutes of training, the time of validations not counted; null: no limit", above=0, infinite=True
     )
-    max_epochs: float | None = field(default=None, metadata={"help": "passes over the data; null: no limit"})
-    validate_every: int = field(default=500, metadata={"help": "updates from one validation to the next"})
-    validation_sentences: int | None = field(
-        default=200, metadata={"help": "size of the fixed validation subset used while training; null: all"}
+    max_epochs: float | None = setting(None, "passes over the data; null: no limit", above=0, infinite=True)
+    validate_every: int = setting(500, "updates from one validation to the next", least=1)
+    validation_sentences: int | None = setting(
+        200, "size of the fixed validation subset used while training; null: all", least=1
     )
-    metric: str = field(
-        default="bleu",
-        metadata={
-            "help": "chooses the best checkpoint and stops early (aer needs gold links: data.gold):",
-            "choices": training_metrics,
-        },
+    metric: str = setting(
+        "bleu",
+        "chooses the best checkpoint and stops early; aer needs gold links: data.gold",
+        choices=training_metrics,
     )
-    patience: int | None = field(
-        default=None, metadata={"help": "stop after so many validations in a row without a better metric; null: never"}
+    patience: int | None = setting(
+        None, "stop after so many validations in a row without a better metric; null: never", least=1
     )
-    keep_last: int = field(
-        default=0, metadata={"help": "keep the weights of so many latest validations, for checkpoint=avg:K"}
+    keep_last: int = setting(0, "keep the weights of so many latest validations, for checkpoint=avg:K", least=0)
+    keep_best: int = setting(0, "keep the weights of the so many best validations, for checkpoint=best:K", least=0)
+    clip: float | None = setting(1.0, "largest global gradient norm; null: no clipping", above=0, infinite=True)
+    accumulate: int = setting(1, "batches whose gradients are summed for one update", least=1)
+    normalization: Normalization = setting(
+        Normalization.tokens, "the update's loss is divided by its target tokens or sentences"
     )
-    keep_best: int = field(
-        default=0, metadata={"help": "keep the weights of the so many best validations, for checkpoint=best:K"}
+    label_smoothing: float = setting(0.0, "probability spread evenly over the vocabulary", least=0, below=1)
+    r_drop: float = setting(
+        0.0, "alpha of R-Drop: every batch is passed twice (halve data.batching.tokens); 5 in the paper", least=0
     )
-    clip: float | None = field(default=1.0, metadata={"help": "largest global gradient norm; null: no clipping"})
-    accumulate: int = field(default=1, metadata={"help": "batches whose gradients are summed for one update"})
-    normalization: Normalization = field(
-        default=Normalization.tokens,
-        metadata={"help": "the update's loss is divided by its target tokens or sentences"},
+    ema: float = setting(
+        0.0, "validate and keep an exponential average of the weights: its decay, as 0.999", least=0, below=1
     )
-    label_smoothing: float = field(default=0.0, metadata={"help": "probability spread evenly over the vocabulary"})
-    r_drop: float = field(
-        default=0.0,
-        metadata={"help": "alpha of R-Drop: every batch is passed twice (halve data.batching.tokens); 5 in the paper"},
+    guided_alignment: float = setting(
+        0.0, "weight of the loss that makes one head of attention follow data.alignments; as 0.05", least=0
     )
-    ema: float = field(
-        default=0.0, metadata={"help": "validate and keep an exponential average of the weights: its decay, as 0.999"}
+    guided_layer: int = setting(
+        -2, "the layer of that head: 1 is the first, -1 the last, -2 the one before it", nonzero=True
     )
-    guided_alignment: float = field(
-        default=0.0,
-        metadata={"help": "weight of the loss that makes one head of attention follow data.alignments; as 0.05"},
-    )
-    guided_layer: int = field(
-        default=-2, metadata={"help": "the layer of that head: 1 is the first, -1 the last, -2 the one before it"}
-    )
-    guided_head: int = field(default=1, metadata={"help": "the head in that layer, likewise"})
-    precision: Precision = field(default=Precision.auto, metadata={"help": "auto, fp32 or bf16, of matrix products"})
-    max_skipped: int = field(
-        default=20, metadata={"help": "give up after so many updates in a row with a gradient that is not finite"}
-    )
+    guided_head: int = setting(1, "the head in that layer, likewise", nonzero=True)
+    precision: Precision = setting(Precision.auto, "auto, fp32 or bf16, of matrix products")
+    max_skipped: int = setting(20, "give up after so many updates in a row with a gradient that is not finite", least=1)
 
     def __post_init__(self) -> None:
-        if self.metric not in training_metrics():
-            raise ConfigError(f"trainer.metric: {self.metric!r} is not one of {', '.join(training_metrics())}")
-        at_least("trainer", self, max_steps=1, validate_every=1, validation_sentences=1, patience=1, accumulate=1)
-        at_least("trainer", self, keep_last=0, keep_best=0)
-        at_least("trainer", self, max_skipped=1, r_drop=0, guided_alignment=0)
-        for key in ("max_minutes", "max_epochs", "clip"):
-            value = getattr(self, key)
-            if value is not None and value <= 0:
-                raise ConfigError(f"trainer.{key} must be above 0 (null: no limit), got {value}")
-        for key in ("label_smoothing", "ema"):
-            if not 0 <= getattr(self, key) < 1:
-                raise ConfigError(f"trainer.{key} must be at least 0 and below 1, got {getattr(self, key)}")
-        for key in ("guided_layer", "guided_head"):
-            if getattr(self, key) == 0:
-                raise ConfigError(f"trainer.{key} counts from 1, or back from -1; it cannot be 0")
+        check_ranges(self, "trainer")
         if self.max_steps is None and self.max_minutes is None and self.max_epochs is None and self.patience is None:
             raise ConfigError(
                 "trainer.max_steps, max_minutes, max_epochs and patience are all null: training has no end"

@@ -9,9 +9,9 @@ import psutil
 import torch
 
 from nmt.eval.figures.panels import Heads, Layers
+from nmt.settings import check_ranges, setting
 from nmt.train.console import Console, formatted
 from nmt.train.json_log import JSONLog
-from nmt.train.optim import at_least
 from nmt.train.tensorboard_log import TensorBoardLog
 
 if TYPE_CHECKING:
@@ -22,22 +22,18 @@ if TYPE_CHECKING:
 class LoggerConfig:
     """Console, log.jsonl and TensorBoard (logger.*)."""
 
-    every: int = field(default=50, metadata={"help": "steps from one line of training figures to the next"})
-    tensorboard: bool = field(default=True, metadata={"help": "write TensorBoard events beside log.jsonl"})
-    samples: int = field(default=4, metadata={"help": "validation sentences logged as text"})
-    heatmaps: int = field(default=4, metadata={"help": "validation sentences whose attention is drawn"})
-    heatmap_layers: Layers = field(
-        default=Layers.all, metadata={"help": "all, last or mean: a panel for each layer, for the last, or their mean"}
+    every: int = setting(50, "steps from one line of training figures to the next", least=1)
+    tensorboard: bool = setting(True, "write TensorBoard events beside log.jsonl")
+    samples: int = setting(4, "validation sentences logged as text", least=0)
+    heatmaps: int = setting(4, "validation sentences whose attention is drawn", least=0)
+    heatmap_layers: Layers = setting(
+        Layers.all, "all, last or mean: a panel for each layer, for the last, or their mean"
     )
-    heatmap_heads: Heads = field(
-        default=Heads.mean, metadata={"help": "mean or all: of each layer the mean of its heads, or a panel for each"}
-    )
-    self_attention: bool = field(
-        default=False, metadata={"help": "draw the self-attention of encoder and decoder, too, where there is any"}
-    )
+    heatmap_heads: Heads = setting(Heads.mean, "mean or all: of each layer the mean of its heads, or a panel for each")
+    self_attention: bool = setting(False, "draw the self-attention of encoder and decoder, too, where there is any")
 
     def __post_init__(self) -> None:
-        at_least("logger", self, every=1, samples=0, heatmaps=0)
+        check_ranges(self, "logger")
 
 
 class Sample(NamedTuple):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 import torch
@@ -11,6 +11,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from nmt.errors import ConfigError
+from nmt.settings import check_ranges, setting
 
 
 class OptimizerName(Enum):
@@ -35,50 +36,31 @@ class ScheduleName(Enum):
 class OptimConfig:
     """Update rule and learning rate (optim.*)."""
 
-    name: OptimizerName = field(default=OptimizerName.adam, metadata={"help": "adam, adamw or sgd"})
-    lr: float = field(default=1e-3, metadata={"help": "peak learning rate"})
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.98], metadata={"help": "decay of Adam's two averages"})
-    eps: float = field(default=1e-8, metadata={"help": "added to Adam's denominator"})
-    weight_decay: float = field(default=0.0, metadata={"help": "of matrices; biases and gains never decay"})
-    momentum: float = field(default=0.0, metadata={"help": "of sgd"})
-    schedule: ScheduleName = field(
-        default=ScheduleName.constant, metadata={"help": "constant, inverse_sqrt, cosine, plateau or luong"}
+    name: OptimizerName = setting(OptimizerName.adam, "adam, adamw or sgd")
+    lr: float = setting(1e-3, "peak learning rate", above=0)
+    betas: list[float] = setting([0.9, 0.98], "decay of Adam's two averages", least=0, below=1)
+    eps: float = setting(1e-8, "added to Adam's denominator", above=0)
+    weight_decay: float = setting(0.0, "of matrices; biases and gains never decay", least=0)
+    momentum: float = setting(0.0, "of sgd", least=0, below=1)
+    schedule: ScheduleName = setting(ScheduleName.constant, "constant, inverse_sqrt, cosine, plateau or luong")
+    warmup: int = setting(0, "steps of linear warm-up, with any schedule", least=0)
+    min_lr: float = setting(0.0, "where cosine ends and plateau stops", least=0)
+    decay_steps: int | None = setting(None, "step at which cosine reaches min_lr; null: trainer.max_steps", least=1)
+    factor: float = setting(0.5, "plateau and luong multiply the learning rate by it", above=0, below=1)
+    plateau_patience: int = setting(
+        3, "plateau: validations in a row without improvement before the next reduction", least=1
     )
-    warmup: int = field(default=0, metadata={"help": "steps of linear warm-up, with any schedule"})
-    min_lr: float = field(default=0.0, metadata={"help": "where cosine ends and plateau stops"})
-    decay_steps: int | None = field(
-        default=None, metadata={"help": "step at which cosine reaches min_lr; null: trainer.max_steps"}
-    )
-    factor: float = field(default=0.5, metadata={"help": "plateau and luong multiply the learning rate by it"})
-    plateau_patience: int = field(
-        default=3, metadata={"help": "plateau: validations in a row without improvement before the next reduction"}
-    )
-    halve_after: float = field(default=5.0, metadata={"help": "luong: finished epochs before the first halving"})
-    halve_every: float = field(default=1.0, metadata={"help": "luong: epochs from one halving to the next"})
+    halve_after: float = setting(5.0, "luong: finished epochs before the first halving", least=0, infinite=True)
+    halve_every: float = setting(1.0, "luong: epochs from one halving to the next", above=0, infinite=True)
 
     def __post_init__(self) -> None:
-        at_least("optim", self, weight_decay=0, warmup=0, min_lr=0, decay_steps=1, plateau_patience=1, halve_after=0)
-        for key in ("lr", "eps", "halve_every"):
-            if getattr(self, key) <= 0:
-                raise ConfigError(f"optim.{key} must be above 0, got {getattr(self, key)}")
-        if not 0 <= self.momentum < 1:
-            raise ConfigError(f"optim.momentum must be at least 0 and below 1, got {self.momentum}")
-        if not 0 < self.factor < 1:
-            raise ConfigError(f"optim.factor must be between 0 and 1, got {self.factor}")
-        if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas):
-            raise ConfigError(f"optim.betas must be two numbers, at least 0 and below 1, got {list(self.betas)}")
+        check_ranges(self, "optim")
+        if len(self.betas) != 2:
+            raise ConfigError(f"optim.betas must be two numbers, got {list(self.betas)}")
         if self.min_lr > self.lr:
             raise ConfigError(f"optim.min_lr must be at most optim.lr ({self.lr}), got {self.min_lr}")
         if self.decay_steps is not None and self.decay_steps <= self.warmup:
             raise ConfigError(f"optim.decay_steps must be above optim.warmup ({self.warmup}), got {self.decay_steps}")
-
-
-def at_least(prefix: str, config: object, **bounds: float) -> None:
-    """Raise ConfigError, naming the dotted key, where a field that is not None lies below its bound."""
-    for key, bound in bounds.items():
-        value = getattr(config, key)
-        if value is not None and value < bound:
-            raise ConfigError(f"{prefix}.{key} must be at least {bound}, got {value}")
 
 
 def build_optimizer(model: nn.Module, config: OptimConfig) -> Optimizer:
@@ -127,6 +109,20 @@ def state_tensors(config: OptimConfig) -> int:
     return 2
 
 
+def check_cosine(config: OptimConfig, max_steps: int | None) -> None:
+    """Raise ConfigError for schedule=cosine without a step at which it ends, or with a warm-up until then or longer.
+
+    It ends at ``decay_steps`` or, where that is null, at ``max_steps`` (trainer.max_steps).
+    """
+    if config.schedule is not ScheduleName.cosine:
+        return
+    end = config.decay_steps or max_steps
+    if end is None:
+        raise ConfigError("optim.schedule=cosine needs optim.decay_steps where trainer.max_steps is null")
+    if end <= config.warmup:
+        raise ConfigError(f"optim.warmup ({config.warmup}) must be below the step at which cosine ends ({end})")
+
+
 class Schedule:
     """The learning rate of update number i = 1, 2, ... that is made after e epochs (a real number).
 
@@ -146,18 +142,12 @@ class Schedule:
 
     def __init__(self, optimizer: Optimizer, config: OptimConfig, max_steps: int | None) -> None:
         """``max_steps``: where cosine ends if optim.decay_steps does not say; raises ConfigError if both are None."""
+        check_cosine(config, max_steps)
         self.optimizer = optimizer
         self.config = config
         self.decay_steps = config.decay_steps or max_steps
         self.reductions = 0
         self.validations_without_improvement = 0  # since the last better one or the last reduction
-        if config.schedule is ScheduleName.cosine:
-            if self.decay_steps is None:
-                raise ConfigError("optim.schedule=cosine needs optim.decay_steps where trainer.max_steps is null")
-            if self.decay_steps <= config.warmup:
-                raise ConfigError(
-                    f"optim.warmup ({config.warmup}) must be below the step at which cosine ends ({self.decay_steps})"
-                )
 
     def set(self, step: int, epoch: float) -> float:
         """Give the optimizer the learning rate of update ``step`` (from 1), and return it."""

@@ -1,9 +1,10 @@
 """What nmt.translate reads and writes beside plain text (translate.*)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 from nmt.errors import ConfigError
+from nmt.settings import check_ranges, setting
 
 # Unless translate.max_source says otherwise, a source of so many pieces is translated in one piece even where
 # decode.max_length is less.
@@ -36,44 +37,29 @@ class Format(Enum):
 class TranslateOptions:
     """What is made of each line (translate.*)."""
 
-    input_format: InputFormat = field(
-        default=InputFormat.text,
-        metadata={
-            "help": 'text: a source; jsonl: {"source": ..., "prefix": ...} a line, prefix optional, others ignored'
-        },
+    input_format: InputFormat = setting(
+        InputFormat.text,
+        'text: a source; jsonl: {"source": ..., "prefix": ...} a line, prefix optional, others ignored',
     )
-    prefix_file: str | None = field(
-        default=None,
-        metadata={
-            "help": "a line for each line of input: the text its translation begins with, blank: any; the prefix is "
-            "tokenized by itself; subword and character models may continue its last word"
-        },
+    prefix_file: str | None = setting(
+        None,
+        "a line for each line of input: the text its translation begins with, blank: any; the prefix is "
+        "tokenized by itself; subword and character models may continue its last word",
     )
-    format: Format = field(
-        default=Format.text,
-        metadata={"help": "text: the best translation; jsonl: a JSON object with all of decode.n_best"},
+    format: Format = setting(Format.text, "text: the best translation; jsonl: a JSON object with all of decode.n_best")
+    token_scores: bool = setting(False, "jsonl: the pieces and the log-probability of each")
+    alignments: Links = setting(Links.none, "words of source and translation: none, hard (links) or soft (weights)")
+    alignments_file: str | None = setting(
+        None, "write alignments here, a line for each line: Pharaoh form, or all weights"
     )
-    token_scores: bool = field(default=False, metadata={"help": "jsonl: the pieces and the log-probability of each"})
-    alignments: Links = field(
-        default=Links.none, metadata={"help": "words of source and translation: none, hard (links) or soft (weights)"}
-    )
-    alignments_file: str | None = field(
-        default=None, metadata={"help": "write alignments here, a line for each line: Pharaoh form, or all weights"}
-    )
-    replace_unknown: bool = field(
-        default=False, metadata={"help": "word-level models: replace each <unk> by the source word it attends to"}
-    )
-    dictionary: str | None = field(
-        default=None, metadata={"help": "for replace_unknown: a file of two columns, source word and translation"}
-    )
-    max_source: int | None = field(
-        default=None,
-        metadata={"help": f"split lines of more pieces; null: decode.max_length, but at least {ORDINARY}"},
+    replace_unknown: bool = setting(False, "word-level models: replace each <unk> by the source word it attends to")
+    dictionary: str | None = setting(None, "for replace_unknown: a file of two columns, source word and translation")
+    max_source: int | None = setting(
+        None, f"split lines of more pieces; null: decode.max_length, but at least {ORDINARY}", least=1
     )
 
     def __post_init__(self) -> None:
-        if isinstance(self.max_source, int) and self.max_source < 1:
-            raise ConfigError(f"translate.max_source must be at least 1, got {self.max_source}")
+        check_ranges(self, "translate")
         if self.prefix_file is not None and self.input_format is InputFormat.jsonl:
             raise ConfigError(
                 'translate.prefix_file is for translate.input_format=text; with jsonl each line has its own "prefix"'

@@ -2,23 +2,33 @@
 
 import errno
 import os
+import platform
 import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import EntryPoint, version
 from pathlib import Path
 
+import hydra
 import pytest
-from hydra import compose, initialize_config_dir
+import torch
 
-from nmt.cli import app
+from nmt.cli import app, compose
 from nmt.cli.align import COMMAND as ALIGN
+from nmt.cli.data import COMMAND as DATA
 from nmt.cli.eval import COMMAND as EVAL
+from nmt.cli.options import key_options
 from nmt.cli.train import COMMAND
 from nmt.cli.translate import COMMAND as TRANSLATE
 from nmt.config import CONFIG_DIR, Config
+from nmt.data.corpus import PhrasesConfig
 from nmt.errors import UserError
-from nmt.models.attention import ATTENTIONS
+from nmt.models import LSTMConfig
+from nmt.models.attention import ATTENTIONS, GlobalConfig
 from nmt.runs.directory import save_config
+from nmt.runs.training import train
+from nmt.train.optim import ScheduleName
 
 ROOT = Path(__file__).parents[2]
 
@@ -74,6 +84,8 @@ def refused(typed, *words: str, command=COMMAND) -> str:
         ("-m seed=1,2 --cfg job", "-m runs jobs: it does not go with --cfg"),
         ("name=a/b", "name must be one folder's name"),
         ("seed=-1", "seed must be at least 0"),
+        ("optim.lr=nan", "optim.lr must be above 0 and finite, got nan"),
+        ("model.dropout=inf", "model.dropout must be at least 0 and below 1 and finite, got inf"),
     ],
 )  # fmt: skip
 def test_mistakes_are_explained(typed, capsys, words, message):
@@ -156,6 +168,60 @@ def test_a_mistake_anywhere_in_a_sweep_stops_it_before_the_first_job(typed, word
         typed("-m", *words.split(), job=job)
 
 
+FILES = " ".join(f"data.{split}.{side}=x" for split in ("train", "validation") for side in ("source", "target"))
+ENDLESS = "trainer.max_steps=null trainer.max_epochs=1"
+ACROSS = [  # what is typed, and the message: the last of the values that follow -m is the one that is refused
+    (
+        "-m model.tied=none,all data.tokenizer.joint=false",
+        "model.tied=all needs one vocabulary .* data.tokenizer.joint",
+    ),
+    ("-m model.tied=none,all data.tokenizer.joint=false model=transformer_tiny", "model.tied=all needs one vocabulary"),
+    (f"-m optim.schedule=constant,cosine {ENDLESS}", "optim.schedule=cosine needs optim.decay_steps"),
+    ("-m optim.schedule=constant,cosine trainer.max_steps=100", "optim.warmup .100. must be below the step .* .100."),
+    ("-m model.attention=global,none trainer.guided_alignment=0.1", "trainer.guided_alignment: this model has no att"),
+    ("-m model.attention=global,hard trainer.guided_alignment=0.1", "trainer.guided_alignment .* model.attention=hard"),
+    ("-m model.attention=global,none trainer.metric=aer", "trainer.metric=aer: this model has no attention"),
+    ("-m model.attention=global,none decode.coverage=0.2", "decode.coverage is for models with attention"),
+    ("-m trainer.guided_layer=1,2 trainer.guided_alignment=0.1", "trainer.guided_layer=2: this model has only 1"),
+    (
+        "-m trainer.guided_head=4,5 trainer.guided_alignment=0.1 model=transformer_tiny",
+        "trainer.guided_head=5: .* only 4",
+    ),
+    ("-m trainer.guided_alignment=0,0.1 data=multi30k", "trainer.guided_alignment needs .*: data.alignments=FILE"),
+    (f"-m trainer.metric=bleu,aer data=files {FILES}", "trainer.metric=aer needs gold word alignments: data.gold=NAME"),
+    ("-m trainer.metric=bleu,aer data=hf data.path=x", "trainer.metric=aer needs gold word alignments: data.gold=NAME"),
+    ("-m data.tokenizer.vocab_size=300,200", "data.tokenizer.vocab_size must be at least 260 .*kind=bpe .*, got 200"),
+    ("-m data.source=en,xx", "data.source: babel .CLDR. knows no locale 'xx'"),
+    ("-m device=cpu,gpu", "device=gpu is not one of auto, cpu, cuda, cuda:N"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), ACROSS)
+def test_what_no_training_could_do_is_refused_before_the_first_job(typed, tmp_path, words, message):
+    """By a sweep and by a single training; nothing is written, and the other value of the sweep is taken."""
+
+    def job(config):
+        raise AssertionError("a job started")
+
+    with pytest.raises(SystemExit, match=rf"^error: job 2 \(.*\): {message}"):
+        typed(*words.split(), job=job)
+    _, swept, *rest = words.split()
+    key, values = swept.split("=")
+    good, bad = values.split(",")
+    assert re.match(f"error: {message}", refused(typed, f"{key}={bad}", *rest))
+    assert len(typed(f"{key}={good}", *rest)) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_training_from_python_is_refused_the_same_way(tmp_path):
+    """No command line looked at this Config; still there is no run directory without weights."""
+    config = Config(name="x", model=LSTMConfig(attention=GlobalConfig()), data=PhrasesConfig(), device="cpu")
+    config.optim.schedule, config.trainer.max_steps = ScheduleName.cosine, None
+    with pytest.raises(UserError, match=r"optim\.schedule=cosine needs optim\.decay_steps"):
+        train(config)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_failing_job_does_not_stop_the_others(typed, capsys):
     """All jobs run; the failed ones are named at the end, and the command leaves with an error."""
     ran = []
@@ -213,10 +279,12 @@ def test_a_disk_that_refuses_is_no_bug(typed, capsys):
 @pytest.fixture(scope="module")
 def configs():
     """Two different trained configurations."""
-    app.register(COMMAND)
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        first = app.typed(compose("train", ["data.source=fr", "decode=greedy", "data.tokenizer.vocab_size=500"]))
-        second = app.typed(compose("train", ["data.source=es"]))
+    compose.register(COMMAND)
+    with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        first = compose.typed(
+            hydra.compose("train", ["data.source=fr", "decode=greedy", "data.tokenizer.vocab_size=500"])
+        )
+        second = compose.typed(hydra.compose("train", ["data.source=es"]))
     first.decode.beam_size = 7
     return first, second
 
@@ -279,11 +347,19 @@ def test_mistakes_in_a_later_command(typed, trained, words, message):
 
 def test_only_what_the_command_takes_is_offered(typed, trained):
     message = refused(typed, "run=a", "data=multi30k", command=TRANSLATE)
-    assert message == "error: data belongs to nmt.train, not to nmt.translate\n  --help lists them all"
+    assert message == "error: data belongs to nmt.train, not to nmt.translate"
 
 
 def test_what_must_be_given_is_asked_for(typed, trained):
     assert "source is missing: type source=" in refused(typed, "run=a", command=ALIGN)
+
+
+@pytest.mark.parametrize("word", ["decode=greedy", "decode.beam_size=3", "decode.ensemble=log_probabilities"])
+def test_aligning_takes_no_key_of_search(typed, trained, word):
+    """Given translations are aligned: nothing is searched for."""
+    message = refused(typed, "run=a", "source=x", "target=y", word, command=ALIGN)
+    assert message == "error: decode belongs to nmt.train, not to nmt.eval.align"
+    assert not [option.key for option in key_options(ALIGN.schema) if option.key.startswith("decode")]
 
 
 def test_a_damaged_config_names_the_file(typed, trained):
@@ -294,6 +370,23 @@ def test_a_damaged_config_names_the_file(typed, trained):
 def run_module(*words: str, cwd: Path) -> subprocess.CompletedProcess:
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.run([sys.executable, "-m", *words], cwd=cwd, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("command", [COMMAND, EVAL, ALIGN, TRANSLATE, DATA], ids=lambda command: command.module)
+def test_every_command_says_its_version(typed, capsys, command):
+    """In one line, and nothing else happens."""
+    assert typed("--version", command=command) == []
+    expected = f"nmt {version('nmt')}, torch {torch.__version__}, Python {platform.python_version()}\n"
+    assert capsys.readouterr() == (expected, "")
+
+
+def test_console_scripts_are_the_commands():
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+    assert sorted(scripts) == ["nmt-align", "nmt-data", "nmt-eval", "nmt-train", "nmt-translate"]
+    for script, target in scripts.items():
+        main = EntryPoint(script, target, "console_scripts").load()
+        assert main.__module__ == f"nmt.cli.{script.removeprefix('nmt-')}"
+        assert callable(main)
 
 
 def test_help_from_any_folder(tmp_path):

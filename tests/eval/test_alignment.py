@@ -127,7 +127,7 @@ def test_one_map_is_the_mean_of_what_is_not_chosen():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"shift": 2}, r"align\.shift must be 0 or 1, got 2"),
+        ({"shift": 2}, r"align\.shift: 2 is not one of 0, 1"),
         ({"layer": 0}, r"align\.layer .* 0"),
         ({"head": 0}, "head"),
     ],

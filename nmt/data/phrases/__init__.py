@@ -15,7 +15,7 @@ import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from itertools import islice
@@ -29,6 +29,7 @@ from nmt.data.phrases import cldr
 from nmt.data.phrases.cldr import Fragments, Piece, list_of, list_styles, pieces, text_of
 from nmt.data.text import Corpus, DataConfig, ParallelText, no_such_test
 from nmt.errors import ConfigError
+from nmt.settings import setting
 
 # A clause, by the letter of the date field whose place it takes, and its kinds of piece.
 CLAUSES = {
@@ -53,17 +54,10 @@ class PhrasesConfig(DataConfig):
     """an embedded corpus in any two languages of CLDR: names, money, measures, dates   (no download)"""
 
     name: str = "phrases"
-    train_size: int = field(default=20_000, metadata={"help": "training pairs"})
-    validation_size: int = field(default=500, metadata={"help": "validation pairs"})
-    test_size: int = field(default=1000, metadata={"help": "test pairs"})
-    max_words: int = field(default=40, metadata={"help": "words in the longest sentence, on either side"})
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name, least in (("train_size", 1), ("validation_size", 1), ("test_size", 1), ("max_words", MIN_WORDS)):
-            value = getattr(self, name)
-            if isinstance(value, int) and value < least:
-                raise ConfigError(f"data.{name} must be at least {least}, got {value}")
+    train_size: int = setting(20_000, "training pairs", least=1)
+    validation_size: int = setting(500, "validation pairs", least=1)
+    test_size: int = setting(1000, "test pairs", least=1)
+    max_words: int = setting(40, "words in the longest sentence, on either side", least=MIN_WORDS)
 
 
 class Sentence(NamedTuple):

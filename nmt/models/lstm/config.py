@@ -1,12 +1,13 @@
 """What a user can choose about the LSTM model: the keys under ``model``."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar, cast
 
 from nmt.errors import ConfigError
 from nmt.models.attention import ATTENTIONS, AttentionConfig, NoneConfig
 from nmt.models.seq2seq import Choices, ModelConfig, Seq2Seq, Tied
+from nmt.settings import setting
 
 
 class DropoutPlacement(Enum):
@@ -33,57 +34,41 @@ class LSTMConfig(ModelConfig):
     """Stacked LSTM encoder-decoder with attention."""
 
     name: str = "lstm"
-    hidden_size: int = field(
-        default=512, metadata={"help": "width of the layers (half in each direction of a bidirectional LSTM)"}
+    hidden_size: int = setting(512, "width of the layers (half in each direction of a bidirectional LSTM)", least=1)
+    embedding_size: int | None = setting(None, "width of word vectors (null: hidden_size)", least=1)
+    num_layers: int = setting(1, "layers on each side", least=1)
+    encoder_layers: int | None = setting(None, "layers of the encoder (null: num_layers)", least=1)
+    decoder_layers: int | None = setting(None, "layers of the decoder (null: num_layers)", least=1)
+    bidirectional: bool = setting(True, "read the source in both directions")
+    input_feeding: bool | None = setting(
+        None, "feed the attentional vector to the next step (null: yes, but for bahdanau, which cannot)"
     )
-    embedding_size: int | None = field(default=None, metadata={"help": "width of word vectors (null: hidden_size)"})
-    num_layers: int = field(default=1, metadata={"help": "layers on each side"})
-    encoder_layers: int | None = field(default=None, metadata={"help": "layers of the encoder (null: num_layers)"})
-    decoder_layers: int | None = field(default=None, metadata={"help": "layers of the decoder (null: num_layers)"})
-    bidirectional: bool = field(default=True, metadata={"help": "read the source in both directions"})
-    input_feeding: bool | None = field(
-        default=None,
-        metadata={"help": "feed the attentional vector to the next step (null: yes, but for bahdanau, which cannot)"},
+    reverse_source: bool = setting(False, "read the source words last to first")
+    source_eos: bool | None = setting(
+        None, "end the source with end-of-sentence (null: for bahdanau and the Transformer)"
     )
-    reverse_source: bool = field(default=False, metadata={"help": "read the source words last to first"})
-    source_eos: bool | None = field(
-        default=None, metadata={"help": "end the source with end-of-sentence (null: for bahdanau and the Transformer)"}
+    residual: bool = setting(False, "add the input of each layer above the first to its output")
+    tied: Tied = setting(Tied.none, "none; target: target embedding = projection; all: source embedding too")
+    dropout_placement: DropoutPlacement = setting(
+        DropoutPlacement.standard, "luong (inputs of LSTM layers) or standard"
     )
-    residual: bool = field(
-        default=False, metadata={"help": "add the input of each layer above the first to its output"}
+    bias: bool = setting(True, "biases in the LSTM layers and the vocabulary projection")
+    init_range: float | None = setting(
+        0.1, "matrices start uniform in [-x, x], biases at 0 (null: torch's defaults)", above=0
     )
-    tied: Tied = field(
-        default=Tied.none, metadata={"help": "none; target: target embedding = projection; all: source embedding too"}
-    )
-    dropout_placement: DropoutPlacement = field(
-        default=DropoutPlacement.standard, metadata={"help": "luong (inputs of LSTM layers) or standard"}
-    )
-    bias: bool = field(default=True, metadata={"help": "biases in the LSTM layers and the vocabulary projection"})
-    init_range: float | None = field(
-        default=0.1, metadata={"help": "matrices start uniform in [-x, x], biases at 0 (null: torch's defaults)"}
-    )
-    encoder_block: EncoderBlock = field(
-        default=EncoderBlock.none, metadata={"help": "on top of the encoder: none or non_local"}
-    )
+    encoder_block: EncoderBlock = setting(EncoderBlock.none, "on top of the encoder: none or non_local")
     # OmegaConf's MISSING: the group model.attention fills it.
-    attention: AttentionConfig = field(default=cast(AttentionConfig, "???"), metadata={"help": "attention mechanism"})
+    attention: AttentionConfig = setting(cast(AttentionConfig, "???"), "attention mechanism")
 
     choices: ClassVar[dict[str, Choices]] = {"attention": Choices(AttentionConfig, tuple(ATTENTIONS), "global")}
 
     def __post_init__(self) -> None:
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"model.dropout must be at least 0 and below 1, got {self.dropout}")
-        for key in ("hidden_size", "embedding_size", "num_layers", "encoder_layers", "decoder_layers"):
-            value = getattr(self, key)
-            if value is not None and value < 1:
-                raise ConfigError(f"model.{key} must be at least 1, got {value}")
+        super().__post_init__()
         if self.bidirectional and self.hidden_size % 2:
             raise ConfigError(
                 f"model.hidden_size={self.hidden_size} must be even with model.bidirectional=true: "
                 "each direction has half of it"
             )
-        if self.init_range is not None and self.init_range <= 0:
-            raise ConfigError(f"model.init_range must be positive, got {self.init_range}")
         if self.tied is not Tied.none and self.embedding_width != self.hidden_size:
             raise ConfigError(
                 f"model.tied={self.tied.name} needs model.embedding_size equal to model.hidden_size, "
@@ -108,6 +93,10 @@ class LSTMConfig(ModelConfig):
     @property
     def embedding_width(self) -> int:
         return self.embedding_size or self.hidden_size
+
+    @property
+    def attention_heads(self) -> tuple[int, int] | None:
+        return None if isinstance(self.attention, NoneConfig) else (1, 1)
 
     @property
     def feeds(self) -> bool:

@@ -1,11 +1,12 @@
 """What a user can choose about the Transformer: the keys under ``model`` and ``model.self_attention``."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar, cast
 
 from nmt.errors import ConfigError
 from nmt.models.seq2seq import Choices, ModelConfig, Seq2Seq, Tied
+from nmt.settings import check_ranges, setting
 
 
 class Positions(Enum):
@@ -37,6 +38,9 @@ class SelfAttentionConfig:
 
     name: str = "?"
 
+    def __post_init__(self) -> None:
+        check_ranges(self, "model.self_attention")
+
     @property
     def reach(self) -> int | None:
         """How many positions away a position sees; None: all of them."""
@@ -55,11 +59,7 @@ class LocalSelfAttentionConfig(SelfAttentionConfig):
     """every position sees W neighbours on either side; in the decoder, the W before it"""
 
     name: str = "local"
-    half_width: int = field(default=16, metadata={"help": "W: a position sees itself and W neighbours on a side"})
-
-    def __post_init__(self) -> None:
-        if self.half_width < 1:
-            raise ConfigError(f"model.self_attention.half_width must be at least 1, got {self.half_width}")
+    half_width: int = setting(16, "W: a position sees itself and W neighbours on a side", least=1)
 
     @property
     def reach(self) -> int | None:
@@ -75,43 +75,28 @@ class TransformerConfig(ModelConfig):
     """Transformer encoder-decoder   (Vaswani et al. 2017)"""
 
     name: str = "transformer"
-    dropout: float = field(default=0.1, metadata={"help": "dropout of embeddings and of every sublayer's output"})
-    attention_dropout: float = field(default=0.0, metadata={"help": "dropout of attention weights"})
-    activation_dropout: float = field(default=0.0, metadata={"help": "dropout inside feed-forward sublayers"})
-    hidden_size: int = field(default=512, metadata={"help": "width of the layers"})
-    ffn_size: int = field(default=2048, metadata={"help": "inner width of the feed-forward sublayers"})
-    heads: int = field(default=8, metadata={"help": "attention heads of a layer"})
-    num_layers: int = field(default=6, metadata={"help": "layers on each side"})
-    encoder_layers: int | None = field(default=None, metadata={"help": "layers of the encoder (null: num_layers)"})
-    decoder_layers: int | None = field(default=None, metadata={"help": "layers of the decoder (null: num_layers)"})
-    positions: Positions = field(
-        default=Positions.sinusoidal, metadata={"help": "sinusoidal, learned or rotary (in self-attention)"}
-    )
-    max_positions: int = field(default=1024, metadata={"help": "longest sequence that positions=learned has rows for"})
-    norm: Norm = field(default=Norm.before, metadata={"help": "layer norm before each sublayer or after it"})
-    activation: Activation = field(
-        default=Activation.relu, metadata={"help": "relu, gelu or swiglu (a third map of ffn_size)"}
-    )
-    source_eos: bool | None = field(default=None, metadata={"help": "end the source with end-of-sentence (null: yes)"})
-    tied: Tied = field(
-        default=Tied.target, metadata={"help": "none; target: target embedding = projection; all: source embedding too"}
-    )
+    dropout: float = setting(0.1, "dropout of embeddings and of every sublayer's output", least=0, below=1)
+    attention_dropout: float = setting(0.0, "dropout of attention weights", least=0, below=1)
+    activation_dropout: float = setting(0.0, "dropout inside feed-forward sublayers", least=0, below=1)
+    hidden_size: int = setting(512, "width of the layers", least=1)
+    ffn_size: int = setting(2048, "inner width of the feed-forward sublayers", least=1)
+    heads: int = setting(8, "attention heads of a layer", least=1)
+    num_layers: int = setting(6, "layers on each side", least=1)
+    encoder_layers: int | None = setting(None, "layers of the encoder (null: num_layers)", least=1)
+    decoder_layers: int | None = setting(None, "layers of the decoder (null: num_layers)", least=1)
+    positions: Positions = setting(Positions.sinusoidal, "sinusoidal, learned or rotary (in self-attention)")
+    max_positions: int = setting(1024, "longest sequence that positions=learned has rows for", least=1)
+    norm: Norm = setting(Norm.before, "layer norm before each sublayer or after it")
+    activation: Activation = setting(Activation.relu, "relu, gelu or swiglu (a third map of ffn_size)")
+    source_eos: bool | None = setting(None, "end the source with end-of-sentence (null: yes)")
+    tied: Tied = setting(Tied.target, "none; target: target embedding = projection; all: source embedding too")
     # OmegaConf's MISSING: the group model.self_attention fills it.
-    self_attention: SelfAttentionConfig = field(
-        default=cast(SelfAttentionConfig, "???"), metadata={"help": "self-attention"}
-    )
+    self_attention: SelfAttentionConfig = setting(cast(SelfAttentionConfig, "???"), "self-attention")
 
     choices: ClassVar[dict[str, Choices]] = {"self_attention": Choices(SelfAttentionConfig, SELF_ATTENTIONS, "global")}
 
     def __post_init__(self) -> None:
-        for key in ("dropout", "attention_dropout", "activation_dropout"):
-            if not 0 <= getattr(self, key) < 1:
-                raise ConfigError(f"model.{key} must be at least 0 and below 1, got {getattr(self, key)}")
-        sizes = ("hidden_size", "ffn_size", "heads", "num_layers", "encoder_layers", "decoder_layers", "max_positions")
-        for key in sizes:
-            value = getattr(self, key)
-            if value is not None and value < 1:
-                raise ConfigError(f"model.{key} must be at least 1, got {value}")
+        super().__post_init__()
         if self.hidden_size % self.heads:
             raise ConfigError(f"model.hidden_size={self.hidden_size} must be a multiple of model.heads={self.heads}")
         if self.positions is Positions.rotary and self.head_size % 2:
@@ -124,6 +109,10 @@ class TransformerConfig(ModelConfig):
         from nmt.models.transformer.model import Transformer  # here: the model imports its configuration
 
         return Transformer(self, source_size, target_size, joint, label_smoothing)
+
+    @property
+    def attention_heads(self) -> tuple[int, int]:
+        return self.decoder_layers or self.num_layers, self.heads
 
     @property
     def head_size(self) -> int:

@@ -6,7 +6,9 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from nmt.cli import app
+from nmt.cli.compose import register
+from nmt.cli.compose import typed as make
+from nmt.cli.mistakes import explain
 from nmt.cli.train import COMMAND
 from nmt.config import CONFIG_DIR, from_yaml, to_yaml
 from nmt.errors import ConfigError
@@ -32,13 +34,13 @@ PRESETS = {  # encoder and decoder layers, width, ffn, heads
 
 @pytest.fixture(autouse=True, scope="module")
 def hydra():
-    app.register(COMMAND)
+    register(COMMAND)
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         yield
 
 
 def composed(*overrides: str) -> Any:
-    return app.typed(compose("train", list(overrides))).model
+    return make(compose("train", list(overrides))).model
 
 
 def weights(config: TransformerConfig, V: int, joint: bool = True) -> int:
@@ -85,7 +87,7 @@ def test_the_base_model_has_the_papers_number_of_weights():
 def test_every_option_can_be_typed(typed):
     """With any preset; what is composed can be built, and comes back equal from its YAML."""
     key, value = typed.split("=")
-    config = app.typed(compose("train", ["model=transformer_tiny", f"model.{typed}"]))
+    config = make(compose("train", ["model=transformer_tiny", f"model.{typed}"]))
     found = getattr(config.model, key)
     assert str(getattr(found, "name", found)).lower() == value
     assert from_yaml(to_yaml(config)) == config
@@ -117,7 +119,7 @@ def test_what_does_not_belong_is_refused(typed, message):
     """In one message, which says what it belongs to."""
     with pytest.raises(Exception) as caught:  # noqa: PT011  # Hydra's own, before explain
         composed(*typed)
-    assert message in app.explain(caught.value, COMMAND)
+    assert message in explain(caught.value, COMMAND)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,163 @@
+"""From configs/ and the words that were typed to a checked, typed configuration, by Hydra."""
+
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from nmt.cli.help import help_text
+from nmt.cli.mistakes import hint
+from nmt.cli.on_run import directories
+from nmt.cli.options import Command, config_groups, is_below, known_keys
+from nmt.config import (
+    CHOICE_GROUPS,
+    CONFIG_DIR,
+    Config,
+    check_sections,
+    register_choices,
+    to_tree,
+    without_interpolation,
+)
+from nmt.errors import ConfigError
+from nmt.runs.directory import read_config, read_data, run_name
+
+# Keys that say where and how long, not what: a run has the same name whatever they are.
+NOT_IN_NAMES = (
+    *("name", "runs", "sweep", "resume", "device", "threads", "logger", "hydra"),
+    *("data.root", "data.cache", "data.test", "data.tests", "data.gold"),
+    *("trainer.max_steps", "trainer.max_minutes", "trainer.max_epochs", "trainer.keep_last", "trainer.keep_best"),
+)
+# Groups whose choice stands in a run's name without its key: local_p, not model.attention_local_p.
+NAMED_BY_VALUE = ("name", "model", "model.attention", "data", "experiment")
+# What a run was trained with, and later commands therefore cannot change.
+FIXED_BY_TRAINING = ("model", "data.tokenizer")
+
+
+def register(command: Command) -> None:
+    """Tell Hydra what may be typed after this command."""
+    register_choices()
+    store = ConfigStore.instance().store
+    store(name=f"{command.root}_schema", node=command.schema)
+    help_page = {"app_name": command.module, "header": "", "footer": "", "template": help_text(command)}
+    store(group="hydra/help", name="nmt", node=help_page)
+
+
+def configs(command: Command, overrides: list[str]) -> Any:
+    """The job's config, with a name if it is a training run; a list of them for a command on finished runs."""
+    with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        cfg = hydra.compose(command.root, overrides)
+        config = typed(cfg)
+        if command.of_runs:
+            return [config_for(together, command, overrides) for together in directories(config.run)]
+        if isinstance(config, Config) and config.name is None:
+            config.name = run_name([name_part(key, value) for key, value in differing(command, cfg, overrides)])
+    return config
+
+
+def typed(cfg: DictConfig) -> Any:
+    """Dataclasses instead of DictConfig, with every check made and `+key=value` extras refused."""
+    try:
+        config = OmegaConf.to_object(cfg)
+    except MissingMandatoryValue as error:
+        raise ConfigError(f"{error.full_key} is missing: type {error.full_key}=...") from None
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {str(error.msg).splitlines()[0]}") from None
+    refuse_extras(config, type(config))
+    if isinstance(config, Config):
+        check_sections(config)
+    return config
+
+
+def refuse_extras(node: Any, schema: type, prefix: str = "") -> None:
+    """Raise ConfigError for a key that no dataclass declares, or a choice whose name was typed over."""
+    if not is_dataclass(node):
+        return
+    declared = {f.name for f in fields(node)}
+    for name, value in vars(node).items():
+        if name not in declared:
+            raise ConfigError(f"unknown key {prefix + name!r}" + hint(prefix + name, known_keys(schema)))
+        refuse_extras(value, schema, f"{prefix}{name}.")
+    group, kind = prefix[:-1], type(node)
+    if group in CHOICE_GROUPS and vars(node)["name"] != vars(kind)["name"]:
+        raise ConfigError(f"{group}.name cannot be set; choose with {group}=NAME")
+
+
+# The name of a run.
+
+
+def differing(command: Command, cfg: DictConfig, overrides: list[str]) -> list[tuple[str, str]]:
+    """(key, value) of the overrides without which the config would be another."""
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    naming = [o for o in parsed if not is_below(o.key_or_group, NOT_IN_NAMES)]
+    if not naming:
+        return []
+    choices = [o.input_line or "" for o in parsed if o.key_or_group in config_groups() or o.is_hydra_override()]
+    base, found = hydra.compose(command.root, choices), []
+    for override in naming:
+        key = override.key_or_group
+        if override.input_line not in choices:
+            same = OmegaConf.select(base, key) == OmegaConf.select(cfg, key)
+        else:
+            try:
+                same = hydra.compose(command.root, [c for c in choices if c != override.input_line]) == base
+            except HydraException:  # another choice needs this one
+                same = False
+        if not same:
+            found.append((key, override.get_value_element_as_str()))
+    return found
+
+
+def name_part(key: str, value: str) -> str:
+    """How a choice reads in a run's name: local_p, seed_2, model.hidden_size_256 (attention has a hidden_size too)."""
+    key = key.replace("/", ".")
+    if key in NAMED_BY_VALUE:
+        return value
+    keys, parts = known_keys(Config), key.split(".")
+    endings = [".".join(parts[i:]) for i in range(len(parts) - 1, -1, -1)]
+    unique = (e for e in endings if sum(k == e or k.endswith("." + e) for k in keys) < 2)
+    return f"{next(unique, key)}_{value}"
+
+
+# Commands on finished runs.
+
+
+def first_run(command: Command, overrides: Sequence[str]) -> Path | None:
+    """The directory that run= names on the command line, if any; ConfigError for keys that cannot change."""
+    found = None
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key = override.key_or_group.replace("/", ".")
+        if is_below(key, FIXED_BY_TRAINING):
+            raise ConfigError(f"{key} is built into the run and cannot be changed by {command.module}")
+        if key == "run" and not override.is_sweep_override():
+            found = directories(override.value())[0][0]
+    return found
+
+
+def register_run(directory: Path | None) -> None:
+    """Make the data and decode sections of a run's config.yaml the choice ``as_trained`` of these groups.
+
+    ``directory`` is None where no run was named, because only help is asked for: then they are the defaults.
+    """
+    store = ConfigStore.instance().store
+    data: dict[str, Any] = {"name": CHOICE_GROUPS["data"].default}
+    decode: dict[str, Any] = {}
+    if directory is not None:
+        data, decode = read_data(directory), to_tree(read_config(directory).decode)
+    for group, base, values in (("data", [{"/schema/data@_here_": data["name"]}], data), ("decode", [], decode)):
+        node = {"defaults": [*base, "_self_"], **without_interpolation(values)}
+        store(group=group, name="as_trained", node=node)
+
+
+def config_for(together: Sequence[Path], command: Command, overrides: Sequence[str]) -> Any:
+    """The command's config for a run, or for several together: what the first was trained with, and what is typed."""
+    register_run(together[0])
+    config = typed(hydra.compose(command.root, list(overrides)))
+    config.run = str(together[0]) if len(together) == 1 else [str(directory) for directory in together]
+    return config

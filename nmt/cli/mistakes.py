@@ -1,0 +1,64 @@
+"""What is said to a user who typed something that cannot be: what is wrong, in a line or three, and what was meant."""
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import fields
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
+
+from nmt.cli.options import Command, is_below, key_options, known_keys
+from nmt.config import Config, choices_with
+from nmt.errors import DISK, UserError
+
+
+def for_user(error: BaseException) -> bool:
+    """Whether the user can mend it; what nobody but a programmer can mend shows its traceback."""
+    return isinstance(error, HydraException | UserError) or (isinstance(error, OSError) and error.errno in DISK)
+
+
+def explain(error: BaseException, command: Command) -> str:
+    """Say what is wrong in a line or three, and what was probably meant."""
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        offered = [o for o in error.options if o != "as_trained"]
+        if (group, name) == ("hydra/launcher", "joblib"):
+            return "hydra/launcher=joblib needs the package hydra-joblib-launcher: pip install hydra-joblib-launcher"
+        return f"{group} has no choice {name!r}; choose one of: {', '.join(offered)}" + hint(name, offered)
+    if isinstance(error, OverrideParseException):
+        return f"cannot read {error.override!r}: expected KEY=VALUE ({''.join(str(error).splitlines()[1:2])})"
+    cause = error.__cause__
+    if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+        absent = "Could not override" in str(error)
+        return explain_key(cause.full_key, command) if absent else f"{cause.full_key}: {str(cause.msg).splitlines()[0]}"
+    unused = re.match(r"(In '[^']+': )?Could not override '([^'@]+)'\. No match in the defaults list", str(error))
+    return (unused[1] or "") + explain_key(unused[2], command) if unused else str(error)
+
+
+def explain_key(key: str, command: Command) -> str:
+    """Why a key cannot be set: it belongs to a choice that was not made, or to another command, or does not exist."""
+    if choices_with(key):
+        return f"{key} belongs to {key.rpartition('.')[0]}={'|'.join(choices_with(key))}"
+    found = {option.key: option for option in key_options(command.schema)}
+    if key in found and found[key].only:
+        return f"{key} belongs to {found[key].group}={'|'.join(found[key].only)}"
+    if key.rpartition(".")[0] in found:
+        return f"{key} is not there yet: type +{key}=... to add it"
+    known = known_keys(command.schema)
+    if is_below(key, (f.name for f in fields(Config))) and not is_below(key, (f.name for f in fields(command.schema))):
+        return f"{key} belongs to nmt.train, not to {command.module}{did_you_mean(key, known)}"
+    return f"unknown key {key!r}" + hint(key, known)
+
+
+def hint(word: str, known: Iterable[str]) -> str:
+    """A line that says what was probably meant or, where nothing known is like it, where to look."""
+    return did_you_mean(word, known) or "\n  --help lists them all"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A line with what was probably meant: whole-word neighbours first, then the same last part elsewhere; or ""."""
+    known, word = list(known), word.replace("/", ".")
+    close = [word] if word in known else difflib.get_close_matches(word, known, n=2, cutoff=0.75)
+    close += [k for k in known if k.rpartition(".")[2] == word.rpartition(".")[2] and k not in close]
+    return f"\n  did you mean: {', '.join(close)}?" if close else ""

@@ -1,0 +1,110 @@
+"""Sweeps (-m): one training for every combination of the values typed, each checked before the first one starts."""
+
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import hydra
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobStatus
+from hydra.errors import HydraException
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, open_dict
+
+from nmt.cli.compose import name_part, typed
+from nmt.cli.mistakes import explain, for_user, hint
+from nmt.cli.options import Command, config_groups
+from nmt.config import CONFIG_DIR, Config
+from nmt.errors import ConfigError, UserError
+from nmt.runs.directory import run_name, time_stamp
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a launcher runs for each job; it travels to other processes, so it holds no open things."""
+
+    job: Callable[[Any], Any]
+    total: int
+
+    def __call__(self, cfg: DictConfig) -> Any:
+        config = typed(cfg)
+        print(f"\n== job {HydraConfig.get().job.num + 1} of {self.total}: {config.sweep}/{config.name}", flush=True)
+        try:
+            return self.job(config)
+        except Exception as error:
+            if for_user(error):
+                failure = str(error)
+                print(f"error: {failure}", file=sys.stderr, flush=True)
+            else:
+                failure = f"{type(error).__name__}: {error}"
+                traceback.print_exc()
+        raise JobError(failure)
+
+
+class JobError(RuntimeError):
+    """A job of a sweep failed; its own message, as plain text that any process can unpickle."""
+
+
+def sweep(command: Command, job: Callable[[Any], Any], overrides: list[str]) -> None:
+    """Check every job, then run all of them through Hydra's launcher; those that fail are named at the end.
+
+    A failing job does not stop the others.  Raises UserError before the first job if any of them cannot be composed or
+    cannot succeed, and after the last if one failed.
+    """
+    if command.schema is not Config:
+        raise ConfigError(f"-m belongs to nmt.train; {command.module} takes one configuration")
+    with hydra.initialize_config_dir(str(CONFIG_DIR), job_name="train", version_base="1.3"):
+        composer = GlobalHydra.instance().hydra
+        assert composer is not None
+        loader = composer.config_loader
+        cfg = composer.compose_config(command.root, overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=False)
+        if cfg.hydra.runtime.choices["hydra/sweeper"] != "basic":
+            raise ConfigError("hydra/sweeper: sweeps here are all combinations, Hydra's basic sweeper")
+        jobs, names = combinations(OverridesParser.create(loader).parse_overrides(list(cfg.hydra.overrides.task)))
+        for number, (words, name) in enumerate(zip(jobs, names, strict=True), 1):
+            try:
+                check(loader.load_sweep_config(cfg, words))
+            except (HydraException, UserError) as error:
+                raise ConfigError(f"job {number} ({name}): {explain(error, command)}") from None
+        print(f"{len(jobs)} jobs: {', '.join(names)}", flush=True)
+        context = HydraContext(config_loader=loader, callbacks=Callbacks(cfg))
+        task = Task(job, len(jobs))
+        launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=cfg)
+        results = launcher.launch(jobs, initial_job_idx=0)
+    failed = [(n, r._return_value) for n, r in zip(names, results, strict=True) if r.status is not JobStatus.COMPLETED]
+    if failed:
+        lines = "".join(f"\n  {name}: {reason}" for name, reason in failed)
+        raise UserError(f"{len(failed)} of {len(jobs)} jobs failed{lines}")
+
+
+def combinations(overrides: list[Override]) -> tuple[list[list[str]], list[str]]:
+    """The overrides of each job, run name and sweep folder included, and the names."""
+    for o in overrides:
+        if o.is_discrete_sweep() and not list(o.sweep_string_iterator()):
+            raise ConfigError(f"{o.input_line} matches nothing" + hint("", config_groups().get(o.key_or_group, {})))
+    swept = {o.get_key_element() for o in overrides if o.is_sweep_override()}
+    jobs = [list(words) for words in BasicSweeper.split_arguments(overrides, None)[0]]
+    given = {o.key_or_group: str(o.value()) for o in overrides if not o.is_sweep_override() and o.value()}
+    folder = given.get("sweep", time_stamp())
+    names = []
+    for words in jobs:
+        chosen = [w.partition("=") for w in words if w.partition("=")[0] in swept]
+        parts = [name_part(key.lstrip("+"), value) for key, _, value in chosen]
+        names.append(run_name([given["name"], *parts] if "name" in given else parts))
+        words += [f"name='{names[-1]}'", f"sweep='{folder}'"]
+    return jobs, names
+
+
+def check(cfg: DictConfig) -> None:
+    """Raise what a job would raise for its config."""
+    with open_dict(cfg):
+        del cfg["hydra"]
+    typed(cfg)

@@ -1,0 +1,111 @@
+"""How a key of the configuration is declared: its default, its help and the values that it may have.
+
+Every dataclass of the configuration declares its fields with ``setting`` and calls ``check_ranges`` when it is made;
+--help shows the same ranges.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import Field, field, fields
+from typing import Any, NamedTuple, TypeVar
+
+from nmt.errors import ConfigError
+
+T = TypeVar("T")
+Choices = tuple[Any, ...] | Callable[[], tuple[Any, ...]]
+
+
+class Range(NamedTuple):
+    """Which numbers a key may have; str() gives it as it reads after "must be"."""
+
+    least: float | None = None
+    above: float | None = None
+    most: float | None = None
+    below: float | None = None
+    nonzero: bool = False
+    infinite: bool = False  # whether infinity is a value, too
+
+    def holds(self, value: float) -> bool:
+        """Whether a key may have this value."""
+        return (
+            (math.isfinite(value) or (self.infinite and value == math.inf))
+            and (self.least is None or value >= self.least)
+            and (self.above is None or value > self.above)
+            and (self.most is None or value <= self.most)
+            and (self.below is None or value < self.below)
+            and not (self.nonzero and value == 0)
+        )
+
+    def __str__(self) -> str:
+        bounds = {"at least": self.least, "above": self.above, "at most": self.most, "below": self.below}
+        words = [f"{words} {bound}" for words, bound in bounds.items() if bound is not None]
+        if self.least is not None and self.most is not None:
+            words = [f"{self.least} to {self.most}"]
+        return " and ".join([*words, *["other than 0"] * self.nonzero])
+
+
+def setting(
+    default: T,
+    help: str,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+    nonzero: bool = False,
+    infinite: bool = False,
+    choices: Choices | None = None,
+) -> T:
+    """A dataclass field with a default, a help text, and the values that it may have.
+
+    The bounds are for a number and for every number in a list.  Not a number (nan) is never a value, and infinity only
+    where ``infinite`` says so.  ``choices`` are the only values of a key, or of every item of a list; a function gives
+    them where a table can still grow.  The type returned is that of the default, so that a type checker compares it
+    with the field's.
+    """
+    metadata = {"help": help, "range": Range(least, above, most, below, nonzero, infinite), "choices": choices}
+    if isinstance(default, list | dict):
+        made: Any = field(default_factory=lambda: copy.copy(default), metadata=metadata)
+    else:
+        made = field(default=default, metadata=metadata)
+    return made
+
+
+def allowed(declared: Field[Any]) -> Range:
+    """The range that a field was declared with; without one, any finite number."""
+    return declared.metadata.get("range", Range())
+
+
+def choices_of(declared: Field[Any]) -> tuple[Any, ...]:
+    """The choices that a field was declared with; empty where there are none."""
+    choices: Choices = declared.metadata.get("choices") or ()
+    return choices() if callable(choices) else choices
+
+
+def check_ranges(config: Any, prefix: str) -> None:
+    """Raise ConfigError, naming PREFIX.FIELD, for a value of a config dataclass that is not one of those declared.
+
+    Only what is there is checked: None passes, and so does what OmegaConf puts into a schema for a value that is still
+    to come ("???", or "${...}").
+    """
+    for declared in fields(config):
+        value, name = getattr(config, declared.name), f"{prefix}.{declared.name}".lstrip(".")
+        items, choices = value if isinstance(value, list) else [value], choices_of(declared)
+        for item in items:
+            number = isinstance(item, int | float) and not isinstance(item, bool)
+            if number and not allowed(declared).holds(item):
+                words = str(allowed(declared)) or "finite"
+                raise ConfigError(f"{name} must be {words}{'' if math.isfinite(item) else finite(words)}, got {item}")
+            if choices and item not in (None, *choices) and not to_come(item):
+                raise ConfigError(f"{name}: {item!r} is not one of {', '.join(str(choice) for choice in choices)}")
+
+
+def finite(words: str) -> str:
+    """What else must be said of a range to somebody who typed nan or infinity."""
+    return "" if words == "finite" else " and finite"
+
+
+def to_come(value: Any) -> bool:
+    """Whether OmegaConf will put another value in its place."""
+    return isinstance(value, str) and (value == "???" or "${" in value)

@@ -29,7 +29,7 @@ COMMAND = Command(
     summary="Read, check and encode training data into the cache, and print the table of what was found.",
     examples=(
         "data=phrases data.target=ja",
-        "data=multi30k data.root=../shared/data data.tokenizer.vocab_size=4000",
+        "data=multi30k data.tokenizer.vocab_size=4000",
         "data=files data.train.source=train.en data.train.target=train.de",
     ),
     groups=("data",),

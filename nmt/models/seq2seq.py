@@ -98,7 +98,6 @@ class Output(NamedTuple):
     tokens: Tensor  # () int64, how many target tokens that sum holds
     nll: Tensor  # (B, T) float32, -log p(y_t | y_<t, x) without smoothing, detached; 0 at padding
     maps: AttentionMaps | None = None  # N = T
-    extra_loss: Tensor | None = None  # to be removed
 
 
 class State(Protocol):

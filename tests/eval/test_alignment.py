@@ -1,11 +1,10 @@
 """Alignments: weights between words, AER."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from real_corpora import real_file
 
 from nmt.data.files import strict_lines
 from nmt.data.pharaoh import Alignment, parse_pharaoh
@@ -19,8 +18,6 @@ from nmt.eval.alignment import (
     soft_line,
     word_weights,
 )
-
-HANSARDS = Path("../shared/data/hansards_enfr")
 
 links = st.frozensets(st.tuples(st.integers(0, 6), st.integers(0, 12)), max_size=8)
 alignments = st.builds(lambda sure, more: Alignment(sure, sure | more), links, links)
@@ -138,10 +135,9 @@ def test_impossible_settings_are_refused(changes, message):
 
 
 def test_gold_of_the_hansards_belongs_to_its_sentences():
-    if not HANSARDS.exists():
-        pytest.skip("needs ../shared/data")
-    texts = [(HANSARDS / f"gold.{side}").read_text(encoding="utf-8").split("\n")[:-1] for side in ("en", "fr")]
+    hansards = real_file("hansards_enfr")
+    texts = [(hansards / f"gold.{side}").read_text(encoding="utf-8").split("\n")[:-1] for side in ("en", "fr")]
     lengths = [(len(s.split()), len(t.split())) for s, t in zip(*texts, strict=True)]
-    gold = parse_pharaoh(strict_lines(HANSARDS / "gold.align"), "gold.align", lengths)
+    gold = parse_pharaoh(strict_lines(hansards / "gold.align"), "gold.align", lengths)
     assert len(gold) == 247
     assert all(g.sure <= g.possible for g in gold)

@@ -48,7 +48,7 @@ class Times:
     search: float  # a step forward without gradients
     training: float  # a step forward and backward
     zero: float  # once a batch: making the zeroed buffer that windows add their gradient to, if they do
-    hand_over: float  # once a batch: the memory's gradient from what the steps left, and back through prepare
+    gradient: float  # once a batch: the memory's gradient from what the steps left, and back through prepare
     batch: float  # all of a training batch
 
 

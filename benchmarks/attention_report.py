@@ -5,7 +5,7 @@
 Columns, in milliseconds, medians over the samples:
     search     a step forward without gradients
     training   a step forward and backward
-    prepare, zero, hand-over
+    prepare, zero, gradient
                once a training batch: padding and keys; making the zeroed gradient buffer of windows; the memory's
                gradient from what the steps left, and back through prepare
     all/step   a training step and its share of everything that a batch does once
@@ -27,7 +27,7 @@ from common import draw, log_log, markdown, name_lines, save, saved
 
 ALLOWED = 1.15  # what a promise leaves to chance
 BATCH_STEPS = 50  # over which all/step spreads what a batch does once
-TIMES = ("search", "training", "prepare", "zero", "hand_over")
+TIMES = ("search", "training", "prepare", "zero", "gradient")
 MEMORY = ("search_mb", "batch_mb", "step_mb")
 # hard attention costs what global does, and would hide it.
 COLOURS = {"bahdanau": "#D55E00", "global": "#0072B2", "local_m": "#009E73", "local_p": "#B0479A"}

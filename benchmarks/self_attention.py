@@ -32,19 +32,19 @@ from nmt.models.transformer.self_attention import Band, Full
 QUICK = ["--lengths=5,80,160", "--width=16", "--heads=2", "--rounds=2"]
 POSITIONS = 2048  # of a sample: so many calls that they make this many, one at least
 
-Sight = Callable[[Tensor, Tensor | None], Attend]  # inputs (B, L, D), lengths (B,) or None: causal
+MakeAttend = Callable[[Tensor, Tensor | None], Attend]  # inputs (B, L, D), lengths (B,) or None: causal
 
 
 class Heads(nn.Module):
     """Self-attention of the Transformer."""
 
-    def __init__(self, config: TransformerConfig, sight: Sight, causal: bool) -> None:
+    def __init__(self, config: TransformerConfig, make: MakeAttend, causal: bool) -> None:
         super().__init__()
-        self.attention, self.sight, self.causal = SelfAttention(config), sight, causal
+        self.attention, self.make, self.causal = SelfAttention(config), make, causal
 
     def forward(self, x: Tensor) -> Tensor:
         lengths = None if self.causal else torch.full(x.shape[:1], x.size(1))
-        return self.attention(x, self.sight(x, lengths), None)
+        return self.attention(x, self.make(x, lengths), None)
 
 
 def by_plain_products(x: Tensor, lengths: Tensor | None) -> Attend:
@@ -87,8 +87,8 @@ def build(case: Case, options: argparse.Namespace) -> nn.Module:
         return FullyConnected(case.length, case.causal)
     near = LocalSelfAttentionConfig(half_width=options.half_width)
     config = TransformerConfig(hidden_size=options.width, heads=options.heads, self_attention=near)
-    sights = {"global": Full, "global/products": by_plain_products, "local": partial(Band, options.half_width)}
-    return Heads(config, sights[case.name], case.causal)
+    kinds = {"global": Full, "global/products": by_plain_products, "local": partial(Band, options.half_width)}
+    return Heads(config, kinds[case.name], case.causal)
 
 
 def predicted(case: Case, options: argparse.Namespace) -> float:

@@ -100,7 +100,7 @@ def check_sections(config: Config) -> None:
     if config.trainer.guided_alignment:
         check_guided(config)
     if config.trainer.metric == ALIGNMENT_ERROR:
-        check_gold(config.data)
+        check_gold_links(config.data)
 
 
 def check_vocabulary(config: Config) -> None:
@@ -143,7 +143,7 @@ def check_guided(config: Config) -> None:
         open_corpus(config.data).linked_pairs(config.seed)  # raises the ConfigError that says what is missing
 
 
-def check_gold(data: DataConfig) -> None:
+def check_gold_links(data: DataConfig) -> None:
     """Raise ConfigError for trainer.metric=aer on data that has no gold links, whatever its files hold."""
     unknown = isinstance(data, HubConfig) or (isinstance(data, FilesConfig) and data.validation.gold is None)
     if data.gold is None and unknown:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from nmt.errors import ConfigError
 
 T = TypeVar("T")
-Choices = tuple[Any, ...] | Callable[[], tuple[Any, ...]]
+ChoiceValues = tuple[Any, ...] | Callable[[], tuple[Any, ...]]
 
 
 class Range(NamedTuple):
@@ -55,7 +55,7 @@ def setting(
     below: float | None = None,
     nonzero: bool = False,
     infinite: bool = False,
-    choices: Choices | None = None,
+    choices: ChoiceValues | None = None,
 ) -> T:
     """A dataclass field with a default, a help text, and the values that it may have.
 
@@ -79,7 +79,7 @@ def allowed(declared: Field[Any]) -> Range:
 
 def choices_of(declared: Field[Any]) -> tuple[Any, ...]:
     """The choices that a field was declared with; empty where there are none."""
-    choices: Choices = declared.metadata.get("choices") or ()
+    choices: ChoiceValues = declared.metadata.get("choices") or ()
     return choices() if callable(choices) else choices
 
 

@@ -45,7 +45,7 @@ def case(report: ModuleType, name: str, source: int, step: float, machine: tuple
     """Three rounds on a machine that is five times slower in the second; 10 steps, and 100 ms once a batch."""
     samples = []
     for turn, slow in enumerate(machine):
-        times = {"search": step, "training": 3 * step, "prepare": 1.0, "zero": 1.0, "hand_over": 1.0}
+        times = {"search": step, "training": 3 * step, "prepare": 1.0, "zero": 1.0, "gradient": 1.0}
         sample = {key: slow * value for key, value in times.items()}
         samples.append({"round": turn, **sample, "batch": 10 * sample["training"] + 100 * slow})
     return report.Case(name, source, 1, 1, 10, {}, samples)

@@ -62,7 +62,7 @@ COMMAND = Command(
 )
 
 
-def run(configs: Sequence[AlignCommandConfig]) -> None:
+def align_files(configs: Sequence[AlignCommandConfig]) -> None:
     """Alignments to ``output``, the judgement to standard error."""
     config = configs[0]
     set_up(config.threads, deterministic=False)
@@ -114,4 +114,4 @@ def soft(words: np.ndarray, source: str, target: str) -> str:
 
 def main() -> None:
     """The command line."""
-    app.run(COMMAND, run)
+    app.run(COMMAND, align_files)

@@ -36,11 +36,11 @@ COMMAND = Command(
 )
 
 
-def run(config: DataCommandConfig) -> None:
+def prepare_data(config: DataCommandConfig) -> None:
     """Prepare and print."""
     print(prepare(config.data, config.seed, progress=sys.stderr.isatty()).table)
 
 
 def main() -> None:
     """The command nmt-data."""
-    app.run(COMMAND, run)
+    app.run(COMMAND, prepare_data)

@@ -50,7 +50,7 @@ COMMAND = Command(
 )
 
 
-def score(configs: Sequence[EvalCommandConfig]) -> None:
+def score_runs(configs: Sequence[EvalCommandConfig]) -> None:
     """Score each run on its test sets; compare them where there are several."""
     set_up(configs[0].threads, deterministic=False)
     device = resolve_device(configs[0].device)
@@ -100,4 +100,4 @@ def compare_on(text: ParallelText, configs: Sequence[EvalCommandConfig], found: 
 
 def main() -> None:
     """The command nmt-eval."""
-    app.run(COMMAND, score)
+    app.run(COMMAND, score_runs)

@@ -20,7 +20,7 @@ from nmt.errors import ConfigError, DataError
 from nmt.eval.alignment import AlignConfig, hard_alignment, soft_line
 from nmt.runs.ensemble import open_run
 from nmt.settings import setting
-from nmt.translate.options import Format, InputFormat, Links, TranslateOptions
+from nmt.translate.options import AlignmentOutput, Format, InputFormat, TranslateOptions
 from nmt.translate.prefix import TextError
 from nmt.translate.translation import Translation
 from nmt.translate.translator import Translator
@@ -175,7 +175,7 @@ class Writer:
             tree |= {"tokens": found.tokens, "token_log_probs": found.token_log_probs}
         if found.alignment is not None:
             tree["links"] = str(hard_alignment(found.alignment))
-        if found.alignment is not None and self.options.alignments is Links.soft:
+        if found.alignment is not None and self.options.alignments is AlignmentOutput.soft:
             tree["weights"] = np.round(found.alignment, 6).tolist()
         return tree
 
@@ -184,7 +184,7 @@ class Writer:
         words = translations[0].alignment if translations else None
         if words is None:
             return ""
-        return str(hard_alignment(words)) if self.options.alignments is Links.hard else soft_line(words)
+        return str(hard_alignment(words)) if self.options.alignments is AlignmentOutput.hard else soft_line(words)
 
 
 def main() -> None:

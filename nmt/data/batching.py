@@ -15,7 +15,7 @@ from nmt.errors import DataError, RunError
 from nmt.settings import check_ranges, setting
 
 PREFETCH = 4  # batches prepared ahead of the one in use
-CHUNK = 100_000  # pairs processed at once, because arrays for all of them would take too much memory
+PAIRS_AT_ONCE = 100_000  # pairs processed at once, because arrays for all of them would take too much memory
 
 
 @dataclass
@@ -96,15 +96,16 @@ def noisy_order(lengths: np.ndarray, batches: float, rng: np.random.Generator) -
     by_target = batches >= lengths[1].max()
     # One unique int64 for each pair, sorted in place: 8 bytes a pair where argsort would take 24.
     keys = np.empty(pairs, np.int64)
-    for start in range(0, pairs, CHUNK):
-        source, target = lengths[:, start : start + CHUNK] + rng.integers(0, 2, (2, min(CHUNK, pairs - start)))
+    for start in range(0, pairs, PAIRS_AT_ONCE):
+        count = min(PAIRS_AT_ONCE, pairs - start)
+        source, target = lengths[:, start : start + count] + rng.integers(0, 2, (2, count))
         target += 1  # the end of the sentence
         first, second = (target, source) if by_target else (np.maximum(target, source), np.minimum(target, source))
         first, second = first.clip(max=4095), second.clip(max=4095)  # 12 bits each
         second = np.where(first % 2 == 1, 4095 - second, second)
         chance = rng.integers(0, 256, len(first))
         place = np.arange(start, start + len(first))  # 31 bits
-        keys[start : start + CHUNK] = (((first << 12 | second) << 8 | chance) << 31) | place
+        keys[start : start + PAIRS_AT_ONCE] = (((first << 12 | second) << 8 | chance) << 31) | place
     keys.sort()
     keys &= (1 << 31) - 1
     return keys.astype(np.int32)

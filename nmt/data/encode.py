@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # Pairs in an Arrow record batch.  Larger ones are faster to read from (0.3 ms for 64 pairs of 3 million at 100,000,
 # 0.6 ms at 10,000), smaller ones take less memory to write.
-CHUNK = 20_000
+RECORD_BATCH_PAIRS = 20_000
 TEXT = pa.schema({"source": pa.string(), "target": pa.string()})
 IDS = pa.schema({"source": pa.list_(pa.int32()), "target": pa.list_(pa.int32())})
 # A further column where word alignments were asked for: in the text Pharaoh lines, in the ids flat ``piece_links``.
@@ -103,7 +103,7 @@ def write_text(pairs: Iterable[tuple[str, ...]], folder: Path, linked: bool = Fa
     """Write text.arrow; if ``linked``, a Pharaoh line comes with each pair."""
     rest, schema = iter(pairs), TEXT.append(TEXT_LINKS) if linked else TEXT
     with pa.OSFile(str(folder / "text.arrow"), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
-        while chunk := list(islice(rest, CHUNK)):
+        while chunk := list(islice(rest, RECORD_BATCH_PAIRS)):
             stream.write_batch(pa.record_batch(list(zip(*chunk, strict=True)), schema=schema))
 
 
@@ -114,7 +114,7 @@ def memory_map(path: Path) -> "Dataset":
     return Dataset.from_file(str(path))
 
 
-def read_text(folder: Path) -> "Dataset":
+def open_text(folder: Path) -> "Dataset":
     """Columns source, target and perhaps links of text.arrow, memory-mapped."""
     return memory_map(folder / "text.arrow")
 
@@ -126,8 +126,8 @@ def read_side(text: "Dataset", side: str) -> Iterator[str]:
 
 
 def chunks(text: "Dataset") -> Iterator[dict[str, list[str]]]:
-    """CHUNK rows at a time."""
-    return cast(Iterator[dict[str, list[str]]], text.iter(batch_size=CHUNK))
+    """RECORD_BATCH_PAIRS rows at a time."""
+    return cast(Iterator[dict[str, list[str]]], text.iter(batch_size=RECORD_BATCH_PAIRS))
 
 
 def write_ids(

@@ -100,7 +100,7 @@ def prepare(
     folder = build_once(
         cache / f"text-{digest(text_key)}", lambda part: write_text(config, seed, part, progress, linked)
     )
-    text = encode.read_text(folder)
+    text = encode.open_text(folder)
     own = tokenizers or cached_tokenizers(config, text, text_key, seed)
     key = digest({"text": text_key, "tokenizers": own.digest()})
     ids = build_once(

@@ -155,10 +155,10 @@ def evaluate(
     check_names(options.metrics, "metrics")
     began = time.perf_counter()
     (source_language, target_language), with_bleu = options.languages, "bleu" in options.metrics
-    part = Part(text, spread(len(text), options.limit), tokenizers)
+    part = EvaluatedPart(text, spread(len(text), options.limit), tokenizers)
     with evaluating(model):
         loss, target_tokens = mean_loss(model, part, options)
-        best, search_seconds = translate(model, tokenizers, part, options, progress)
+        best, search_seconds = best_translations(model, tokenizers, part, options, progress)
         drawn = draw_pictures(Painter(model, tokenizers, options.forced), part, best, pictures or PictureRequest())
         judged = judge_alignment(model, tokenizers, part, options)
     hypotheses = part.lines(tokenizers.target.decode([h.ids for h in best]))
@@ -179,7 +179,7 @@ def evaluate(
     )
 
 
-class Part:
+class EvaluatedPart:
     """The sentences of a set that are evaluated."""
 
     def __init__(self, text: ParallelText, indices: list[int], tokenizers: Tokenizers) -> None:
@@ -219,17 +219,17 @@ def sentences_to_draw(text: ParallelText, tokenizers: Tokenizers, count: int, li
     return sorted(legible[(2 * k + 1) * len(legible) // (2 * count)] for k in range(count))
 
 
-def mean_loss(model: Seq2Seq, part: Part, options: EvaluationOptions) -> tuple[float, int]:
+def mean_loss(model: Seq2Seq, part: EvaluatedPart, options: EvaluationOptions) -> tuple[float, int]:
     """Nats per target token over all sentences together, and the number of those tokens."""
     results = dict(force_decode(model, part.source_ids, part.target_ids, options.forced))
     tokens = sum(len(forced.token_log_probs) for forced in results.values())
     return math.fsum(-forced.log_prob for forced in results.values()) / tokens, tokens
 
 
-def translate(
+def best_translations(
     model: Seq2Seq,
     tokenizers: Tokenizers,
-    part: Part,
+    part: EvaluatedPart,
     options: EvaluationOptions,
     progress: Callable[[int], object] | None,
 ) -> tuple[list[Hypothesis], float]:
@@ -246,7 +246,9 @@ def translate(
     return [hypotheses[0] for hypotheses in found], time.perf_counter() - began
 
 
-def draw_pictures(painter: Painter, part: Part, best: Sequence[Hypothesis], wanted: PictureRequest) -> list[Picture]:
+def draw_pictures(
+    painter: Painter, part: EvaluatedPart, best: Sequence[Hypothesis], wanted: PictureRequest
+) -> list[Picture]:
     """All pictures that are wanted; ``best``: the translations found for the sentences of ``part``.
 
     A translation's maps are read by forcing it.  They are those of its search, because attention depends on nothing but
@@ -265,11 +267,11 @@ def draw_pictures(painter: Painter, part: Part, best: Sequence[Hypothesis], want
 
 
 def judge_alignment(
-    model: Seq2Seq, tokenizers: Tokenizers, part: Part, options: EvaluationOptions
+    model: Seq2Seq, tokenizers: Tokenizers, part: EvaluatedPart, options: EvaluationOptions
 ) -> dict[int, AlignmentScore]:
     """The references' attention against gold links, by shift; nothing without those links or without attention."""
     if options.gold is not None:
-        part = Part(options.gold, spread(len(options.gold), options.limit), tokenizers)
+        part = EvaluatedPart(options.gold, spread(len(options.gold), options.limit), tokenizers)
     text, config = part.text, options.alignment
     if text.gold is None:
         return {}

@@ -27,7 +27,10 @@ class SignificanceTest(Enum):
     ar = "ar"
 
 
-NAMES = {SignificanceTest.bs: "paired bootstrap resampling", SignificanceTest.ar: "paired approximate randomization"}
+TEST_NAMES = {
+    SignificanceTest.bs: "paired bootstrap resampling",
+    SignificanceTest.ar: "paired approximate randomization",
+}
 TRIALS = {SignificanceTest.bs: 1000, SignificanceTest.ar: 10000}  # sacreBLEU's defaults
 
 
@@ -110,7 +113,7 @@ def _paired(
     ((title, signature),) = signatures.items()
     results = [result for result in scores[title] if isinstance(result, Result)]
     return Comparison(
-        test=f"{NAMES[test]} ({trials} trials, seed {os.environ.get('SACREBLEU_SEED', '12345')})",
+        test=f"{TEST_NAMES[test]} ({trials} trials, seed {os.environ.get('SACREBLEU_SEED', '12345')})",
         metric=prepared.title or title,
         signature=prepared.signature(signature),
         rows=[

@@ -94,7 +94,7 @@ def train(config: Config) -> None:
             )
             ending = trainer.run(resume).ending
             if ranks.main and ending is not Ending.interrupted:
-                score(Run.open(directory), device, log)
+                score_test_sets(Run.open(directory), device, log)
     if ending is Ending.interrupted:
         raise KeyboardInterrupt
 
@@ -260,7 +260,7 @@ class Validator:
         return Validation(found.numbers(), samples, figures)
 
 
-def score(run: Run, device: torch.device, log: RunLog) -> None:
+def score_test_sets(run: Run, device: torch.device, log: RunLog) -> None:
     """Score the whole validation set and the test sets of the configuration with the best checkpoint."""
     scorer = Scorer(run, run.config.data, run.config.decode, device)
     for text in (scorer.validation(), *load_tests(run.config.data)):

@@ -14,7 +14,7 @@ from nmt.models.ops.prepacked import cached_weights
 from nmt.models.seq2seq import Seq2Seq
 from nmt.search.config import DecodeConfig
 
-Result = TypeVar("Result")
+Found = TypeVar("Found")
 
 # Batches searched at once on a CPU, at most.  A step of search has few rows, which keep two threads less busy than two
 # such steps keep one each: with beam 5 and two threads, 4, 8 and 32 sentences a batch are found 1.2 to 1.8 times as
@@ -24,14 +24,14 @@ WORKERS = 4
 
 
 def in_batches(
-    work: Callable[[list[int], Tensor, Tensor], list[Result]],
+    work: Callable[[list[int], Tensor, Tensor], list[Found]],
     model: Seq2Seq,
     sources: Sequence[Sequence[int]],
     config: DecodeConfig,
     device: torch.device,
     precision: Precision | None,
     progress: Callable[[int], object] | None,
-) -> list[Result]:
+) -> list[Found]:
     """``work`` on all sources, ``config.batch_size`` at once; its results in the order of the sources.
 
     ``work`` gets the indices of its sources, their ids (B, S) and lengths (B,).  It runs under autocast, with the model
@@ -46,13 +46,13 @@ def in_batches(
     groups = [order[start : start + config.batch_size] for start in range(0, len(order), config.batch_size)]
     resolved = resolve_precision(precision or config.precision, device)
 
-    def one(chosen: list[int]) -> list[Result]:
+    def one(chosen: list[int]) -> list[Found]:
         rows = [list(sources[i]) or [UNK] for i in chosen]
         lengths = torch.tensor([len(row) for row in rows], device=device)
-        with memory_explained(device, lambda: explain(rows, config)), autocast(resolved, device):
+        with memory_explained(device, lambda: describe_sources(rows, config)), autocast(resolved, device):
             return work(chosen, pad(rows).to(device), lengths)
 
-    result: dict[int, Result] = {}
+    result: dict[int, Found] = {}
     items = len(groups) if config.batch_size > 1 else 1
     with evaluating(model), cached_weights(model), at_once(device, items) as each:
         for chosen, found in zip(groups, each(one, groups), strict=True):
@@ -62,7 +62,7 @@ def in_batches(
     return [result[i] for i in range(len(sources))]
 
 
-def explain(rows: Sequence[Sequence[int]], config: DecodeConfig) -> str:
+def describe_sources(rows: Sequence[Sequence[int]], config: DecodeConfig) -> str:
     """What it is that does not fit in memory, and what to do."""
     longest = max(len(row) for row in rows)
     return f"{len(rows)} sentences of up to {longest} source pieces; lower decode.batch_size={config.batch_size}"

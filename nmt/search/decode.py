@@ -13,7 +13,7 @@ from nmt.search.config import DecodeConfig, Method
 from nmt.search.hypothesis import Hypothesis
 from nmt.search.mbr import Reranking, rerank
 from nmt.search.request import make_request
-from nmt.search.sampling import draw
+from nmt.search.sampling import search_by_sampling
 
 
 @torch.inference_mode()
@@ -39,7 +39,7 @@ def search(
     if config.reranks and reranking is None:
         raise ValueError("decode.mbr compares texts: pass reranking")
     request = make_request(source, lengths, config, prefixes, numbers, model.longest_target)
-    find = beam_search if config.method is Method.beam and config.beam_size > 1 else draw
+    find = beam_search if config.method is Method.beam and config.beam_size > 1 else search_by_sampling
     found = find(model, request, config, want_maps)
     if config.reranks and reranking is not None:
         return [rerank(candidates, reranking, config) for candidates in found]

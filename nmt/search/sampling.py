@@ -49,7 +49,9 @@ class Draws:
         )
 
 
-def draw(model: Seq2Seq, request: Request, config: DecodeConfig, want_maps: bool) -> list[list[Hypothesis]]:
+def search_by_sampling(
+    model: Seq2Seq, request: Request, config: DecodeConfig, want_maps: bool
+) -> list[list[Hypothesis]]:
     """Greedy search (method=beam) or ``samples`` independent draws (method=sample), best scored first.
 
     Draws of a sentence depend on the seed, the sentence's number and the model alone, not on its batch.  They may be

@@ -62,7 +62,7 @@ def force_decode(
     precision = resolve_precision(options.precision, options.device)
     for ids in batches(sources, targets, options.batch_tokens):
         batch = collate([list(sources[i]) for i in ids], [list(targets[i]) for i in ids], ids)
-        with memory_explained(options.device, partial(explain, batch)), autocast(precision, options.device):
+        with memory_explained(options.device, partial(describe_pairs, batch)), autocast(precision, options.device):
             output = model(batch.to(options.device), want_maps=want_maps)
         log_probs = -output.nll.double()
         log_prob, log_probs = log_probs.sum(1).tolist(), log_probs.cpu()
@@ -131,7 +131,7 @@ def batches(
         yield batch
 
 
-def explain(batch: Batch) -> str:
+def describe_pairs(batch: Batch) -> str:
     """What it is that does not fit in memory, and what to do."""
     (B, S), T = batch.source.shape, batch.target_out.size(1)
     return (

@@ -32,7 +32,7 @@ class JSONLog:
 
         Raises RunError where the disk refuses.
         """
-        event = {"event": name, "time": round(time.time(), 3), **{k: plain(v) for k, v in facts.items()}}
+        event = {"event": name, "time": round(time.time(), 3), **{k: json_value(v) for k, v in facts.items()}}
         line = json.dumps(event, ensure_ascii=False, allow_nan=False)
         try:
             self.file.write(LINE_ENDS.sub(lambda end: f"\\u{ord(end[0]):04x}", line) + "\n")
@@ -63,14 +63,14 @@ def remove_after(path: Path, step: int) -> None:
         raise RunError(f"{path} could not be written: {error.strerror}") from error
 
 
-def plain(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """The nearest value that JSON has: names of Enums, paths as text, null for numbers that are not finite."""
     if isinstance(value, Enum):
         return value.name
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): json_value(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
+        return [json_value(v) for v in value]
     return value if isinstance(value, str | int | float | None) else str(value)

@@ -38,7 +38,7 @@ class Ending(Enum):
 
 
 @dataclass(frozen=True)
-class Result:
+class TrainingResult:
     """How training ended.  The model has the weights of the last step; the checkpoint store has the best ones."""
 
     ending: Ending
@@ -82,7 +82,7 @@ class Trainer:
         self.reported_seconds = 0.0  # ``state.seconds`` at the latest report
         self.data_seconds = 0.0  # spent waiting for batches since then
 
-    def run(self, resume: bool = False) -> Result:
+    def run(self, resume: bool = False) -> TrainingResult:
         """Update and validate until one of the limits in the configuration is reached.
 
         After each validation the last state is saved, the best weights if it was the best, and those that
@@ -276,10 +276,10 @@ class Trainer:
             name = self.checkpoints.last_name
             raise RunError(f"{name} does not fit this configuration or cannot be resumed: {reason}") from error
 
-    def finish(self, ending: Ending) -> Result:
+    def finish(self, ending: Ending) -> TrainingResult:
         """Log how training ended."""
         state = self.state
-        result = Result(ending, state.step, state.seconds / 60, state.best_step, state.best_metrics)
+        result = TrainingResult(ending, state.step, state.seconds / 60, state.best_step, state.best_metrics)
         text = f"ended at step {result.step:,} after {result.minutes:.1f} minutes of training: {ending.value}"
         if ending is Ending.interrupted:
             text += f"\n{self.checkpoints.last_name} is saved; the same command with resume=true goes on from it"

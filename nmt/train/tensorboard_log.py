@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nmt.train.json_log import plain
+from nmt.train.json_log import json_value
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +41,7 @@ class TensorBoardLog:
         """
         from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
-        settings = {k: "null" if v is None else plain(v) for k, v in values.items()}
+        settings = {k: "null" if v is None else json_value(v) for k, v in values.items()}
         settings = {k: v if isinstance(v, bool | int | float) else str(v) for k, v in settings.items()}
         self.writer._get_file_writer().add_summary(hparams_pb(settings))
 

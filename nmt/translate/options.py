@@ -18,7 +18,7 @@ class InputFormat(Enum):
     jsonl = "jsonl"  # a JSON object with the source text and perhaps a prefix
 
 
-class Links(Enum):
+class AlignmentOutput(Enum):
     """How word alignments are given."""
 
     none = "none"
@@ -48,7 +48,9 @@ class TranslateOptions:
     )
     format: Format = setting(Format.text, "text: the best translation; jsonl: a JSON object with all of decode.n_best")
     token_scores: bool = setting(False, "jsonl: the pieces and the log-probability of each")
-    alignments: Links = setting(Links.none, "words of source and translation: none, hard (links) or soft (weights)")
+    alignments: AlignmentOutput = setting(
+        AlignmentOutput.none, "words of source and translation: none, hard (links) or soft (weights)"
+    )
     alignments_file: str | None = setting(
         None, "write alignments here, a line for each line: Pharaoh form, or all weights"
     )
@@ -68,9 +70,9 @@ class TranslateOptions:
             raise ConfigError("translate.dictionary is for translate.replace_unknown=true")
         if self.token_scores and self.format is not Format.jsonl:
             raise ConfigError("translate.token_scores=true needs translate.format=jsonl")
-        if self.alignments_file is not None and self.alignments is Links.none:
+        if self.alignments_file is not None and self.alignments is AlignmentOutput.none:
             raise ConfigError("translate.alignments_file needs translate.alignments=hard or soft")
-        if self.alignments is not Links.none and self.alignments_file is None and self.format is Format.text:
+        if self.alignments is not AlignmentOutput.none and self.alignments_file is None and self.format is Format.text:
             raise ConfigError(
                 f"translate.alignments={self.alignments.name} has nowhere to go: type "
                 "translate.alignments_file=FILE or translate.format=jsonl"

@@ -21,14 +21,14 @@ from nmt.languages import without_spaces
 from nmt.runs.directory import Run, alignment_config
 from nmt.runs.ensemble import EnsembleRun, open_run
 from nmt.search import DecodeConfig, Hypothesis, score_ids, translate_ids
-from nmt.translate.options import ORDINARY, Links, TranslateOptions
+from nmt.translate.options import ORDINARY, AlignmentOutput, TranslateOptions
 from nmt.translate.prefix import NO_PREFIX, Prefix, check_prefix, tokenize_prefixes
 from nmt.translate.sentence_split import describe_split, split_long
 from nmt.translate.translation import Translation, join_parts
 from nmt.translate.unknown_words import read_dictionary, replace_unknown
 
 
-class Part(NamedTuple):
+class TextPart(NamedTuple):
     """What is translated at once: a text, or a part of a long one."""
 
     text: str
@@ -129,7 +129,7 @@ class Translator:
 
     def plan(
         self, texts: Sequence[str], prefixes: Sequence[Prefix], warn: Callable[[int, str], object]
-    ) -> Iterator[list[Part]]:
+    ) -> Iterator[list[TextPart]]:
         """The parts of each text: none of a blank one, one of most."""
         limit = self.source_limit()
         encoded = self.tokenizers.source.encode(texts)
@@ -140,7 +140,7 @@ class Translator:
                 yield []
                 continue
             if len(ids) <= limit:
-                parts = [Part(text, ids, prefix=prefix)]
+                parts = [TextPart(text, ids, prefix=prefix)]
             else:
                 parts, message = self.split(text, len(ids), prefix)
                 warn(number, message)
@@ -149,7 +149,7 @@ class Translator:
                 check_prefix(number, len(prefix.ids), most, self.model.longest_target, warn)
             yield parts
 
-    def split(self, text: str, total: int, prefix: Prefix) -> tuple[list[Part], str]:
+    def split(self, text: str, total: int, prefix: Prefix) -> tuple[list[TextPart], str]:
         """The parts of a text of ``total`` pieces that is over the limit, and a message that says what was done."""
         limit, ceiling, encode = self.source_limit(), self.source_ceiling(), self.tokenizers.source.encode
 
@@ -159,18 +159,18 @@ class Translator:
         spans, where = split_long(text, limit, sizes, ceiling)
         rows = encode([text[a:b] for a, b in spans])
         message = describe_split(total, limit, [len(row) for row in rows], where, ceiling)
-        parts = [Part(text[a:b], row[:ceiling], a) for (a, b), row in zip(spans, rows, strict=True)]
+        parts = [TextPart(text[a:b], row[:ceiling], a) for (a, b), row in zip(spans, rows, strict=True)]
         parts[0] = parts[0]._replace(prefix=prefix)
         if prefix.ids and len(parts) > 1:
             message += "; the prefix begins the translation of the first part"
         return parts, message
 
-    def search(self, parts: Sequence[Part], progress: Callable[[int], object] | None) -> list[list[Translation]]:
+    def search(self, parts: Sequence[TextPart], progress: Callable[[int], object] | None) -> list[list[Translation]]:
         """The hypotheses of each part."""
         sources, options = [part.ids for part in parts], self.options
         prefixes = [part.prefix.ids for part in parts]
         decode = replace(self.decode)  # checked anew: a caller may have changed it
-        attended = options.alignments is not Links.none or options.replace_unknown
+        attended = options.alignments is not AlignmentOutput.none or options.replace_unknown
         found = translate_ids(
             self.model,
             sources,
@@ -193,7 +193,7 @@ class Translator:
             for part, hypotheses, row in zip(parts, found, scores, strict=True)
         ]
 
-    def translation(self, part: Part, h: Hypothesis, attended: bool, scores: list[float] | None) -> Translation:
+    def translation(self, part: TextPart, h: Hypothesis, attended: bool, scores: list[float] | None) -> Translation:
         """A hypothesis as text; words of the prefix that the vocabulary lacks stand as they were given."""
         target, prefix = self.tokenizers.target, part.prefix
         text, tokens = one_line(target.decode([h.ids])[0]), target.pieces([*h.ids, EOS])
@@ -205,10 +205,10 @@ class Translator:
             source = self.normalize_source(part.text).split()
             shown = [*prefix.text.split(), *tokens[len(prefix.ids) : -1]]
             text = " ".join(replace_unknown(shown, unknown, words, source, self.dictionary))
-        alignment = None if self.options.alignments is Links.none else words
+        alignment = None if self.options.alignments is AlignmentOutput.none else words
         return Translation(text, h.score, h.log_prob, h.finished, tokens, scores, alignment)
 
-    def attention(self, part: Part, h: Hypothesis, text: str) -> np.ndarray:
+    def attention(self, part: TextPart, h: Hypothesis, text: str) -> np.ndarray:
         """Attention between the words of a part and of its translation: (target words, source words)."""
         if h.maps is None:
             raise NoAttentionError(
@@ -217,7 +217,7 @@ class Translator:
         pair = PairMap.of(h.maps, self.tokenizers, (part.text, text), (part.ids, h.ids), self.align)
         return pair.between_words(self.align.shift, self.align.pool)
 
-    def join(self, text: str, parts: Sequence[Part], found: Sequence[list[Translation]]) -> list[Translation]:
+    def join(self, text: str, parts: Sequence[TextPart], found: Sequence[list[Translation]]) -> list[Translation]:
         """The hypotheses of a text from those of its parts."""
         if len(parts) == 1:
             return found[0]

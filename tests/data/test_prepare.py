@@ -14,7 +14,7 @@ from nmt.data import prepare as module
 from nmt.data.batching import TrainBatches
 from nmt.data.checks import ChecksConfig
 from nmt.data.corpus import FilesConfig, TextFiles
-from nmt.data.encode import CHUNK, read_side, read_text, write_ids, write_text
+from nmt.data.encode import RECORD_BATCH_PAIRS, open_text, read_side, write_ids, write_text
 from nmt.data.prepare import build_once, load_tests, prepare
 from nmt.data.tokenizer import TokenizerConfig, TokenizerKind, train_tokenizers
 from nmt.errors import ConfigError, DataError
@@ -157,9 +157,9 @@ def test_sampling_keeps_the_text(config):
 
 def test_more_than_one_chunk(tmp_path):
     """The parts of a corpus that are written one after the other are read as one."""
-    pairs = [(f"{i} a", "b " * (i % 3) + "c") for i in range(CHUNK + 7)]
+    pairs = [(f"{i} a", "b " * (i % 3) + "c") for i in range(RECORD_BATCH_PAIRS + 7)]
     write_text(iter(pairs), tmp_path)
-    text = read_text(tmp_path)
+    text = open_text(tmp_path)
     assert list(zip(read_side(text, "source"), read_side(text, "target"), strict=True)) == pairs
     tokenizers = train_tokenizers(TokenizerConfig(kind=TokenizerKind.char), *zip(*pairs, strict=True), seed=1)
     write_ids(text, tokenizers, tmp_path, lambda tokenizer, texts: tokenizer.encode(texts))

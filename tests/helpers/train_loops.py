@@ -13,7 +13,7 @@ from nmt.runs.checkpoint_store import RunCheckpoints
 from nmt.train.config import TrainerConfig
 from nmt.train.interfaces import Batches
 from nmt.train.log import LoggerConfig, RunLog, Validation
-from nmt.train.loop import Result, Trainer
+from nmt.train.loop import Trainer, TrainingResult
 from nmt.train.optim import OptimConfig
 
 CPU = torch.device("cpu")
@@ -40,7 +40,7 @@ def run(
     batches: Batches | None = None,
     optim: OptimConfig | None = None,
     **config,
-) -> tuple[Result, FakeModel]:
+) -> tuple[TrainingResult, FakeModel]:
     """Train a fresh model from fixed seeds; a resumed one starts from other seeds, which must not matter."""
     torch.manual_seed(99 if resume else 0)
     random.seed(99 if resume else 0)

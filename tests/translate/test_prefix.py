@@ -16,7 +16,7 @@ from nmt.models.transformer.config import Positions
 from nmt.runs.directory import Run
 from nmt.runs.ensemble import open_run
 from nmt.search import DecodeConfig, Method
-from nmt.translate.options import Format, Links, TranslateOptions
+from nmt.translate.options import AlignmentOutput, Format, TranslateOptions
 from nmt.translate.prefix import TextError
 from nmt.translate.translator import Translator
 
@@ -81,7 +81,7 @@ def test_a_translation_forced_to_begin_as_the_best_one_does_is_the_best_one(run)
 def test_the_prefix_is_kept_by_every_tokenizer(tmp_path, kind, prefix):
     """Also words, characters and emoji that the vocabulary lacks; alignments count the prefix's words."""
     run = Run.open(make_run(tmp_path / kind.name, MODELS["local_p"], kind))
-    options = TranslateOptions(format=Format.jsonl, alignments=Links.soft, token_scores=True)
+    options = TranslateOptions(format=Format.jsonl, alignments=AlignmentOutput.soft, token_scores=True)
     given = translator(run, options, beam_size=2, n_best=2, max_length=40)
     for h in given.hypotheses(["one two"], prefixes=[prefix])[0]:
         assert h.text.startswith(prefix)

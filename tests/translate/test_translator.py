@@ -17,12 +17,12 @@ from nmt.models import LSTMConfig
 from nmt.models.attention import GlobalConfig, NoneConfig
 from nmt.runs.directory import Run
 from nmt.search import DecodeConfig, Ensemble, ForcedOptions, Method
-from nmt.translate.options import Format, Links, TranslateOptions
+from nmt.translate.options import AlignmentOutput, Format, TranslateOptions
 from nmt.translate.translator import Translator, load
 
 CPU = torch.device("cpu")
 TEXTS = ["one two three", "", "a small dog , a big cat .", " \t", "ten nine", "seven"]
-SOFT = TranslateOptions(format=Format.jsonl, alignments=Links.soft, token_scores=True)
+SOFT = TranslateOptions(format=Format.jsonl, alignments=AlignmentOutput.soft, token_scores=True)
 NAMES = [*MODELS, "ensemble"]
 
 
@@ -121,7 +121,9 @@ def test_unknown_words_become_what_they_attend_to(tmp_path):
     source = "one London two Paris dog"
     spoken = translator(run, SOFT, allow_unk=True).hypotheses([source])[0]
     path = str(tmp_path / "dictionary")
-    options = TranslateOptions(replace_unknown=True, dictionary=path, format=Format.jsonl, alignments=Links.hard)
+    options = TranslateOptions(
+        replace_unknown=True, dictionary=path, format=Format.jsonl, alignments=AlignmentOutput.hard
+    )
     replaced = translator(run, options).hypotheses([source])[0]
     assert any("<unk>" in h.text for h in spoken)
     for before, after in zip(spoken, replaced, strict=True):
@@ -151,7 +153,7 @@ def test_replacing_is_refused_where_pieces_are_no_words(tmp_path, kind, reason):
         ({"dictionary": "d"}, "dictionary is for translate.replace_unknown=true"),
         ({"token_scores": True}, "needs translate.format=jsonl"),
         ({"alignments_file": "f"}, "needs translate.alignments=hard or soft"),
-        ({"alignments": Links.hard}, "translate.alignments=hard has nowhere to go"),
+        ({"alignments": AlignmentOutput.hard}, "translate.alignments=hard has nowhere to go"),
     ],
 )
 def test_options_that_cannot_work_are_refused(options, message):
@@ -165,7 +167,7 @@ PARTS = ["one two three .", "a small dog , a big cat .", "ten nine eight seven s
 
 def test_a_long_line_is_translated_in_parts(run):
     """Each as it would be alone; ranks, scores and alignments are put together; the line is named."""
-    options = TranslateOptions(format=Format.jsonl, alignments=Links.soft, token_scores=True, max_source=8)
+    options = TranslateOptions(format=Format.jsonl, alignments=AlignmentOutput.soft, token_scores=True, max_source=8)
     warnings_given = []
     whole = translator(run, options).hypotheses(["two", LONG], warn=lambda *what: warnings_given.append(what))[1]
     parts = translator(run).hypotheses(PARTS)

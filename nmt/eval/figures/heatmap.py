@@ -38,7 +38,7 @@ COLOURS = LinearSegmentedColormap.from_list("attention", ["#ffffff", "#c3daef", 
 INK, FAINT, MARK = "#111111", "#dddddd", "#d0440c"
 
 
-def draw(
+def draw_heatmap(
     maps: AttentionMaps,
     source: Sequence[str],
     target: Sequence[str],

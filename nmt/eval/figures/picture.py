@@ -22,8 +22,8 @@ class Picture:
 
     def draw(self, step: int | None = None, layers: Layers = Layers.all, heads: Heads = Heads.all) -> "Figure":
         """The figure; sentence number and ``step`` go into its title."""
-        from nmt.eval.figures.heatmap import draw  # here: it brings matplotlib, which takes half a second
+        from nmt.eval.figures.heatmap import draw_heatmap  # here: it brings matplotlib, which takes half a second
 
         at = "" if step is None else f", step {step}"
         title = f"sentence {self.sentence}{at}: {self.kind}"
-        return draw(self.maps, self.source, self.target, title, layers, heads)
+        return draw_heatmap(self.maps, self.source, self.target, title, layers, heads)

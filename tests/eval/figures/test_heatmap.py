@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, PathCollection
 
 from nmt.eval.figures import fonts, heatmap
-from nmt.eval.figures.heatmap import CELL, COLOURS, STRONG, cell_size, draw, visible
+from nmt.eval.figures.heatmap import CELL, COLOURS, STRONG, cell_size, draw_heatmap, visible
 from nmt.eval.figures.picture import Picture
 from nmt.models.seq2seq import AttentionMaps
 
@@ -58,7 +58,7 @@ def panels(figure) -> tuple[float, float]:
 def test_every_cell_has_the_colour_of_its_weight(shape):
     """Read from the pixels, near the corner of a cell, where nothing is written."""
     weights = attention(*shape)
-    figure = draw(maps(weights), pieces(shape[1]), pieces(shape[0]), "title")
+    figure = draw_heatmap(maps(weights), pieces(shape[1]), pieces(shape[0]), "title")
     pixels, cell = pixels_of(figure), cell_size(max(shape), 1, 1)
     left, top = panels(figure)
     for t, s in np.ndindex(shape):
@@ -67,19 +67,19 @@ def test_every_cell_has_the_colour_of_its_weight(shape):
 
 
 def test_figures_are_as_large_as_their_cells():
-    pixels = pixels_of(draw(maps(attention(4, 6)), pieces(6), pieces(4)))
+    pixels = pixels_of(draw_heatmap(maps(attention(4, 6)), pieces(6), pieces(4)))
     assert pixels.shape[1] > 6 * CELL
     assert (pixels[-1, -1] == 255).all()
 
 
 def test_all_pieces_and_the_title_are_written():
     source, target = [*pieces(7, "s"), "</s>"], [*pieces(6, "t"), "</s>"]
-    figure = draw(maps(attention(7, 8)), source, target, "sentence 3, step 200: reference")
+    figure = draw_heatmap(maps(attention(7, 8)), source, target, "sentence 3, step 200: reference")
     assert {*map(visible, source), *map(visible, target), "sentence 3, step 200: reference"} <= set(texts(figure))
 
 
 def test_labels_stand_at_their_rows_and_columns():
-    figure = draw(maps(attention(3, 4)), pieces(4, "s"), pieces(3, "t"))
+    figure = draw_heatmap(maps(attention(3, 4)), pieces(4, "s"), pieces(3, "t"))
     left, top = panels(figure)
     for text in figure.texts:
         x, y = text.get_position()
@@ -95,7 +95,7 @@ def test_labels_stand_at_their_rows_and_columns():
 
 def test_strong_cells_tell_their_percentage():
     weights = np.array([[0.97, 0.03, 0.0], [STRONG, STRONG - 0.01, 0.5]])
-    figure = draw(maps(weights), ["a", "b", "c"], ["d", "e"])
+    figure = draw_heatmap(maps(weights), ["a", "b", "c"], ["d", "e"])
     left, top = panels(figure)
     found = {}
     for text in figure.texts:
@@ -108,7 +108,7 @@ def test_strong_cells_tell_their_percentage():
 def test_nothing_of_pyplot_is_touched():
     import matplotlib.pyplot as plt
 
-    figure = draw(maps(attention(2, 2)), pieces(2), pieces(2))
+    figure = draw_heatmap(maps(attention(2, 2)), pieces(2), pieces(2))
     assert plt.get_fignums() == []
     assert isinstance(figure.canvas, FigureCanvasAgg)
 
@@ -117,7 +117,7 @@ def test_the_window_is_drawn_around_its_centre():
     """Between the two lines of a row are the positions of the window, and no others."""
     S, D = 30, 3
     centre = np.array([0.2, 5.9, 14.0, 13.2, 27.5, 29.9])
-    figure = draw(maps(attention(len(centre), S), centre, D), pieces(S), pieces(len(centre)))
+    figure = draw_heatmap(maps(attention(len(centre), S), centre, D), pieces(S), pieces(len(centre)))
     left, top = panels(figure)
     cell = cell_size(S, 1, 1)
     (marks,) = [c for c in figure.axes[0].collections if isinstance(c, PathCollection)]
@@ -138,13 +138,13 @@ def test_the_window_is_drawn_around_its_centre():
 
 def test_a_centre_beyond_the_sentence_is_drawn_at_its_last_word():
     """local_m has centre t, also where t is beyond the source."""
-    figure = draw(maps(attention(9, 3), np.arange(9), 1), pieces(3), pieces(9))
+    figure = draw_heatmap(maps(attention(9, 3), np.arange(9), 1), pieces(3), pieces(9))
     assert pixels_of(figure).shape[1] < 400
 
 
 def test_layers_and_heads_are_panels_of_their_own():
     weights = attention(2, 3, 5, 4)
-    figure = draw(maps(weights, np.zeros((2, 3, 5)), 1), pieces(4), pieces(5))
+    figure = draw_heatmap(maps(weights, np.zeros((2, 3, 5)), 1), pieces(4), pieces(5))
     names = {f"layer {i} head {k}" for i in (1, 2) for k in (1, 2, 3)}
     assert names <= set(texts(figure))
     pixels, cell = pixels_of(figure), cell_size(5, 6, 3)
@@ -158,8 +158,8 @@ def test_layers_and_heads_are_panels_of_their_own():
 
 
 def test_many_heads_and_endless_translations_stay_of_a_size():
-    many = pixels_of(draw(maps(attention(6, 8, 10, 10)), pieces(10), pieces(10)))
-    endless = draw(maps(attention(300, 90)), pieces(90), pieces(300))
+    many = pixels_of(draw_heatmap(maps(attention(6, 8, 10, 10)), pieces(10), pieces(10)))
+    endless = draw_heatmap(maps(attention(300, 90)), pieces(90), pieces(300))
     assert max(many.shape) < 2500
     assert max(pixels_of(endless).shape) < 1000
     assert any("the first 80 of 90 source and 80 of 300 target pieces" in text for text in texts(endless))
@@ -170,7 +170,7 @@ def test_missing_fonts_become_numbered_boxes_and_a_note(monkeypatch):
     monkeypatch.setattr(heatmap, "families_for", fonts.families_for)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figure = draw(maps(attention(3, 5)), JAPANESE, ["▁दो", "한국", "▁дом"])
+        figure = draw_heatmap(maps(attention(3, 5)), JAPANESE, ["▁दो", "한국", "▁дом"])
         pixels_of(figure)
     note = " ".join(texts(figure))
     for script in ("Chinese or Japanese", "Devanagari", "Korean", "install", "Noto Sans CJK"):
@@ -192,7 +192,7 @@ def test_installed_fonts_are_found_for_what_the_base_lacks(monkeypatch):
 @pytest.mark.filterwarnings("ignore:Glyph")
 def test_wide_characters_stand_upright_above_their_column(monkeypatch):
     monkeypatch.setattr(heatmap, "families_for", lambda _: ([fonts.BASE], set()))
-    figure = draw(maps(attention(2, 5)), JAPANESE, ["a", "b"])
+    figure = draw_heatmap(maps(attention(2, 5)), JAPANESE, ["a", "b"])
     assert {"•\n二\n人", "若\nい", "</s>"} <= set(texts(figure))
 
 
@@ -201,7 +201,7 @@ def test_wide_characters_stand_upright_above_their_column(monkeypatch):
 def test_no_text_raises_or_warns(labels, title):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        pixels_of(draw(maps(attention(len(labels), len(labels))), labels, labels, title))
+        pixels_of(draw_heatmap(maps(attention(len(labels), len(labels))), labels, labels, title))
 
 
 def test_labels_are_visible_and_short():
@@ -211,10 +211,10 @@ def test_labels_are_visible_and_short():
 
 
 def test_odd_weights_are_drawn_and_wrong_shapes_refused():
-    pixels_of(draw(maps(np.full((2, 2), np.nan), np.full(2, np.nan), 1), pieces(2), pieces(2)))
+    pixels_of(draw_heatmap(maps(np.full((2, 2), np.nan), np.full(2, np.nan), 1), pieces(2), pieces(2)))
     for shape in ((2, 3), (3, 2, 2), (0, 2), (1, 1, 2, 3)):
         with pytest.raises(ValueError, match="do not fit"):
-            draw(maps(np.zeros(shape)), pieces(2), pieces(2))
+            draw_heatmap(maps(np.zeros(shape)), pieces(2), pieces(2))
 
 
 def test_a_picture_is_titled_with_its_sentence_and_step():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from nmt.eval.figures.heatmap import COLOURS, draw
+from nmt.eval.figures.heatmap import COLOURS, draw_heatmap
 from nmt.eval.figures.panels import Heads, Layers, arrange
 from nmt.eval.figures.picture import Picture
 from nmt.models.seq2seq import AttentionMaps
@@ -72,7 +72,9 @@ def test_a_wrapped_grid_is_drawn_with_its_empty_place():
     """Five layers in two rows of three: five panels of colour, their names, and a last place that is white."""
     weights = np.ones((L, H, T, S))
     pieces = [f"p{i}" for i in range(S)]
-    figure = draw(AttentionMaps(torch.from_numpy(weights)), pieces, pieces[:T], layers=Layers.all, heads=Heads.mean)
+    figure = draw_heatmap(
+        AttentionMaps(torch.from_numpy(weights)), pieces, pieces[:T], layers=Layers.all, heads=Heads.mean
+    )
     texts = {text.get_text() for text in figure.texts}
     assert {"mean of 4 heads", *(f"layer {i}" for i in range(1, L + 1))} <= texts
     assert isinstance(figure.canvas, FigureCanvasAgg)

@@ -174,8 +174,8 @@ def test_a_model_without_attention_is_refused_before_training():
         ({"ema": 1.0}, r"trainer\.ema must be at least 0 and below 1, got 1\.0"),
         ({"r_drop": -1.0}, r"trainer\.r_drop must be at least 0"),
         ({"guided_alignment": -1.0}, r"trainer\.guided_alignment must be at least 0"),
-        ({"guided_layer": 0}, r"trainer\.guided_layer counts from 1"),
-        ({"guided_head": 0}, r"trainer\.guided_head counts from 1"),
+        ({"guided_layer": 0}, r"trainer\.guided_layer must be other than 0"),
+        ({"guided_head": 0}, r"trainer\.guided_head must be other than 0"),
     ],
 )
 def test_impossible_settings_are_refused(changes, message):

@@ -47,6 +47,7 @@ class TranslateConfig(SearchOnRun):
     align: AlignConfig = field(default_factory=AlignConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.interactive and self.translate.prefix_file is not None:
             raise ConfigError(NO_FILE_FOR_TYPED_LINES)
 

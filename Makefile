@@ -7,7 +7,7 @@ MEASUREMENTS := attention self_attention lengths lstm_step ops training data_mem
 export HYDRA_FULL_ERROR := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format lint types bench clean
+.PHONY: help setup demo test test-gpu test-all check format lint types bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -27,8 +27,11 @@ demo: $(READY) ## train local_p attention on the embedded corpus (4 minutes on 2
 test: $(READY) ## run the fast tests
 	$(BIN)/python -m pytest
 
-test-all: $(READY) ## run all tests, the slow ones too
-	$(BIN)/python -m pytest -m 'slow or not slow'
+test-gpu: $(READY) ## the tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu
+
+test-all: $(READY) ## all tests, the slow ones too; those that need a CUDA device are skipped where there is none
+	$(BIN)/python -m pytest -m 'slow or not slow or gpu'
 
 check: lint types test ## check format, lint and types and run the fast tests: what a change has to pass
 

@@ -5,6 +5,7 @@ Run by make test-gpu on a machine that has one; tests/models/test_fake_cuda.py f
 
 import copy
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,12 @@ import torch
 from closeness import assert_close
 from model_cases import NAMES, batch_of, build
 from train_fakes import FakeBatches
-from train_loops import QUIET, found
+from train_loops import found, run
 
 from nmt.device import Precision, set_up
-from nmt.runs import checkpoint
 from nmt.search import DecodeConfig, translate_ids
-from nmt.train.config import Metric, TrainerConfig
+from nmt.train.config import TrainerConfig
 from nmt.train.distributed import Ranks
-from nmt.train.log import RunLog
-from nmt.train.loop import train
 from nmt.train.optim import OptimConfig, OptimizerName
 from nmt.train.step import Updater
 
@@ -44,10 +42,13 @@ TRAINED = [
 
 
 @pytest.fixture(autouse=True)
-def exact(monkeypatch: pytest.MonkeyPatch) -> None:
+def exact() -> Iterator[None]:
     """Products in the precision of their inputs, and not in TF32."""
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = False
+    yield
+    matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
 def updated(model: Any, device: torch.device, **config: Any) -> tuple[list[torch.Tensor], dict[str, float]]:
@@ -57,7 +58,7 @@ def updated(model: Any, device: torch.device, **config: Any) -> tuple[list[torch
     updater = Updater(model, TrainerConfig(**config), optim, Precision.fp32, device, Ranks())
     for number in (1, 2, 3):
         updater.step([batch_of()], number, 0.0)
-    figures, _ = updater.window.read(Ranks())
+    figures, _ = updater.statistics.read(Ranks())
     return [p.detach().cpu() for p in model.parameters()], figures
 
 
@@ -158,22 +159,19 @@ def test_resuming_is_exact(name, tmp_path, monkeypatch):
 
 def trained(name: str, directory: Path, steps: int, resume: bool = False) -> Any:
     """A model after so many updates of a run."""
-    torch.manual_seed(99 if resume else 0)
     model = build(name, dropout=0.2, seed=5 if resume else 1).float().to(CUDA)
-    config = TrainerConfig(max_steps=steps, validate_every=3, metric=Metric.loss, precision=Precision.fp32)
-    step = checkpoint.saved_step(directory / checkpoint.LAST) if resume else 0
     directory.mkdir(exist_ok=True)
-    with warnings.catch_warnings(), RunLog(directory, QUIET, step=step) as log:
+    with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # an operation that has no deterministic form
-        train(
-            model,
-            batches(),
+        run(
+            directory,
             lambda model, step: found(float(step)),
-            config=config,
-            optim=OptimConfig(lr=0.01),
-            log=log,
-            directory=directory,
-            device=CUDA,
             resume=resume,
+            model=model,
+            batches=batches(),
+            optim=OptimConfig(lr=0.01),
+            device=CUDA,
+            max_steps=steps,
+            validate_every=3,
         )
     return model

@@ -28,7 +28,7 @@ def fake_cuda() -> Iterator[None]:
     """Within, every new tensor is a fake one, and DEVICE may be named as if it were there."""
     with device_guard(), FakeTensorMode(), pytest.MonkeyPatch.context() as patch:
         # In torch 2.13 it stumbles over an LSTM layer without biases, which the layer itself takes.
-        patch.setattr(torch._meta_registrations, "rnn_cell_checkSizes", lambda *sizes: None, raising=False)
+        patch.setattr("torch._meta_registrations.rnn_cell_checkSizes", lambda *sizes: None, raising=False)
         yield
 
 

@@ -3,6 +3,7 @@
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import torch
 from train_fakes import FakeBatches, FakeModel
@@ -36,11 +37,12 @@ def run(
     validate=measure,
     *,
     resume: bool = False,
-    model: FakeModel | None = None,
+    model: Any = None,
     batches: Batches | None = None,
     optim: OptimConfig | None = None,
+    device: torch.device = CPU,
     **config,
-) -> tuple[TrainingResult, FakeModel]:
+) -> tuple[TrainingResult, Any]:
     """Train a fresh model from fixed seeds; a resumed one starts from other seeds, which must not matter."""
     torch.manual_seed(99 if resume else 0)
     random.seed(99 if resume else 0)
@@ -58,7 +60,7 @@ def run(
             optim=optim or OptimConfig(lr=0.02),
             log=log,
             checkpoints=RunCheckpoints(directory, settings),
-            device=CPU,
+            device=device,
         )
         return trainer.run(resume), model
 

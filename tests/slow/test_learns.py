@@ -21,9 +21,10 @@ SENTENCES = 100
 ENOUGH, TOO_FEW = 60, 15  # of SENTENCES, word for word: with attention at least, without at most
 
 LSTM = ["model.hidden_size=64", "optim.lr=0.005", "trainer.max_steps=500", "trainer.validate_every=500"]
+SLOWLY = ["optim.lr=0.003", "trainer.max_steps=1000", "trainer.validate_every=1000"]
 TRANSFORMER = [
     *("model=transformer", "model.hidden_size=64", "model.ffn_size=128", "model.heads=4", "model.num_layers=2"),
-    *("optim.lr=0.003", "optim.warmup=100", "trainer.max_steps=500", "trainer.validate_every=500"),
+    *("optim.lr=0.003", "optim.warmup=100", "trainer.max_steps=1000", "trainer.validate_every=1000"),
 ]
 
 
@@ -36,7 +37,7 @@ MECHANISMS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "bahdanau": (lstm("model.attention=bahdanau", "model.attention.hidden_size=64"), ("copy", "reverse", "translate")),
     "global": (lstm("model.attention=global"), ("copy", "reverse", "translate")),
     "global unfed": (lstm("model.attention=global", "model.input_feeding=false"), ("copy", "reverse", "translate")),
-    "hard": (lstm("model.attention=hard"), ("copy", "reverse", "translate")),
+    "hard": (lstm("model.attention=hard", *SLOWLY), ("copy", "reverse", "translate")),
     "local_m": (lstm("model.attention=local_m", "model.attention.half_width=2"), ("copy", "translate")),
     "local_m unfed": (
         lstm("model.attention=local_m", "model.attention.half_width=2", "model.input_feeding=false"),

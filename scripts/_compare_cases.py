@@ -9,9 +9,9 @@ import yaml
 # Small enough for twenty updates to take a second, large enough for every part to have something to do.
 COMMON = (
     "threads=1 device=cpu seed=1 logger.tensorboard=false logger.heatmaps=0 logger.samples=2 logger.every=1 "
-    "data.train_size=400 data.validation_size=4 data.test_size=2 data.max_words=12 "
+    "data.train_size=400 data.validation_size=2 data.test_size=1 data.max_words=12 "
     "data.tokenizer.vocab_size=360 data.batching.tokens=400 "
-    "model.hidden_size=32 optim.lr=0.01 optim.warmup=2 trainer.validation_sentences=4 trainer.metric=loss "
+    "model.hidden_size=32 optim.lr=0.01 optim.warmup=2 trainer.validation_sentences=2 trainer.metric=loss "
     "decode.beam_size=5 decode.n_best=3 decode.batch_size=16"
 )
 LSTM = "model=lstm model.dropout=0.1"

@@ -31,15 +31,15 @@ class Side:
         return self.folder / "runs" / group / case
 
     def start(self, words: Sequence[object], log: str, **streams: Path) -> subprocess.Popen[bytes]:
-        """Python with this commit's nmt; what it says goes to a file."""
+        """Python with this commit's nmt; what it says goes to the file ``log``, or its output to ``out``."""
         environment = os.environ | {
             "PYTHONPATH": str(self.tree),
             "OMP_NUM_THREADS": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         with contextlib.ExitStack() as stack:
-            out = stack.enter_context(streams.get("out", self.folder / log).open("wb"))
-            errors = stack.enter_context((self.folder / log).open("ab"))
+            errors = stack.enter_context((self.folder / log).open("wb"))
+            out = stack.enter_context(streams["out"].open("wb")) if "out" in streams else errors
             source = stack.enter_context(streams["source"].open("rb")) if "source" in streams else subprocess.DEVNULL
             command = [sys.executable, *map(str, words)]
             return subprocess.Popen(command, cwd=self.tree, env=environment, stdin=source, stdout=out, stderr=errors)

@@ -46,6 +46,8 @@ def speed(sources: list[str], out: Path, runs: list[str]) -> None:
 
 if __name__ == "__main__":
     job, source_file, out_file, *directories = sys.argv[1:]
+    if not Path(nmt.__file__).is_relative_to(Path.cwd()):  # an installed one would be equal to itself
+        sys.exit(f"nmt is {nmt.__file__}, not that of {Path.cwd()}")
     torch.set_num_threads(1)
     lines = Path(source_file).read_text(encoding="utf-8").splitlines()
     {"texts": texts, "speed": speed}[job](lines, Path(out_file), directories)

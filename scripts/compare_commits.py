@@ -12,6 +12,7 @@ sentence with their scores.  Leaves with 1 if anything differs or a case cannot 
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import time
@@ -28,6 +29,7 @@ from _compare_speed import speed
 DRIVER = Path(__file__).with_name("_compare_translate.py")
 PRECISIONS = ("fp32", "bf16")
 SENTENCES = 50
+NEXT_JOB = re.compile(r"^== job |^error: \d+ of \d+ jobs failed", re.MULTILINE)  # where a case of a sweep ends
 
 
 def main() -> None:
@@ -117,15 +119,14 @@ def train(sides: Sequence[Side], chosen: dict[str, str], common: str, group: str
 
 def untrained(sides: Sequence[Side], case: str, group: str) -> str:
     """Which side could not train a case, and the end of what it said."""
-    lines = []
+    found = []
     for side in sides:
         if not (side.run(group, case) / "checkpoints/last.pt").exists():
             _, _, after = side.said(f"train-{group}.log").partition(f": {group}/{case}\n")
-            said = after.partition("\n== job")[0].strip().splitlines()
-            print(f"{side.name}, {case}, {group}:", *said[-8:], sep="\n  ", file=sys.stderr)
-            error = next((line for line in said if line.startswith("error")), last_line("\n".join(said)))
-            lines.append(f"{side.name} did not train: {error}")
-    return "; ".join(lines)
+            said = NEXT_JOB.split(after)[0].strip()
+            print(f"{side.name}, {case}, {group}:", *said.splitlines()[-8:], sep="\n  ", file=sys.stderr)
+            found.append(f"{side.name} did not train: {last_line(said)}")
+    return "; ".join(found)
 
 
 def translate(sides: Sequence[Side], trained: Sequence[str], group: str, source: Path) -> None:

@@ -1,6 +1,6 @@
 """What scripts/compare_commits.py trains: each case is the words that a user would type after ``nmt.train``."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +131,11 @@ def write_experiments(chosen: Mapping[str, str], common: str, folder: Path) -> N
     for name, words in chosen.items():
         text = "# @package _global_\n" + yaml.safe_dump(experiment(f"{common} {words}"), sort_keys=False)
         (folder / "experiment" / f"{name}.yaml").write_text(text, encoding="utf-8")
+
+
+def sweep(names: Iterable[str]) -> str:
+    """The word that trains them all; with ``choice`` a single one is a sweep, too, and its run has the case's name."""
+    return f"+experiment=choice({','.join(names)})"
 
 
 def experiment(words: str) -> dict[str, Any]:

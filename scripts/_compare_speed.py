@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from _compare_cases import SPEED, SPEED_COMMON, sources, write_experiments
+from _compare_cases import SPEED, SPEED_COMMON, sources, sweep, write_experiments
 from _compare_results import events
 from _compare_sides import Side, last_line, wait
 
@@ -56,7 +56,7 @@ def train(side: Side, case: str, number: int, source: Path) -> Rates:
     group, log = f"speed-{number}", f"speed-train-{number}-{case}.log"
     common = f"{SPEED_COMMON} trainer.max_steps={UPDATES} trainer.validate_every={UPDATES}"
     write_experiments({case: SPEED[case]}, common, side.folder / "experiments" / group)
-    words = ["-m", "nmt.train", "-m", "--config-dir", side.folder / "experiments" / group, f"+experiment={case}"]
+    words = ["-m", "nmt.train", "-m", "--config-dir", side.folder / "experiments" / group, sweep([case])]
     words += [f"runs='{side.folder / 'runs'}'", f"sweep={group}", f"data.cache='{side.folder / 'cache'}'"]
     finish(side, words, log)
     rows = [event for event in events(side.run(group, case) / "log.jsonl") if event["event"] == "train"]

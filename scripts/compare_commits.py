@@ -21,7 +21,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from _compare_cases import BY_COMMAND, COMMON, cases, sources, write_experiments
+from _compare_cases import BY_COMMAND, COMMON, cases, sources, sweep, write_experiments
 from _compare_results import checkpoint_difference, first, log_difference, translation_difference
 from _compare_sides import Side, last_line, place, resolve, wait, worktrees
 from _compare_speed import speed
@@ -103,7 +103,7 @@ def train(sides: Sequence[Side], chosen: dict[str, str], common: str, group: str
     for side in sides:
         write_experiments(chosen, common, side.folder / "experiments" / group)
         words = ["-m", "nmt.train", "-m", "--config-dir", side.folder / "experiments" / group]
-        words += [f"+experiment={','.join(chosen)}", f"runs='{side.folder / 'runs'}'", f"sweep={group}"]
+        words += [sweep(chosen), f"runs='{side.folder / 'runs'}'", f"sweep={group}"]
         running.append(side.start([*words, f"data.cache='{side.folder / 'cache'}'"], f"train-{group}.log"))
 
     def count() -> str:

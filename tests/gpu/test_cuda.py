@@ -44,11 +44,10 @@ TRAINED = [
 @pytest.fixture(autouse=True)
 def exact() -> Iterator[None]:
     """Products in the precision of their inputs, and not in TF32."""
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32
-    matmul.allow_tf32 = cudnn.allow_tf32 = False
-    yield
-    matmul.allow_tf32, cudnn.allow_tf32 = before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+        patch.setattr(torch.backends.cudnn, "allow_tf32", False)
+        yield
 
 
 def updated(model: Any, device: torch.device, **config: Any) -> tuple[list[torch.Tensor], dict[str, float]]:

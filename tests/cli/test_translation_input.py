@@ -1,5 +1,6 @@
 """Sources and prefixes side by side, however their lines come in."""
 
+import itertools
 import json
 import os
 
@@ -35,7 +36,7 @@ def pair(windows, data: bytes):
 @given(st.lists(st.integers(1, 5)))
 def test_each_line_has_the_prefix_of_its_number(sizes):
     """Whatever the sizes of the windows."""
-    numbers = iter(range(100))
+    numbers = itertools.count()
     windows = [[str(next(numbers)) for _ in range(size)] for size in sizes]
     prefixes = [f"p{n}" for n in range(sum(sizes))]
     found = pair(windows, "".join(f"{p}\n" for p in prefixes).encode())

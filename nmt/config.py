@@ -57,7 +57,7 @@ class Config:
     init_from: str | None = setting(
         None, "run directory whose weights and tokenizer to start from, with a new optimizer"
     )
-    seed: int = setting(1, "seeds weights, dropout, data and the order of batches", least=0)
+    seed: int = setting(1, "seeds weights, dropout, data and the order of batches", least=0, most=2**63 - 1)
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
     threads: int | None = setting(None, "CPU threads; null: as many as torch finds", least=1)
     deterministic: bool = setting(False, "refuse operations whose result can vary")

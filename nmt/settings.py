@@ -95,15 +95,19 @@ def check_ranges(config: Any, prefix: str) -> None:
         for item in items:
             number = isinstance(item, int | float) and not isinstance(item, bool)
             if number and not allowed(declared).holds(item):
-                words = str(allowed(declared)) or "finite"
-                raise ConfigError(f"{name} must be {words}{'' if math.isfinite(item) else finite(words)}, got {item}")
+                raise ConfigError(f"{name} must be {explain_range(allowed(declared), item)}, got {item}")
             if choices and item not in (None, *choices) and not to_come(item):
                 raise ConfigError(f"{name}: {item!r} is not one of {', '.join(str(choice) for choice in choices)}")
 
 
-def finite(words: str) -> str:
-    """What else must be said of a range to somebody who typed nan or infinity."""
-    return "" if words == "finite" else " and finite"
+def explain_range(declared: Range, typed: float) -> str:
+    """The range as it reads after "must be", and that a number must be finite, for somebody who typed nan or inf."""
+    words = [str(declared)] if str(declared) else []
+    if math.isnan(typed) and declared.infinite:
+        words.append("a number")
+    elif not words or not math.isfinite(typed):
+        words.append("finite")
+    return " and ".join(words)
 
 
 def to_come(value: Any) -> bool:

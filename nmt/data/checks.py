@@ -40,7 +40,7 @@ class Side(Enum):
 class ChecksConfig:
     """What becomes of training pairs that look wrong (data.checks.*); both sides blank is always dropped."""
 
-    line_counts: Action = setting(Action.refuse, "the sides differ in length: keep|drop|refuse")
+    line_counts: Action = setting(Action.refuse, "one file has more lines than the other: drop ignores the surplus")
     undecodable: Action = setting(Action.refuse, "bytes that are not UTF-8; keep: as U+FFFD")
     blank: Action = setting(Action.drop, "one side of a pair is empty")
     long: Action = setting(Action.drop, "over max_source, max_target or max_characters")

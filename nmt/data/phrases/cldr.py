@@ -33,21 +33,8 @@ power-watt electric-volt digital-megabyte digital-gigabyte angle-degree""".split
 DURATIONS = ("day", "hour", "minute", "second")
 
 # Values are few and mostly round, so that a small model meets each of them often enough to learn it.
-AMOUNTS = [
-    0.5,
-    1.5,
-    2.5,
-    *range(2, 13),
-    15,
-    25,
-    75,
-    *range(20, 100, 10),
-    *range(100, 1000, 100),
-    1000,
-    1500,
-    2000,
-    5000,
-]
+AMOUNTS = [0.5, 1.5, 2.5, *range(2, 13), 15, 25, 75, *range(20, 100, 10), *range(100, 1000, 100)]
+AMOUNTS += [1000, 1500, 2000, 5000]
 PRICES = [0.5, 1.5, 2, 3, 5, 8, 9.99, 10, 12, 15, 20, 25, 30, 40, 50, 80, 100, 200, 500, 1000]
 COUNTS = [*range(2, 13), 15, 20, 25, 30, 50]
 NUMBERS = [*range(2, 100), *range(100, 1000, 50)]

@@ -16,7 +16,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nmt.data.corpus import DATASETS, DataConfig, FilesConfig, HubConfig, open_corpus
+from nmt.data.corpus import DATASETS, DataConfig, open_corpus
 from nmt.data.pieces import SUBWORDS
 from nmt.data.text import Corpus
 from nmt.device import named_device
@@ -145,8 +145,7 @@ def check_guided(config: Config) -> None:
 
 def check_gold_links(data: DataConfig) -> None:
     """Raise ConfigError for trainer.metric=aer on data that has no gold links, whatever its files hold."""
-    unknown = isinstance(data, HubConfig) or (isinstance(data, FilesConfig) and data.validation.gold is None)
-    if data.gold is None and unknown:
+    if data.gold is None and not open_corpus(data).validation_has_gold():
         raise ConfigError(
             "trainer.metric=aer needs gold word alignments: data.gold=NAME (a test set that has them) or "
             "data.gold=FILE (links for the validation set)"
@@ -159,9 +158,9 @@ def check_gold_links(data: DataConfig) -> None:
 # Every config group that has a table, by the key as typed.  A group below another (model.attention) has the dot in its
 # name: Hydra then takes `model.attention=NAME` for a choice and refuses a name that is not in the table.
 CHOICE_GROUPS = {
-    "model": Choices(ModelConfig, tuple(MODELS), "lstm"),
+    "model": Choices(ModelConfig, MODELS, "lstm"),
     **{f"model.{key}": choices for model in MODELS for key, choices in model.choices.items()},
-    "data": Choices(DataConfig, tuple(DATASETS), "phrases"),
+    "data": Choices(DataConfig, DATASETS, "phrases"),
 }
 
 

@@ -124,7 +124,7 @@ def test_a_run_that_would_not_be_started_now_can_still_be_read():
         ({"model": {"name": "rnn"}}, "model has no choice 'rnn'"),
         ({"model": {"name": "lstm", "attention": {"name": "loca_p"}}}, "model.attention has no choice 'loca_p'"),
         ({"seed": "many"}, "seed"),
-        ({"seed": -1}, "seed must be at least 0"),
+        ({"seed": -1}, "seed must be 0 to"),
         ({"sweep": "../x"}, "sweep must be one folder's name"),
     ],
 )
@@ -170,7 +170,7 @@ class DummyConfig(ModelConfig):
 def dummy(monkeypatch):
     """One more row in the table of models."""
     group = CHOICE_GROUPS["model"]
-    monkeypatch.setitem(CHOICE_GROUPS, "model", group._replace(configs=(*group.configs, DummyConfig)))
+    monkeypatch.setitem(CHOICE_GROUPS, "model", group._replace(table=(*group.configs, DummyConfig)))
     register(COMMAND)
 
 

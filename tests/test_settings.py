@@ -45,7 +45,7 @@ class Example:
         ({"factor": 2.1}, "part.factor must be above 0 and at most 2, got 2.1"),
         ({"place": 0}, "part.place must be other than 0, got 0"),
         ({"limit": 0.0}, "part.limit must be above 0, got 0.0"),
-        ({"limit": math.nan}, "part.limit must be above 0 and finite, got nan"),
+        ({"limit": math.nan}, "part.limit must be above 0 and a number, got nan"),
         ({"share": math.nan}, "part.share must be at least 0 and below 1 and finite, got nan"),
         ({"count": math.inf}, "part.count must be at least 1 and finite, got inf"),
         ({"free": math.inf}, "part.free must be finite, got inf"),

@@ -113,5 +113,5 @@ def soft(words: np.ndarray, source: str, target: str) -> str:
 
 
 def main() -> None:
-    """The command line."""
+    """The command nmt-align."""
     app.run(COMMAND, align_files)

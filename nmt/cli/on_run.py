@@ -19,7 +19,7 @@ class OnRun:
     run: Any = setting("???", "run directory")
     checkpoint: str = setting(
         "best",
-        "weights: best, last, or the mean of K kept ones: avg:K the latest (trainer.keep_last), "
+        "weights: best, last, or the mean of K retained ones: avg:K the latest (trainer.keep_last), "
         "best:K the best (trainer.keep_best)",
     )
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")

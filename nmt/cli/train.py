@@ -2,7 +2,7 @@
 
 from nmt.cli import app
 from nmt.cli.options import Command
-from nmt.config import Config
+from nmt.config import CHOICE_GROUPS, Config
 from nmt.runs.training import train
 
 COMMAND = Command(
@@ -21,10 +21,7 @@ COMMAND = Command(
     ),
     groups=(
         "experiment",
-        "model",
-        "model.attention",
-        "model.self_attention",
-        "data",
+        *CHOICE_GROUPS,  # model and what a model lets choose, data
         "optim",
         "trainer",
         "decode",

@@ -74,6 +74,9 @@ class Files(Corpus):
     def validation(self) -> ParallelText:
         return read_text("validation", self.split("validation"), "data.validation")
 
+    def validation_has_gold(self) -> bool:
+        return self.config.validation.gold is not None
+
     def test_names(self) -> list[str]:
         return []
 

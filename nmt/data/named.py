@@ -126,6 +126,9 @@ class Named(Files):
         stems = sorted(name.removesuffix(ending) for name in names if name.endswith(ending))
         return [stem for stem in stems if stem not in ("train", self.layout.validation) and self.find(stem)]
 
+    def validation_has_gold(self) -> bool:
+        return self.layout.validation in self.layout.gold
+
     def test_names(self) -> list[str]:
         if self.find(self.layout.tests[0]) is None and self.layout.tests[0] in self.layout.splits:
             self.fetch()

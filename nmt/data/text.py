@@ -120,6 +120,10 @@ class Corpus:
         """The text that models are validated on during training."""
         raise NotImplementedError
 
+    def validation_has_gold(self) -> bool:
+        """Whether gold word alignments come with the validation set, as far as can be told without reading it."""
+        return False
+
     def test_names(self) -> list[str]:
         """The names of the corpus's own test sets, without those of data.tests."""
         raise NotImplementedError

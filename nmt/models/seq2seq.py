@@ -5,6 +5,7 @@ vocabulary.  Training calls ``forward``; search calls ``encode``, ``start`` and 
 learns which model it drives.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
@@ -28,8 +29,13 @@ class Choices(NamedTuple):
     """A key of a model whose value is one of several dataclasses, as model.attention: a config group of its own."""
 
     base: type  # of the dataclasses; the type of the field
-    configs: tuple[type, ...]  # what there is to choose from, by ``name``
+    table: Collection[type]  # the dataclasses, by their ``name``; a row that is added to it later is a choice, too
     default: str
+
+    @property
+    def configs(self) -> tuple[type, ...]:
+        """What there is to choose from now."""
+        return tuple(self.table)
 
 
 @dataclass

@@ -74,7 +74,8 @@ def train(config: Config) -> None:
                 language=config.data.target,
             )
         batches = TrainBatches(data.train, config.data.batching, config.seed, ranks.rank, ranks.size)
-        config.trainer.precision = resolve_precision(config.trainer.precision, device)
+        precision = resolve_precision(config.trainer.precision, device)
+        config = replace(config, trainer=replace(config.trainer, precision=precision))
         directory = ranks.broadcast((found or create_directory(directory_for(config))) if ranks.main else None)
         step = checkpoint.saved_step(directory / checkpoint.LAST) if resume else 0
         if ranks.main:
@@ -215,8 +216,7 @@ def announce(
     parameters = sum(p.numel() for p in model.parameters())
     parts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
     shown = ", ".join(f"{name} {count:,}" for name, count in parts.items() if count)
-    parts_chosen = (getattr(config.model, key, None) for key in ("attention", "self_attention"))
-    choices = [config.model.name, *(part.name for part in parts_chosen if part is not None)]
+    choices = [config.model.name, *(getattr(config.model, key).name for key in config.model.choices)]
     facts = {
         "run": str(directory),
         "model": f"{' '.join(choices)}: {parameters:,} parameters ({shown})",

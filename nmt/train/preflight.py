@@ -37,10 +37,10 @@ def preflight_check(
     The model, still on the CPU, reads the longest sentences of each text and makes the first step of translating one;
     the UserError names the text.  ``metric`` chooses the best checkpoint, ``language`` is that of the target side, and
     ``gold`` is the text that data.gold names, if any.  What the configuration alone shows to be impossible is refused
-    earlier, by nmt.config.Config.
+    earlier, by nmt.config.check_sections.
     """
     if metric == ALIGNMENT_ERROR:
-        check_alignment_error(model, data.tokenizers, gold or data.validation)
+        check_alignment_error(model, data.tokenizers, data.validation if gold is None else gold)
     if metric in METRICS:
         PreparedMetric(metric, language)  # it may need a package that is not installed
     one_step = replace(decode, min_length=0, max_length=1)

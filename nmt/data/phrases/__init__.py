@@ -155,6 +155,9 @@ class Phrases(Corpus):
     def validation(self) -> ParallelText:
         return self.held_out[0]
 
+    def validation_has_gold(self) -> bool:
+        return True
+
     def test_names(self) -> list[str]:
         return ["test"]
 

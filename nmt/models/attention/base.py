@@ -113,6 +113,11 @@ def real_positions(lengths: Tensor, size: int) -> Tensor:
     return torch.arange(size, device=lengths.device) < lengths[:, None]
 
 
+def additive_mask(visible: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 where ``visible`` is True and minus infinity where not: to be added to scores before their softmax."""
+    return torch.zeros_like(visible, dtype=dtype).masked_fill_(~visible, float("-inf"))
+
+
 def masked_softmax(scores: Tensor, outside: Tensor) -> Tensor:
     """Softmax over the last axis, exactly zero where ``outside`` is True (not all of a row), in float32 or wider."""
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))

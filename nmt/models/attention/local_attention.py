@@ -18,10 +18,11 @@ class LocalAttention(Attention):
     local_m   centre min(t, S-1)                                a = softmax over the window
     local_p   p = S sigmoid(v . tanh(W_p q)), centre floor(p)   a = the same times exp(-(s - p)^2 / (2 sigma^2))
 
-    S counts source words and sigma is D/2 or, with sigma=learned, one parameter that starts there.  The
-    Gaussian keeps the real p, is not renormalized, and is the only gradient path to W_p and v.  With
-    ``renormalize`` the scores are multiplied by the Gaussian before the softmax, so that rows sum to 1:
-    Luong's normLocalAttn, "new approach for local attention after EMNLP'15" (nmt.hybrid, attnLayerForward.m).
+    S counts source words (and end-of-sentence where model.source_eos adds one) and sigma is D/2 or, with
+    sigma=learned, one parameter that starts there.  The Gaussian keeps the real p, is not renormalized, and is the
+    only gradient path to W_p and v.  With ``renormalize`` the scores are multiplied by the Gaussian before the
+    softmax, so that rows sum to 1: Luong's normLocalAttn, "new approach for local attention after EMNLP'15"
+    (nmt.hybrid, attnLayerForward.m).
 
     There are two ways to the same numbers, ``everywhere`` and ``windows``; the cheaper one is taken.
     """

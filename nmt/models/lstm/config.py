@@ -60,7 +60,7 @@ class LSTMConfig(ModelConfig):
     # OmegaConf's MISSING: the group model.attention fills it.
     attention: AttentionConfig = setting(cast(AttentionConfig, "???"), "attention mechanism")
 
-    choices: ClassVar[dict[str, Choices]] = {"attention": Choices(AttentionConfig, tuple(ATTENTIONS), "global")}
+    choices: ClassVar[dict[str, Choices]] = {"attention": Choices(AttentionConfig, ATTENTIONS, "global")}
 
     def __post_init__(self) -> None:
         super().__post_init__()

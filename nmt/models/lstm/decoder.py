@@ -42,7 +42,7 @@ class StepWeights(Generic[Product]):
     word: Tensor  # (4H, E) the columns of the first layer's W that y_{t-1} meets
     biases: list[Tensor]  # (4H,) of each layer
     layers: list[Product]  # [U W] of each layer, for [h_{t-1}; x] -> (4H)
-    readout: Product | None  # W_c
+    readout: Product | None  # W_c, where it is part of the loop
 
 
 class StepResult(NamedTuple):
@@ -130,7 +130,9 @@ class LSTMDecoder(nn.Module):
             layers.append(form(torch.cat([layer.weight_hh_l0.to(dtype), w], 1)))
             bias = layer.total_bias
             biases.append((w.new_zeros(4 * self.hidden_size) if bias is None else bias).to(dtype))
-        readout = None if self.readout is None else form(self.readout.weight.to(dtype))
+        # Bahdanau's readout follows the loop.
+        in_loop = self.readout is not None and not self.attends_first
+        readout = form(self.readout.weight.to(dtype)) if in_loop and self.readout is not None else None
         return StepWeights(word, biases, layers, readout)
 
 
@@ -179,7 +181,7 @@ class LuongStep:
         first = F.linear(words.to(w.word.dtype), w.word, w.biases[0])
         terms = [w.layers[0].terms(first)]
         terms += [layer.terms(b.expand(T, B, -1)) for layer, b in zip(w.layers[1:], w.biases[1:], strict=True)]
-        if w.readout is not None and not self.decoder.attends_first:
+        if w.readout is not None:
             terms.append(w.readout.terms(first.new_zeros(1).expand(T, B, self.decoder.hidden_size)))
         return terms
 

@@ -25,7 +25,8 @@ class LSTMEncoder(nn.Module):
 
     Bidirectional: a layer's output is [forward; backward], each of half the width, so that memory and
     decoder are equally wide.  Residual: x^l = LSTM(x^{l-1}) + x^{l-1} above the first layer
-    (Wu et al. 2016, eq. 6).  A non-local block may stand above the last layer; final states do not see it.
+    (Wu et al. 2016, eq. 6).  A non-local block may stand above the last layer; the
+    decoder's first state is made without it.
     """
 
     def __init__(self, config: LSTMConfig) -> None:

@@ -3,8 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nmt.models.attention.base import real_positions
-from nmt.models.transformer.multi_head import additive_mask
+from nmt.models.attention.base import additive_mask, real_positions
 
 
 class NonLocalBlock(nn.Module):

@@ -8,7 +8,8 @@ Shape letters: T steps, B rows, I input features, H units.  Everything is time-m
 
 Autograd through a Python loop would add T rank-B updates to the gradient of U, each as large as U.
 Here a layer's loop is one node: U's gradient is one product over all steps, and so is W's.  Gates and
-cells are float32 (float64 for float64 weights) also where autocast makes the products bfloat16.
+cells are float32 (float64 for float64 weights) also where autocast makes the products bfloat16, except where
+torch's own LSTM runs (``outputs``, and ``read_padded`` on CUDA): there they have the dtype of the products.
 """
 
 import warnings

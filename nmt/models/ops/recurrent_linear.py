@@ -85,7 +85,7 @@ class _WeightGradient(torch.autograd.Function):
 class QueryLinear(CachesWeights, nn.Linear):
     """W of a y = W x that the queries of attention go through; without bias.
 
-    It is not called itself: ``for_batch`` gives what the steps of a batch call.
+    Steps call what ``for_batch`` returns; calling the layer itself projects the keys of a whole batch.
     """
 
     def __init__(self, in_features: int, out_features: int) -> None:

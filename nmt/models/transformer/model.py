@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nmt.batch import EOS, PAD, Batch
 from nmt.errors import ConfigError
-from nmt.models.attention.base import real_positions
+from nmt.models.attention.base import additive_mask, real_positions
 from nmt.models.ops.cross_entropy import projected_cross_entropy
 from nmt.models.ops.precision import compute_dtype
 from nmt.models.ops.prepacked import Linear
@@ -19,7 +19,7 @@ from nmt.models.seq2seq import AttentionMaps, Output, Seq2Seq, State, Tied
 from nmt.models.transformer.config import Positions, TransformerConfig
 from nmt.models.transformer.kv_cache import KVCache
 from nmt.models.transformer.layers import Decoder, Encoder, SourceMemory, initialize
-from nmt.models.transformer.multi_head import Attend, additive_mask
+from nmt.models.transformer.multi_head import Attend
 from nmt.models.transformer.positions import Embedding, Sinusoids
 from nmt.models.transformer.self_attention import Band, Full, recording
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nmt.models.attention.base import masked_softmax
+from nmt.models.attention.base import additive_mask, masked_softmax
 from nmt.models.ops.dropout import dropout
 from nmt.models.ops.prepacked import Linear
 from nmt.models.transformer.config import TransformerConfig
@@ -54,11 +54,6 @@ def weigh(q: Tensor, k: Tensor, mask: Tensor) -> Tensor:
     with torch.autocast(q.device.type, enabled=False):
         scores = q.transpose(1, 2).to(wide) @ k.transpose(1, 2).to(wide).mT
         return masked_softmax(scores / q.size(3) ** 0.5, mask < 0)
-
-
-def additive_mask(visible: Tensor, dtype: torch.dtype) -> Tensor:
-    """The mask of ``attend`` for a bool one that is True where a query may attend."""
-    return torch.zeros_like(visible, dtype=dtype).masked_fill_(~visible, float("-inf"))
 
 
 class SelfAttention(nn.Module):

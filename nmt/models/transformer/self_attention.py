@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nmt.models.attention.base import real_positions
+from nmt.models.attention.base import additive_mask, real_positions
 from nmt.models.ops.precision import compute_dtype
-from nmt.models.transformer.multi_head import Attend, additive_mask, attend, weigh
+from nmt.models.transformer.multi_head import Attend, attend, weigh
 
 LEAST_BLOCK = 32  # queries of a window at least: products of fewer rows do not pay
 

@@ -9,8 +9,9 @@ from closeness import assert_close
 from transformer_cases import batch_of, build
 
 from nmt.errors import ConfigError
+from nmt.models.attention.base import additive_mask
 from nmt.models.transformer import self_attention
-from nmt.models.transformer.multi_head import additive_mask, by_products
+from nmt.models.transformer.multi_head import by_products
 from nmt.models.transformer.positions import Sinusoids, rotate
 from nmt.models.transformer.self_attention import Band, Full
 

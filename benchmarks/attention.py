@@ -69,7 +69,7 @@ def build(name: str, width: int) -> Attention:
     assert module is not None
     if isinstance(module, LocalAttention):
         if path:
-            module.forced = {"dense": False, "windows": True}[path]
+            module.always_gather = {"dense": False, "windows": True}[path]
         if module.predict is not None:
             nn.init.normal_(module.predict.energy.weight, std=0.5)
     return module

@@ -26,8 +26,8 @@ from tqdm import tqdm
 
 from nmt.device import set_up
 from nmt.models.transformer.config import LocalSelfAttentionConfig, TransformerConfig
-from nmt.models.transformer.multi_head import Attend, SelfAttention, by_products
-from nmt.models.transformer.self_attention import Band, Full
+from nmt.models.transformer.multi_head import Attend, SelfAttention, plain_attention
+from nmt.models.transformer.self_attention import BandedAttention, FullAttention
 
 QUICK = ["--lengths=5,80,160", "--width=16", "--heads=2", "--rounds=2"]
 POSITIONS = 2048  # of a sample: so many calls that they make this many, one at least
@@ -48,11 +48,11 @@ class Heads(nn.Module):
 
 
 def by_plain_products(x: Tensor, lengths: Tensor | None) -> Attend:
-    """``Full`` without torch's fused kernel, for sentences without padding."""
+    """``FullAttention`` without torch's fused kernel, for sentences without padding."""
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-        return by_products(q, k, v, None, lengths is None, 0.0).transpose(1, 2)
+        return plain_attention(q, k, v, None, lengths is None, 0.0).transpose(1, 2)
 
     return attend
 
@@ -87,7 +87,11 @@ def build(case: Case, options: argparse.Namespace) -> nn.Module:
         return FullyConnected(case.length, case.causal)
     near = LocalSelfAttentionConfig(half_width=options.half_width)
     config = TransformerConfig(hidden_size=options.width, heads=options.heads, self_attention=near)
-    kinds = {"global": Full, "global/products": by_plain_products, "local": partial(Band, options.half_width)}
+    kinds = {
+        "global": FullAttention,
+        "global/products": by_plain_products,
+        "local": partial(BandedAttention, options.half_width),
+    }
     return Heads(config, kinds[case.name], case.causal)
 
 

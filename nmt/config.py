@@ -24,10 +24,11 @@ from nmt.errors import ConfigError
 from nmt.eval.metrics import check_utility
 from nmt.models import MODELS
 from nmt.models.attention import HardConfig
-from nmt.models.seq2seq import Choices, ModelConfig, Tied, zero_based
-from nmt.search.config import DecodeConfig
+from nmt.models.seq2seq import Choices, ModelConfig, Tied, check_tied, zero_based
+from nmt.search.config import NO_COVERAGE, DecodeConfig
 from nmt.settings import check_ranges, setting
-from nmt.train.config import ALIGNMENT_ERROR, TrainerConfig
+from nmt.train.config import ALIGNMENT_ERROR, NO_GOLD_LINKS, TrainerConfig
+from nmt.train.guided import NOTHING_TO_GUIDE
 from nmt.train.log import LoggerConfig
 from nmt.train.optim import OptimConfig, check_cosine
 
@@ -106,8 +107,7 @@ def check_sections(config: Config) -> None:
 def check_vocabulary(config: Config) -> None:
     """Raise ConfigError for shared word vectors without a shared vocabulary, and for one too small to be learnt."""
     tokenizer = config.data.tokenizer
-    if getattr(config.model, "tied", None) is Tied.all and not tokenizer.joint:
-        raise ConfigError("model.tied=all needs one vocabulary for both sides: data.tokenizer.joint=true")
+    check_tied(getattr(config.model, "tied", Tied.none), tokenizer.joint)
     if tokenizer.kind in SUBWORDS and tokenizer.vocab_size < FIXED_PIECES:
         raise ConfigError(
             f"data.tokenizer.vocab_size must be at least {FIXED_PIECES} with data.tokenizer.kind={tokenizer.kind.name} "
@@ -118,15 +118,13 @@ def check_vocabulary(config: Config) -> None:
 def check_without_attention(config: Config) -> None:
     """Raise ConfigError where something is to be done with attention that the model does not have."""
     if config.trainer.guided_alignment:
-        raise ConfigError(
-            "trainer.guided_alignment: this model has no attention that could be guided; choose another model.attention"
-        )
+        raise ConfigError(f"{NOTHING_TO_GUIDE}; choose another model.attention")
     if config.trainer.metric == ALIGNMENT_ERROR:
         raise ConfigError(
             "trainer.metric=aer: this model has no attention to read alignments from; choose another model.attention"
         )
     if config.decode.coverage:
-        raise ConfigError("decode.coverage is for models with attention; this one has none: decode.coverage=0")
+        raise ConfigError(NO_COVERAGE)
 
 
 def check_guided(config: Config) -> None:
@@ -146,10 +144,7 @@ def check_guided(config: Config) -> None:
 def check_gold_links(data: DataConfig) -> None:
     """Raise ConfigError for trainer.metric=aer on data that has no gold links, whatever its files hold."""
     if data.gold is None and not open_corpus(data).validation_has_gold():
-        raise ConfigError(
-            "trainer.metric=aer needs gold word alignments: data.gold=NAME (a test set that has them) or "
-            "data.gold=FILE (links for the validation set)"
-        )
+        raise ConfigError(NO_GOLD_LINKS)
 
 
 # Choices.

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nmt.batch import Batch
+from nmt.batch import EOS, PAD, Batch
 from nmt.errors import ConfigError
 from nmt.settings import check_ranges, setting
 
@@ -23,6 +24,12 @@ class Tied(Enum):
     none = "none"
     target = "target"  # target embedding = output projection (Press and Wolf 2017)
     all = "all"  # the source embedding too; needs a joint vocabulary (Press and Wolf 2017, three-way)
+
+
+def check_tied(tied: Tied, joint: bool) -> None:
+    """Raise ConfigError where both sides shall share word vectors and have separate vocabularies (``joint`` false)."""
+    if tied is Tied.all and not joint:
+        raise ConfigError("model.tied=all needs one vocabulary for both sides: data.tokenizer.joint=true")
 
 
 class Choices(NamedTuple):
@@ -104,6 +111,11 @@ class Output(NamedTuple):
     tokens: Tensor  # () int64, how many target tokens that sum holds
     nll: Tensor  # (B, T) float32, -log p(y_t | y_<t, x) without smoothing, detached; 0 at padding
     maps: AttentionMaps | None = None  # N = T
+
+
+def append_eos(source: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """source (B, S), lengths (B,) -> (B, S + 1) with end-of-sentence after each sentence, and the new lengths."""
+    return F.pad(source, (0, 1), value=PAD).scatter(1, lengths[:, None], EOS), lengths + 1
 
 
 class State(Protocol):

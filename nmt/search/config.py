@@ -8,6 +8,9 @@ from nmt.device import Precision
 from nmt.errors import ConfigError
 from nmt.settings import check_ranges, setting
 
+# What is wrong with decode.coverage, said before and after there is a model.
+NO_COVERAGE = "decode.coverage is for models with attention; this one has none: decode.coverage=0"
+
 
 class Method(Enum):
     """Where hypotheses come from."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nmt.errors import ConfigError, UserError
 from nmt.models.seq2seq import AttentionMaps
-from nmt.search.config import DecodeConfig
+from nmt.search.config import NO_COVERAGE, DecodeConfig
 from nmt.search.rules import Rules, build_rules
 
 # On CUDA, looking whether sentences are done stops the queue of kernels: it is done every so many steps, and
@@ -105,7 +105,7 @@ def attention_received(maps: AttentionMaps | None, words: int) -> Tensor:
     Raises ConfigError for the maps of a model that has none.
     """
     if maps is None:
-        raise ConfigError("decode.coverage is for models with attention; this one has none: decode.coverage=0")
+        raise ConfigError(NO_COVERAGE)
     mean = maps.weights.double().mean((1, 2))
     return F.pad(mean, (0, words - mean.size(-1)))
 

@@ -30,7 +30,7 @@ class Rule(Protocol):
 
 
 @dataclass(frozen=True)
-class Never:
+class ForbidTokens:
     """Tokens that are no text: PAD, BOS and, unless allowed, UNK."""
 
     ids: Tensor
@@ -38,12 +38,12 @@ class Never:
     def __call__(self, log_probs: Tensor, step: int, history: Tensor | None) -> None:
         log_probs.index_fill_(-1, self.ids, FORBIDDEN)
 
-    def keep(self, sentences: Tensor) -> "Never":
+    def keep(self, sentences: Tensor) -> "ForbidTokens":
         return self
 
 
 @dataclass(frozen=True)
-class Shortest:
+class MinimumLength:
     """No end-of-sentence before ``least`` (B,) tokens."""
 
     least: Tensor
@@ -53,12 +53,12 @@ class Shortest:
         if step < self.largest:
             log_probs[..., EOS].masked_fill_(self.least[:, None] > step, FORBIDDEN)
 
-    def keep(self, sentences: Tensor) -> "Shortest":
-        return Shortest(self.least[sentences], self.largest)
+    def keep(self, sentences: Tensor) -> "MinimumLength":
+        return MinimumLength(self.least[sentences], self.largest)
 
 
 @dataclass(frozen=True)
-class Longest:
+class MaximumLength:
     """After ``most`` (B,) tokens only end-of-sentence, whose probability then counts like any other."""
 
     most: Tensor
@@ -70,13 +70,13 @@ class Longest:
             log_probs.masked_fill_((self.most <= step)[:, None, None], FORBIDDEN)
             log_probs[..., EOS] = end
 
-    def keep(self, sentences: Tensor) -> "Longest":
+    def keep(self, sentences: Tensor) -> "MaximumLength":
         most = self.most[sentences]
-        return Longest(most, int(most.min()))
+        return MaximumLength(most, int(most.min()))
 
 
 @dataclass(frozen=True)
-class NoRepeat:
+class NoRepeatedNgram:
     """No n-gram twice in a hypothesis   (Paulus et al. 2018, section 2.5, there with trigrams).
 
     To be applied last: where it would leave a hypothesis without any token, repeating is allowed.
@@ -94,7 +94,7 @@ class NoRepeat:
         stuck = log_probs.masked_fill(blocked, FORBIDDEN).amax(-1, keepdim=True) == FORBIDDEN
         log_probs.masked_fill_(blocked & ~stuck, FORBIDDEN)
 
-    def keep(self, sentences: Tensor) -> "NoRepeat":
+    def keep(self, sentences: Tensor) -> "NoRepeatedNgram":
         return self
 
 
@@ -137,12 +137,12 @@ def build_rules(
     """Rules for a batch with ``limits`` (fewest, most tokens) and forced beginnings, one of each a sentence."""
     least, most = (list(column) for column in zip(*limits, strict=True))
     never = [PAD, BOS] if config.allow_unk else [PAD, UNK, BOS]
-    rules: list[Rule] = [Never(torch.tensor(never, device=device))]
+    rules: list[Rule] = [ForbidTokens(torch.tensor(never, device=device))]
     if max(least):
-        rules.append(Shortest(torch.tensor(least, device=device), max(least)))
-    rules.append(Longest(torch.tensor(most, device=device), min(most)))
+        rules.append(MinimumLength(torch.tensor(least, device=device), max(least)))
+    rules.append(MaximumLength(torch.tensor(most, device=device), min(most)))
     if config.no_repeat_ngram:
-        rules.append(NoRepeat(config.no_repeat_ngram))
+        rules.append(NoRepeatedNgram(config.no_repeat_ngram))
     if not prefixes or not any(prefixes):
         return Rules(tuple(rules), config.no_repeat_ngram > 0)
     width = max(len(p) for p in prefixes)

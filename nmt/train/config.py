@@ -12,6 +12,10 @@ from nmt.settings import check_ranges, setting
 # the alignment error rate against the gold word alignments that data.gold names, or against those of the validation
 # set.  All three are better when they are lower.
 LOSS, PERPLEXITY, ALIGNMENT_ERROR = "loss", "ppl", "aer"
+NO_GOLD_LINKS = (
+    "trainer.metric=aer needs gold word alignments: data.gold=NAME (a test set that has them) or "
+    "data.gold=FILE (links for the validation set)"
+)
 
 
 def training_metrics() -> tuple[str, ...]:

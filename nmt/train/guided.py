@@ -6,6 +6,9 @@ from torch import Tensor
 from nmt.errors import ConfigError
 from nmt.models.seq2seq import AttentionMaps, zero_based
 
+# What is wrong with a setting, said before and after there is a model.
+NOTHING_TO_GUIDE = "trainer.guided_alignment: this model has no attention that could be guided"
+
 
 def guided_loss(weights: Tensor, links: Tensor) -> Tensor:
     """-sum_bts g_bts log a_bts,   g_bts = [t and s are linked] / (links of t)   (Garg et al. 2019, section 4.2)
@@ -26,7 +29,7 @@ def guided_head(maps: AttentionMaps | None, layer: int, head: int) -> Tensor:
     Both are counted from 1, or backwards from -1.  Raises ConfigError where the model has no such head.
     """
     if maps is None:
-        raise ConfigError("trainer.guided_alignment: this model has no attention that could be guided")
+        raise ConfigError(NOTHING_TO_GUIDE)
     _, layers, heads, _, _ = maps.weights.shape
     layer = zero_based(layer, layers, "trainer.guided_layer")
     head = zero_based(head, heads, "trainer.guided_head")

@@ -16,7 +16,7 @@ from nmt.eval.metrics import METRICS, PreparedMetric
 from nmt.eval.reranking import reranking
 from nmt.models.seq2seq import Seq2Seq
 from nmt.search import DecodeConfig, ForcedOptions, evaluating, force_decode, translate_ids
-from nmt.train.config import ALIGNMENT_ERROR
+from nmt.train.config import ALIGNMENT_ERROR, NO_GOLD_LINKS
 
 CPU = torch.device("cpu")
 Ids = Sequence[list[int]]
@@ -71,10 +71,7 @@ def longest_pairs(corpus: EncodedCorpus) -> tuple[list[list[int]], list[list[int
 def check_alignment_error(model: Seq2Seq, tokenizers: Tokenizers, text: ParallelText) -> None:
     """Raise ConfigError unless trainer.metric=aer can be computed: from attention, on the gold links of ``text``."""
     if text.gold is None:
-        raise ConfigError(
-            "trainer.metric=aer needs gold word alignments: data.gold=NAME (a test set that has them) or "
-            "data.gold=FILE (links for the validation set)"
-        )
+        raise ConfigError(NO_GOLD_LINKS)
     try:
         next(align(model, tokenizers, text.source[:1], text.target[:1], ForcedOptions(CPU)))
     except NoAttentionError as error:

@@ -78,6 +78,7 @@ class Attention(nn.Module):
     """
 
     longest_source: int | None = None  # most positions that ``prepare`` takes; None: any number
+    half_width: int | None = None  # D, where 2D+1 positions around a centre are looked at; None: all
 
     def prepare(self, values: Tensor, lengths: Tensor, queries: int | None = None, at_once: int = 1) -> Memory:
         """Do the work that does not depend on the query.  values (B, S, M), lengths (B,) at least 1.

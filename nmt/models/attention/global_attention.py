@@ -32,10 +32,10 @@ class GlobalAttention(Attention):
         return self.score.query_projection(dtype, keyed), None
 
     def forward(self, query: Tensor, memory: Memory, position: Tensor) -> Attended:
-        weights = self.weigh(query, memory)
+        weights = self.attention_weights(query, memory)
         return Attended(memory.value_rows.weighted_sum(weights).to(query.dtype), weights)
 
-    def weigh(self, query: Tensor, memory: Memory) -> Tensor:
+    def attention_weights(self, query: Tensor, memory: Memory) -> Tensor:
         """a: (B, N, S)"""
         return masked_softmax(self.score.over_all(query, memory), memory.padding)
 
@@ -57,7 +57,7 @@ class HardAttention(GlobalAttention):
     """
 
     def forward(self, query: Tensor, memory: Memory, position: Tensor) -> Attended:
-        soft = self.weigh(query, memory)
+        soft = self.attention_weights(query, memory)
         if self.training:
             chosen = torch.multinomial(soft.detach().flatten(0, 1), 1).view(*soft.shape[:2], 1)
         else:

@@ -24,11 +24,11 @@ class LocalAttention(Attention):
     softmax, so that rows sum to 1: Luong's normLocalAttn, "new approach for local attention after EMNLP'15"
     (nmt.hybrid, attnLayerForward.m).
 
-    There are two ways to the same numbers, ``everywhere`` and ``windows``; the cheaper one is taken.
+    There are two ways to the same numbers, ``attend_in_full`` and ``attend_in_windows``; the cheaper one is taken.
     """
 
     offsets: Tensor
-    forced: bool | None = None  # gather windows always or never, whatever is cheaper: for tests and measurements
+    always_gather: bool | None = None  # gather windows always or never, whatever is cheaper: for tests and measurements
 
     def __init__(self, config: LocalMConfig, query_size: int, memory_size: int) -> None:
         super().__init__()
@@ -40,7 +40,9 @@ class LocalAttention(Attention):
 
     def project_keys(self, values: Tensor, queries: int | None, at_once: int) -> Tensor | None:
         width = len(self.offsets) if self.gathers(values, at_once) else None
-        return self.score.project_keys(values) if self.score.keys_pay(values, queries, at_once, width) else None
+        return (
+            self.score.project_keys(values) if self.score.projects_keys_first(values, queries, at_once, width) else None
+        )
 
     def projections(self, dtype: torch.dtype, keyed: bool) -> tuple[QueryProjection | None, QueryProjection | None]:
         return self.score.query_projection(dtype, keyed), None if self.predict is None else self.predict.projection()
@@ -53,33 +55,42 @@ class LocalAttention(Attention):
         else:
             p = self.predict(query, memory)
             centre = torch.minimum(p.detach().long(), last)  # p > 0, so that long is floor
-        attend = self.windows if self.gathers(memory.values, query.size(1)) else self.everywhere
+        attend = self.attend_in_windows if self.gathers(memory.values, query.size(1)) else self.attend_in_full
         context, weights, s = attend(query, memory, centre[..., None], p[..., None])
         return Attended(context.to(query.dtype), weights, s, p)
 
-    def everywhere(self, query: Tensor, memory: Memory, centre: Tensor, p: Tensor) -> tuple[Tensor, Tensor, None]:
+    def attend_in_full(self, query: Tensor, memory: Memory, centre: Tensor, p: Tensor) -> tuple[Tensor, Tensor, None]:
         """Read all S positions: context (B, N, M) and weights (B, N, S)."""
+        assert self.half_width is not None
         s = torch.arange(memory.values.size(1), device=query.device)
         offset = s - centre
         outside = (offset.abs() > self.half_width).logical_or_(memory.padding)
-        weights = self.weigh(self.score.over_all(query, memory, offset), outside, s, p)
+        weights = self.attention_weights(self.score.over_all(query, memory, offset), outside, s, p)
         return memory.value_rows.weighted_sum(weights), weights, None
 
-    def windows(self, query: Tensor, memory: Memory, centre: Tensor, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def attend_in_windows(
+        self, query: Tensor, memory: Memory, centre: Tensor, p: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Gather 2D+1 positions a query: context (B, N, M), weights (B, N, W) and their positions."""
         s = centre + self.offsets
         real = torch.minimum(s.clamp(min=0), memory.lengths[:, None, None] - 1)  # the nearest position that exists
         window = RowWindow(memory.value_rows, real)
-        weights = self.weigh(self.score.over_window(query, memory, real, window), s != real, s, p)
+        weights = self.attention_weights(self.score.over_window(query, memory, real, window), s != real, s, p)
         return window.weighted_sum(weights), weights, s
 
     def gathers(self, values: Tensor, queries: int) -> bool:
         """Whether windows are gathered from values (B, S, M) for so many queries a sentence: the cheaper way."""
-        return self.score.prefers_windows(values, len(self.offsets), queries) if self.forced is None else self.forced
+        if self.always_gather is not None:
+            return self.always_gather
+        return self.score.prefers_windows(values, len(self.offsets), queries)
 
-    def weigh(self, scores: Tensor, outside: Tensor, s: Tensor, p: Tensor) -> Tensor:
+    def attention_weights(self, scores: Tensor, outside: Tensor, s: Tensor, p: Tensor) -> Tensor:
         """Weights (B, N, R) from the scores at the positions s (R,) or (B, N, R), around p (B, N, 1)."""
-        return masked_softmax(scores, outside) if self.predict is None else self.predict.weigh(scores, outside, s - p)
+        return (
+            masked_softmax(scores, outside)
+            if self.predict is None
+            else self.predict.attention_weights(scores, outside, s - p)
+        )
 
 
 class CentrePredictor(nn.Module):
@@ -105,7 +116,7 @@ class CentrePredictor(nn.Module):
             hidden = memory.centre_projection(query).tanh()
             return memory.lengths[:, None] * (hidden @ self.energy.weight[0].to(hidden.dtype)).sigmoid()
 
-    def weigh(self, scores: Tensor, outside: Tensor, distance: Tensor) -> Tensor:
+    def attention_weights(self, scores: Tensor, outside: Tensor, distance: Tensor) -> Tensor:
         """Weights (B, N, R) from the scores and s - p."""
         sigma = self.sigma if self.log_sigma is None else self.log_sigma.to(distance.dtype).exp()
         gauss = torch.exp(distance.square() * (-0.5 / sigma**2))

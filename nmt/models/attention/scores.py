@@ -42,8 +42,9 @@ class ScoreFunction(nn.Module):
 
     longest_source: int | None = None  # most source positions that global attention can score; None: any number
 
-    def __init__(self, config: "ScoredConfig", query_size: int, memory_size: int, location_rows: int) -> None:
-        """``location_rows``: how many positions there can be, of the source or of a window, where that matters."""
+    def __init__(self, *sizes: object) -> None:
+        """``build_score`` calls each row of ``SCORES`` with the mechanism's configuration, Q, M and the number of
+        positions that there can be, of the source or of a window; a score without parameters needs none of them."""
         super().__init__()
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
@@ -57,7 +58,7 @@ class ScoreFunction(nn.Module):
         """k(h_s) of values (B, S, M) or of a window's (B, N, W, M); None where queries are compared with h_s itself."""
         return None
 
-    def keys_pay(self, values: Tensor, queries: int | None, at_once: int, width: int | None) -> bool:
+    def projects_keys_first(self, values: Tensor, queries: int | None, at_once: int, width: int | None) -> bool:
         """Whether local attention should project the keys of all positions instead of each query or each window.
 
         ``queries`` a sentence will come (None: unknown), ``at_once`` of them at a time; ``width`` W of the windows that
@@ -91,21 +92,8 @@ class ScoreFunction(nn.Module):
         return self(self.project_query(query, memory), keys if projected is None else projected)
 
 
-class DotScore(ScoreFunction):
-    """q . h_s   (Luong et al. 2015, eq. 8).  Raises ConfigError for a query and a memory of different widths."""
-
-    scale: float | None = None
-
-    def __init__(self, config: "ScoredConfig", query_size: int, memory_size: int, location_rows: int) -> None:
-        super().__init__(config, query_size, memory_size, location_rows)
-        if query_size != memory_size:
-            raise ConfigError(
-                f"model.attention.score={config.score} needs a query as wide as the memory, "
-                f"got {query_size} and {memory_size}; use model.attention.score=general"
-            )
-
-    def project_query(self, query: Tensor, memory: Memory) -> Tensor:
-        return query if self.scale is None else query * self.scale
+class ProductScore(ScoreFunction):
+    """Base of the scores that are a product k . q of each key with what ``project_query`` makes of the query."""
 
     def over_all(self, query: Tensor, memory: Memory, offset: Tensor | None = None) -> Tensor:
         return memory.key_rows.scores(self.project_query(query, memory))
@@ -115,15 +103,26 @@ class DotScore(ScoreFunction):
         return keys.scores(self.project_query(query, memory))
 
 
+class DotScore(ProductScore):
+    """q . h_s   (Luong et al. 2015, eq. 8).  Raises ConfigError for a query and a memory of different widths."""
+
+    def __init__(self, config: "ScoredConfig", query_size: int, memory_size: int, location_rows: int) -> None:
+        super().__init__()
+        if query_size != memory_size:
+            raise ConfigError(
+                f"model.attention.score={config.score} needs a query as wide as the memory, "
+                f"got {query_size} and {memory_size}; use model.attention.score=general"
+            )
+
+
 class ScaledDotScore(DotScore):
     """q . h_s / sqrt(Q)   (Vaswani et al. 2017, eq. 1)."""
 
-    def __init__(self, config: "ScoredConfig", query_size: int, memory_size: int, location_rows: int) -> None:
-        super().__init__(config, query_size, memory_size, location_rows)
-        self.scale = query_size**-0.5
+    def project_query(self, query: Tensor, memory: Memory) -> Tensor:
+        return query * query.size(-1) ** -0.5
 
 
-class GeneralScore(DotScore):
+class GeneralScore(ProductScore):
     """q . W h_s   (Luong et al. 2015, eq. 8).
 
     The same number is W^T q . h_s: one projected query instead of S projected positions, which pays where few queries
@@ -131,14 +130,14 @@ class GeneralScore(DotScore):
     """
 
     def __init__(self, config: "ScoredConfig", query_size: int, memory_size: int, location_rows: int) -> None:
-        ScoreFunction.__init__(self, config, query_size, memory_size, location_rows)
+        super().__init__()
         self.project = QueryLinear(memory_size, query_size)
 
     def project_keys(self, values: Tensor) -> Tensor:
         """W h_s: (B, S, Q)"""
         return self.project(values)
 
-    def keys_pay(self, values: Tensor, queries: int | None, at_once: int, width: int | None) -> bool:
+    def projects_keys_first(self, values: Tensor, queries: int | None, at_once: int, width: int | None) -> bool:
         few = queries is not None and queries <= at_once and queries < values.size(1)
         return not few and width is None
 
@@ -146,16 +145,13 @@ class GeneralScore(DotScore):
         """None, or without keys W^T."""
         return None if keyed else self.project.for_batch(dtype, transposed=True)
 
-    def project_query(self, query: Tensor, memory: Memory) -> Tensor:
-        return ScoreFunction.project_query(self, query, memory)
-
 
 class AdditiveScore(ScoreFunction):
     """v . tanh(W_q q + W_k h_s)   (Bahdanau et al. 2015, A.1.2)."""
 
     def __init__(self, query_size: int, memory_size: int, width: int, learned: bool = True) -> None:
         """``width`` of the hidden layer; without ``learned`` W_k is the identity, which needs memory_size = width."""
-        nn.Module.__init__(self)
+        super().__init__()
         self.query = QueryLinear(query_size, width)
         self.key = nn.Linear(memory_size, width, bias=False) if learned else None
         self.energy = nn.Linear(width, 1, bias=False)
@@ -167,7 +163,7 @@ class AdditiveScore(ScoreFunction):
         """W_k h_s: (B, S, K)"""
         return None if self.key is None else self.key(values)
 
-    def keys_pay(self, values: Tensor, queries: int | None, at_once: int, width: int | None) -> bool:
+    def projects_keys_first(self, values: Tensor, queries: int | None, at_once: int, width: int | None) -> bool:
         return width is None or queries is None or queries * width >= values.size(1)
 
     def prefers_windows(self, values: Tensor, width: int, queries: int) -> bool:
@@ -197,7 +193,7 @@ class LocationScore(ScoreFunction):
     """
 
     def __init__(self, config: "ScoredConfig", query_size: int, memory_size: int, location_rows: int) -> None:
-        super().__init__(config, query_size, memory_size, location_rows)
+        super().__init__()
         self.rows = QueryLinear(query_size, location_rows)
         self.longest_source = location_rows
 
@@ -211,7 +207,7 @@ class LocationScore(ScoreFunction):
                 f"train with model.attention.max_source={longest} or more, or leave longer sources out"
             )
 
-    def keys_pay(self, values: Tensor, queries: int | None, at_once: int, width: int | None) -> bool:
+    def projects_keys_first(self, values: Tensor, queries: int | None, at_once: int, width: int | None) -> bool:
         return False
 
     def query_projection(self, dtype: torch.dtype, keyed: bool) -> QueryProjection:

@@ -99,7 +99,7 @@ class LSTMConfig(ModelConfig):
         return None if isinstance(self.attention, NoneConfig) else (1, 1)
 
     @property
-    def feeds(self) -> bool:
+    def uses_input_feeding(self) -> bool:
         """Whether the attentional vector of a step enters the next one (Luong et al. 2015, section 3.3)."""
         return not self.attention.previous_state and self.input_feeding is not False
 

@@ -60,10 +60,10 @@ class LSTMDecoder(nn.Module):
         super().__init__()
         self.hidden_size, self.dropout, self.residual = config.hidden_size, config.dropout, config.residual
         self.drops_inputs = config.dropout_placement is DropoutPlacement.luong
-        self.feeds, self.attends_first = config.feeds, config.attention.previous_state
+        self.uses_input_feeding, self.attends_before_step = config.uses_input_feeding, config.attention.previous_state
         E, H = config.embedding_width, config.hidden_size
         depth = config.decoder_layers or config.num_layers
-        fed = H if self.feeds or self.attends_first else 0
+        fed = H if self.uses_input_feeding or self.attends_before_step else 0
         layers = nn.ModuleList(LSTMLayer(E + fed if i == 0 else H, H, config.bias) for i in range(depth))
         self.layers = cast(Sequence[LSTMLayer], layers)
         self.attention = build_attention(config.attention, H, H)
@@ -72,7 +72,7 @@ class LSTMDecoder(nn.Module):
     @property
     def loops(self) -> bool:
         """Whether a step needs more of the one before it than the LSTM's own state."""
-        return self.feeds or self.attends_first
+        return self.uses_input_feeding or self.attends_before_step
 
     def forward(
         self, words: Tensor, start: list[LSTMState], memory: Memory | None, want_maps: bool
@@ -88,17 +88,17 @@ class LSTMDecoder(nn.Module):
             states, fed = start, words.new_zeros(words.size(1), self.hidden_size, dtype=step.weights.word.dtype)
             vectors, attended = [], []
             for t in range(len(words)):
-                states, fed, seen = step([term[t] for term in terms], states, fed, memory, position_of(t, words))
+                states, fed, seen = step([term[t] for term in terms], states, fed, memory, target_position(t, 1, words))
                 vectors.append(fed)
                 attended.append(seen)
             h, attended = self.after_loop(torch.stack(vectors)), [a for a in attended if a is not None]
         else:
-            h, attended = self.at_once(words, start, memory)
+            h, attended = self.all_positions(words, start, memory)
         if not self.drops_inputs:
             h = dropout(h, self.dropout, self.training)
         return h, attended if want_maps else []
 
-    def at_once(self, x: Tensor, start: list[LSTMState], memory: Memory | None) -> tuple[Tensor, list[Attended]]:
+    def all_positions(self, x: Tensor, start: list[LSTMState], memory: Memory | None) -> tuple[Tensor, list[Attended]]:
         """Layer by layer; x (T, B, E)."""
         for depth, (layer, (h0, c0)) in enumerate(zip(self.layers, start, strict=True)):
             dropped = dropout(x, self.dropout, self.training) if depth else x
@@ -113,11 +113,11 @@ class LSTMDecoder(nn.Module):
 
     def after_loop(self, vectors: Tensor) -> Tensor:
         """h~ (..., H) of StepResult.vector (..., H or 2H), once no later step can need it."""
-        return self.readout(vectors).tanh() if self.attends_first and self.readout is not None else vectors
+        return self.readout(vectors).tanh() if self.attends_before_step and self.readout is not None else vectors
 
     def step(self, weights: "StepWeights[Any]") -> "LuongStep":
         """One target position of this model, with weights for a loop."""
-        return (BahdanauStep if self.attends_first else LuongStep)(self, weights)
+        return (BahdanauStep if self.attends_before_step else LuongStep)(self, weights)
 
     def weights(self, x: Tensor, form: Callable[[Tensor], Product]) -> StepWeights[Product]:
         """Weights for a loop whose input is like ``x``, those of its products as ``form`` makes them."""
@@ -131,14 +131,14 @@ class LSTMDecoder(nn.Module):
             bias = layer.total_bias
             biases.append((w.new_zeros(4 * self.hidden_size) if bias is None else bias).to(dtype))
         # Bahdanau's readout follows the loop.
-        in_loop = self.readout is not None and not self.attends_first
+        in_loop = self.readout is not None and not self.attends_before_step
         readout = form(self.readout.weight.to(dtype)) if in_loop and self.readout is not None else None
         return StepWeights(word, biases, layers, readout)
 
 
-def position_of(t: int, like: Tensor) -> Tensor:
-    """The target position t as attention takes it: (1,), on the device of ``like``."""
-    return torch.full((1,), t, device=like.device)
+def target_position(t: int, queries: int, like: Tensor) -> Tensor:
+    """The target position t of each of N ``queries`` as attention takes it: (N,), on the device of ``like``."""
+    return torch.full((queries,), t, device=like.device)
 
 
 class LuongStep:
@@ -154,11 +154,11 @@ class LuongStep:
 
         ``terms``: what of each layer's gates (R, 4H), and of the readout's sum (R, H), does not wait for that.
         """
-        states, h = self.layers(terms, states, [fed] if self.decoder.feeds else [])
+        states, h = self.layers(terms, states, [fed] if self.decoder.uses_input_feeding else [])
         W_c = self.weights.readout
         if self.decoder.attention is None or memory is None or W_c is None:
             return StepResult(states, h, None)
-        attended = self.decoder.attention(by_sentence(h, position), memory, position)
+        attended = self.decoder.attention(as_queries(h, position), memory, position)
         both = torch.cat([attended.context.flatten(0, 1), h], 1)
         return StepResult(states, W_c(both, terms[-1]).tanh(), attended)
 
@@ -197,12 +197,12 @@ class BahdanauStep(LuongStep):
     ) -> StepResult:
         assert self.decoder.attention is not None
         assert memory is not None
-        attended = self.decoder.attention(by_sentence(states[-1].h, position), memory, position)
+        attended = self.decoder.attention(as_queries(states[-1].h, position), memory, position)
         context = attended.context.flatten(0, 1)
         states, s = self.layers(terms, states, [context])
         return StepResult(states, torch.cat([context, s], 1), attended)
 
 
-def by_sentence(rows: Tensor, position: Tensor) -> Tensor:
+def as_queries(rows: Tensor, position: Tensor) -> Tensor:
     """Rows (R, H) as the queries (B, K, H) of attention, of which position (K,) tells the number."""
     return rows.view(-1, position.size(0), rows.size(1))

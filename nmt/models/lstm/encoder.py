@@ -59,7 +59,7 @@ class LSTMEncoder(nn.Module):
         return x, final
 
 
-def flipped(words: Tensor, size: int) -> Tensor:
+def reversed_places(words: Tensor, size: int) -> Tensor:
     """Places (B, size) that read each sentence's first ``words`` (B,) positions last to first, the rest as it is.
 
     Its own inverse.  An end-of-sentence after the words stays after them.

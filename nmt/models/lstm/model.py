@@ -7,19 +7,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nmt.batch import EOS, PAD, Batch
-from nmt.errors import ConfigError
-from nmt.models.attention import Attended, LocalMConfig, Memory
+from nmt.batch import PAD, Batch
+from nmt.models.attention import Attended, Memory
 from nmt.models.lstm.config import LSTMConfig
-from nmt.models.lstm.decoder import LSTMDecoder, LuongStep
-from nmt.models.lstm.encoder import Encoded, LSTMEncoder, flipped
+from nmt.models.lstm.decoder import LSTMDecoder, LuongStep, target_position
+from nmt.models.lstm.encoder import Encoded, LSTMEncoder, reversed_places
 from nmt.models.ops.cross_entropy import projected_cross_entropy
 from nmt.models.ops.dropout import dropout
 from nmt.models.ops.lstm_layer import LSTMState
 from nmt.models.ops.matmul import PrepackedLinear
 from nmt.models.ops.precision import compute_dtype
 from nmt.models.ops.prepacked import CachesWeights
-from nmt.models.seq2seq import AttentionMaps, Output, Seq2Seq, State, Tied
+from nmt.models.seq2seq import AttentionMaps, Output, Seq2Seq, State, Tied, append_eos, check_tied
 
 
 class SearchWeights(NamedTuple):
@@ -87,8 +86,7 @@ class LSTM(CachesWeights, Seq2Seq):
         self, config: LSTMConfig, source_size: int, target_size: int, joint: bool, label_smoothing: float = 0.0
     ) -> None:
         super().__init__()
-        if config.tied is Tied.all and not joint:
-            raise ConfigError("model.tied=all needs one vocabulary for both sides: data.tokenizer.joint=true")
+        check_tied(config.tied, joint)
         self.config, self.target_size, self.label_smoothing = config, target_size, label_smoothing
         self.source_eos = config.appends_eos
         E, H = config.embedding_width, config.hidden_size
@@ -120,10 +118,9 @@ class LSTM(CachesWeights, Seq2Seq):
         """source (B, S), lengths (B,); ``queries``: how many a sentence will come, where known."""
         words = lengths
         if self.source_eos:
-            source = F.pad(source, (0, 1), value=PAD).scatter(1, lengths[:, None], EOS)
-            lengths = lengths + 1
+            source, lengths = append_eos(source, lengths)
         S = source.size(1)
-        places = flipped(words, S) if self.config.reverse_source else None
+        places = reversed_places(words, S) if self.config.reverse_source else None
         if places is not None:
             source = source.gather(1, places)
         x = self.embed(self.source_embedding, source.t())
@@ -175,7 +172,7 @@ class LSTM(CachesWeights, Seq2Seq):
         words = self.embed(self.target_embedding, tokens.flatten()).to(step.weights.word.dtype)
         before = Recurrent.unpack(state.rows.flatten(0, 1), words.dtype)
         terms = [state.weights.word(words), *step.weights.biases[1:], words.new_zeros(self.config.hidden_size)]
-        position = torch.full((K,), state.position, device=tokens.device)
+        position = target_position(state.position, K, tokens)
         result = step(terms, before.layers, before.vector, state.memory, position)
         vector = self.decoder.after_loop(result.vector)
         logits = state.weights.projection(vector).to(wide)
@@ -196,5 +193,5 @@ class LSTM(CachesWeights, Seq2Seq):
         if attended[0].centre is None:
             return AttentionMaps(weights)
         centre = torch.cat([a.centre for a in attended if a.centre is not None], 1)[:, None, None]
-        local = self.config.attention
-        return AttentionMaps(weights, centre, local.half_width if isinstance(local, LocalMConfig) else None)
+        attention = self.decoder.attention
+        return AttentionMaps(weights, centre, None if attention is None else attention.half_width)

@@ -6,22 +6,20 @@ Shapes: B sentences, S source positions, T target positions, K hypotheses a sent
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nmt.batch import EOS, PAD, Batch
-from nmt.errors import ConfigError
+from nmt.batch import PAD, Batch
 from nmt.models.attention.base import additive_mask, real_positions
 from nmt.models.ops.cross_entropy import projected_cross_entropy
 from nmt.models.ops.precision import compute_dtype
 from nmt.models.ops.prepacked import Linear
-from nmt.models.seq2seq import AttentionMaps, Output, Seq2Seq, State, Tied
+from nmt.models.seq2seq import AttentionMaps, Output, Seq2Seq, State, Tied, append_eos, check_tied
 from nmt.models.transformer.config import Positions, TransformerConfig
 from nmt.models.transformer.kv_cache import KVCache
 from nmt.models.transformer.layers import Decoder, Encoder, SourceMemory, initialize
 from nmt.models.transformer.multi_head import Attend
 from nmt.models.transformer.positions import Embedding, Sinusoids
-from nmt.models.transformer.self_attention import Band, Full, recording
+from nmt.models.transformer.self_attention import BandedAttention, FullAttention, recording
 
 
 @dataclass(frozen=True)
@@ -51,8 +49,7 @@ class Transformer(Seq2Seq):
         self, config: TransformerConfig, source_size: int, target_size: int, joint: bool, label_smoothing: float = 0.0
     ) -> None:
         super().__init__()
-        if config.tied is Tied.all and not joint:
-            raise ConfigError("model.tied=all needs one vocabulary for both sides: data.tokenizer.joint=true")
+        check_tied(config.tied, joint)
         self.config, self.target_size, self.label_smoothing = config, target_size, label_smoothing
         self.source_eos, self.reach = config.appends_eos, config.self_attention.reach
         if config.positions is Positions.learned:
@@ -75,8 +72,7 @@ class Transformer(Seq2Seq):
     ) -> SourceMemory:
         """source (B, S), lengths (B,); ``record`` receives each layer's self-attention (B, H, S, S)."""
         if self.source_eos:
-            source = F.pad(source, (0, 1), value=PAD).scatter(1, lengths[:, None], EOS)
-            lengths = lengths + 1
+            source, lengths = append_eos(source, lengths)
         positions = range(source.size(1))
         x = self.source_embedding(source, positions)
         x = self.encoder(x, self.self_attention(x, lengths, record), self.rotations(positions, x))
@@ -134,10 +130,10 @@ class Transformer(Seq2Seq):
         """Self-attention among inputs x (B, T, D); lengths (B,) of the encoder's, None in the causal decoder."""
         dropout = self.config.attention_dropout if self.training else 0.0
         if record is not None:
-            return recording(Band(self.reach or x.size(1), x, lengths, dropout, one_block=True), record)
+            return recording(BandedAttention(self.reach or x.size(1), x, lengths, dropout, one_block=True), record)
         if self.reach is None:
-            return Full(x, lengths, dropout)
-        return Band(self.reach, x, lengths, dropout)
+            return FullAttention(x, lengths, dropout)
+        return BandedAttention(self.reach, x, lengths, dropout)
 
     def rotations(self, positions: range, x: Tensor) -> Tensor | None:
         """What rotary positions rotate queries and keys by; None for other kinds of positions."""

@@ -34,11 +34,11 @@ def attend(
     # In bfloat16 on a CPU the fused kernel is slow backward: with 20, 64 and 256 positions, forward and backward take
     # 8, 3.8 and 1.5 times as long as plain products (torch 2.13, Zen 4).  Beyond, and in float32, it is faster.
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad and k.size(2) <= FEW_KEYS:
-        return by_products(q, k, v, mask, causal, probability).transpose(1, 2)
+        return plain_attention(q, k, v, mask, causal, probability).transpose(1, 2)
     return F.scaled_dot_product_attention(q, k, v, mask, probability, causal).transpose(1, 2)
 
 
-def by_products(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, probability: float) -> Tensor:
+def plain_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, probability: float) -> Tensor:
     """F.scaled_dot_product_attention, step by step: (B, H, N, F) and (B, H, S, F); the softmax in float32 or wider."""
     wide = torch.promote_types(q.dtype, torch.float32)
     if causal:
@@ -48,7 +48,7 @@ def by_products(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bo
     return dropout(weights, probability, training=True) @ v
 
 
-def weigh(q: Tensor, k: Tensor, mask: Tensor) -> Tensor:
+def attention_weights(q: Tensor, k: Tensor, mask: Tensor) -> Tensor:
     """The weights of ``attend`` alone, (B, H, N, S) in float32 or wider, for pictures and alignments."""
     wide = torch.promote_types(q.dtype, torch.float32)
     with torch.autocast(q.device.type, enabled=False):
@@ -97,5 +97,5 @@ class CrossAttention(nn.Module):
         q = self.query(x).unflatten(2, (self.heads, -1))
         k, v = memory.unbind(2)
         if record is not None:
-            record.append(weigh(q, k, mask))
+            record.append(attention_weights(q, k, mask))
         return self.output(attend(q, k, v, mask, probability=self.dropout if self.training else 0.0).flatten(2))

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from nmt.models.attention.base import additive_mask, real_positions
 from nmt.models.ops.precision import compute_dtype
-from nmt.models.transformer.multi_head import Attend, attend, weigh
+from nmt.models.transformer.multi_head import Attend, attend, attention_weights
 
 LEAST_BLOCK = 32  # queries of a window at least: products of fewer rows do not pay
 
 
-class Full:
+class FullAttention:
     """Every position sees every word of its sentence or, in the causal one, itself and those before it."""
 
     def __init__(self, x: Tensor, lengths: Tensor | None, dropout: float = 0.0) -> None:
@@ -27,7 +27,7 @@ class Full:
         return attend(q, k, v, self.mask, self.causal, self.dropout)
 
 
-class Band:
+class BandedAttention:
     """Every position sees itself and those at most W away; in the causal band, itself and the W before it.
 
     The sequence is cut into blocks of C >= W queries.  The keys of a block's queries lie in a window that sticks out
@@ -81,11 +81,11 @@ class Band:
         )
 
 
-def recording(band: Band, record: list[Tensor]) -> Attend:
+def recording(band: BandedAttention, record: list[Tensor]) -> Attend:
     """The same self-attention, which appends its weights (B, H, T, T) to ``record``; ``band`` has one block."""
 
     def recorded(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        record.append(weigh(q, k, band.mask))
+        record.append(attention_weights(q, k, band.mask))
         return band(q, k, v)
 
     return recorded

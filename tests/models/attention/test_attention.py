@@ -67,7 +67,7 @@ def assert_same(found: Tensor, expected: Tensor) -> None:
 def force(module: Attention, path: str) -> Attention:
     """Choose one of local attention's two ways."""
     if isinstance(module, LocalAttention):
-        module.forced = path == "windows"
+        module.always_gather = path == "windows"
     return module
 
 
@@ -188,7 +188,7 @@ def test_a_centre_at_either_end(end: float):
     module = build(config)
     assert isinstance(module, LocalAttention)
     assert module.predict is not None
-    module.forced = True  # so that positions come out
+    module.always_gather = True  # so that positions come out
     query, values, lengths = example()
     with torch.no_grad():
         module.predict.hidden.weight.fill_(100.0)

@@ -169,7 +169,7 @@ def test_a_new_score_is_one_class_and_one_row(config: type[ScoredConfig], monkey
     found = []
     for windows in (True, False):
         if isinstance(module, LocalAttention):
-            module.forced = windows
+            module.always_gather = windows
         out = module(query, module.prepare(values, lengths), torch.arange(3))
         found.append((out.dense_weights(8), *torch.autograd.grad(out.context.pow(2).sum(), [query, values])))
     for mine, theirs in zip(*found, strict=True):

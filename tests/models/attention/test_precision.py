@@ -32,7 +32,7 @@ def test_windows_stay_where_they_are(kind: type[LocalMConfig], windows: bool, lo
     torch.manual_seed(0)
     module = build_attention(kind(score="dot"), query_size=8, memory_size=8)
     assert isinstance(module, LocalAttention)
-    module.forced = windows
+    module.always_gather = windows
     for parameter in module.parameters():
         nn.init.normal_(parameter, std=0.5)
     module.to(device)

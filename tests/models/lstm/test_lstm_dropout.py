@@ -64,7 +64,7 @@ def test_dropout_lies_between_layers(name, placement, monkeypatch):
         monkeypatch.setattr("nmt.models.lstm.decoder.dropout", all_but_the_last)
         vectors, _ = model.decoder(words, encoded.start, encoded.memory, False)
     else:
-        vectors, _ = model.decoder.at_once(words, encoded.start, encoded.memory)
+        vectors, _ = model.decoder.all_positions(words, encoded.start, encoded.memory)
     layers = [*model.encoder.layers[2 if model.config.bidirectional else 1 :], *model.decoder.layers[1:]]
     for grad in torch.autograd.grad(vectors.sum(), [layer.weight_ih_l0 for layer in layers]):
         assert not grad.any()

@@ -38,7 +38,7 @@ DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 def module(request: pytest.FixtureRequest) -> Attention:
     found = build(request.param)
     if isinstance(found, LocalAttention):
-        found.forced = True
+        found.always_gather = True
     return found
 
 
@@ -119,7 +119,7 @@ def test_the_memory_may_be_read_beside_attention(inputs: tuple[Tensor, Tensor, T
         memory = module.prepare(values, lengths)
         loss = memory.values.square().sum()
         for n in range(4):
-            module.forced = forced if n % 2 else False
+            module.always_gather = forced if n % 2 else False
             loss = loss + module(query[:, n : n + 1], memory, torch.tensor([n])).context.pow(3).sum()
         found.append(torch.autograd.grad(loss, [query, values]))
     expected = plain(module, inputs)[1]
@@ -201,7 +201,7 @@ def test_keys_of_windows_are_made_once_or_where_a_window_is(inputs: tuple[Tensor
         assert memory.keyed == all_rows
     module = build(LocalPConfig(half_width=1, score="general"))
     assert isinstance(module, LocalAttention)
-    module.forced = True
+    module.always_gather = True
     memory = module.prepare(values, lengths)
     assert not memory.keyed
 
@@ -287,7 +287,7 @@ def test_weights_of_queries_get_one_gradient_a_batch(config: AttentionConfig):
     """Eight steps make as many tensors of the size of W_q, or of W_p, as four do."""
     module = build(config, size=7)
     if isinstance(module, LocalAttention):
-        module.forced = True
+        module.always_gather = True
     weights = [p for name, p in module.named_parameters() if name.split(".")[1] in {"query", "hidden", "project"}]
     assert len(weights) == (1 if isinstance(config, BahdanauConfig) else 2)
     sizes = {w.numel() for w in weights}

@@ -11,9 +11,9 @@ from transformer_cases import batch_of, build
 from nmt.errors import ConfigError
 from nmt.models.attention.base import additive_mask
 from nmt.models.transformer import self_attention
-from nmt.models.transformer.multi_head import by_products
+from nmt.models.transformer.multi_head import plain_attention
 from nmt.models.transformer.positions import Sinusoids, rotate
-from nmt.models.transformer.self_attention import Band, Full
+from nmt.models.transformer.self_attention import BandedAttention, FullAttention
 
 LIKE = torch.zeros(1, dtype=torch.float64)
 
@@ -79,7 +79,7 @@ def test_blocks_are_the_masked_whole(W, T, causal, monkeypatch):
     torch.manual_seed(0)
     lengths = [T, max(1, T // 2), 1]
     q, k, v = leaves = [torch.randn(3, T, 2, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
-    band = Band(W, torch.zeros(3, T, 8, dtype=torch.float64), None if causal else torch.tensor(lengths))
+    band = BandedAttention(W, torch.zeros(3, T, 8, dtype=torch.float64), None if causal else torch.tensor(lengths))
     assert (band.count > 1) == (max(W, 3) + W * (1 if causal else 2) < T)
     real = (torch.arange(T) < torch.tensor(lengths)[:, None])[..., None, None]
     expected = masked_whole(q, k, v, W, lengths, causal)
@@ -101,7 +101,7 @@ def test_plain_products_are_the_fused_attention(masked):
     seen = torch.tensor([[1, 1, 0, 1, 0, 0, 1], [1, 0, 0, 0, 0, 0, 0]], dtype=torch.bool)[:, None, None]
     mask = additive_mask(seen, torch.float64) if masked == "keys" else None
     results = (
-        by_products(q, k, v, mask, masked == "causal", 0.0),
+        plain_attention(q, k, v, mask, masked == "causal", 0.0),
         F.scaled_dot_product_attention(q, k, v, mask, 0.0, masked == "causal"),
     )
     mine, theirs = ((x, *torch.autograd.grad(x.square().sum(), leaves)) for x in results)
@@ -113,7 +113,7 @@ def test_plain_products_drop_weights():
     """Of 4096 equal weights on values of 1 half are dropped, the others doubled."""
     torch.manual_seed(0)
     q, k, v = torch.zeros(1, 1, 3, 4), torch.zeros(1, 1, 4096, 4), torch.ones(1, 1, 4096, 4)
-    got = by_products(q, k, v, None, False, 0.5)
+    got = plain_attention(q, k, v, None, False, 0.5)
     torch.testing.assert_close(got, torch.ones_like(got), rtol=0, atol=0.1)
     assert len(got[..., 0].unique()) == 3
 
@@ -124,7 +124,7 @@ def test_a_band_as_wide_as_the_sentence_sees_everything(causal):
     x = torch.randn(2, 70, 2, 4, dtype=torch.float64)
     lengths = None if causal else torch.tensor([70, 70])
     like = torch.zeros(2, 70, 8, dtype=torch.float64)
-    assert_close(Band(69, like, lengths)(x, x, x), Full(like, lengths)(x, x, x))
+    assert_close(BandedAttention(69, like, lengths)(x, x, x), FullAttention(like, lengths)(x, x, x))
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -134,7 +134,7 @@ def test_what_is_kept_for_the_backward_pass_grows_linearly(causal):
     def kept(T):
         sizes = []
         x = torch.randn(1, T, 2, 8, requires_grad=True)
-        band = Band(16, torch.zeros(1, T, 16), None if causal else torch.tensor([T]))
+        band = BandedAttention(16, torch.zeros(1, T, 16), None if causal else torch.tensor([T]))
         with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
             band(x, x, x)
         return sum(sizes) + band.mask.numel()

@@ -1,26 +1,56 @@
-"""Parallel text through ``datasets``: from the Hugging Face hub, or local parquet, json and csv (data=hf)."""
+"""Parallel text in tables (data=hf): of the Hugging Face hub through ``datasets``, or in local parquet, json and csv.
+
+Local tables are found by ``datasets`` and read by nmt/data/tables.py, because ``datasets`` takes text for missing
+values, numbers and dates.
+"""
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
-from nmt.data.checks import Side
+from nmt.data.checks import SURROGATE, Side
+from nmt.data.tables import (
+    SEPARATORS,
+    Column,
+    CsvTable,
+    JsonTable,
+    Pair,
+    ParquetTable,
+    Place,
+    Table,
+    Tables,
+    cell_text,
+)
 from nmt.data.text import Corpus, DataConfig, ParallelText, no_such_test
 from nmt.errors import ConfigError, DataError
 from nmt.settings import setting
 
 if TYPE_CHECKING:
-    from datasets import Dataset, Features
+    from datasets import Dataset
 
 ROWS = 1000  # read at a time
 HUB_TIMEOUT = 5.0  # seconds for the hub to answer; after that ``datasets``, which would try many times, is not asked
-FORMATS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}  # what ``datasets`` calls a file
+FORMATS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".json": "json",
+    ".jsonl": "json",
+    ".parquet": "parquet",
+}  # what ``datasets`` calls a file
+
+# The name of the configuration that ``datasets`` has for files of a kind.
+TABLES: dict[str, Callable[[Path, str | None], Table]] = {
+    "CsvConfig": CsvTable,
+    "JsonConfig": lambda path, _: JsonTable(path),
+    "ParquetConfig": lambda path, _: ParquetTable(path),
+}
 
 
 @dataclass
@@ -33,6 +63,9 @@ class HubConfig(DataConfig):
     files: dict[str, Any] = setting({}, "files of each split: '+data.files={train: a.csv, validation: b.csv}'")
     train_split: str = setting("train", "a split or a part of one: \"'train[1%:]'\"")
     validation_split: str = setting("validation", "a split or a part of one: \"'train[:1%]'\"")
+    separator: str | None = setting(
+        None, "of the cells of csv files: a character, or tab; null: a tab in .tsv files, else a comma"
+    )
     source_column: str | None = setting(None, "null: translation.SOURCE, or else SOURCE")
     target_column: str | None = setting(None, "null: translation.TARGET, or else TARGET")
 
@@ -40,6 +73,9 @@ class HubConfig(DataConfig):
         super().__post_init__()
         if self.path == "":
             raise ConfigError("data.path is missing: data=hf needs a hub repository, a folder, or parquet, json or csv")
+        separator = SEPARATORS.get(self.separator or "", self.separator)
+        if separator is not None and (len(separator) != 1 or separator in '"\r\n'):
+            raise ConfigError(f"data.separator must be one character, or tab, got {self.separator!r}")
         kind = FORMATS.get(Path(self.path).suffix)
         if kind is not None:
             raise ConfigError(
@@ -51,56 +87,118 @@ class HubConfig(DataConfig):
 
 
 class Hub(Corpus):
-    """The splits of a dataset, memory-mapped by ``datasets`` and read some rows at a time."""
+    """The splits of a dataset, read some rows at a time."""
 
     @property
     def remote(self) -> bool:
         """Whether data.path is a repository of the hub."""
         return self.config.path not in FORMATS.values() and not Path(self.config.path).exists()
 
+    @cached_property
+    def tables(self) -> Tables | None:
+        """The files, where they lie on this machine and hold tables; None: ``datasets`` reads them."""
+        config: HubConfig = self.config
+        if self.remote:
+            return None
+        with using_datasets(f"data.path={config.path}: ") as datasets:
+            builder = datasets.load_dataset_builder(**self.place)
+        files = builder.config.data_files or {}
+        kind, paths = (
+            TABLES.get(type(builder.config).__name__),
+            [Path(path) for group in files.values() for path in group],
+        )
+        if kind is None or not all(path.is_file() and path.suffix != ".zip" for path in paths):
+            return None
+        return Tables({str(name): [kind(Path(path), config.separator) for path in files[name]] for name in files})
+
     def load(self, split: str, key: str) -> "Dataset":
-        """One split (or part of one), unchanged; raises DataError with the message of ``datasets``."""
+        """One split (or part of one) of a dataset that ``datasets`` reads; raises DataError with its message."""
         config: HubConfig = self.config
         with using_datasets(f"data.path={config.path}, {key}={split}: ", remote=self.remote) as datasets:
-            data = datasets.load_dataset(
-                config.path,
-                config.subset,
-                data_files=config.files or None,
-                split=split,
-                cache_dir=str(Path(config.cache) / "hub"),
-            )
+            builder = datasets.load_dataset_builder(**self.place)
+            options = self.csv_options if type(builder.config).__name__ == "CsvConfig" else {}
+            data = datasets.load_dataset(**self.place, split=split, **options)
         return cast("Dataset", data)
 
-    def columns(self, features: "Features", side: Side) -> list[str]:
-        """The names that lead to the text of a side: a column, or the column ``translation`` and a language in it."""
+    @property
+    def place(self) -> dict[str, Any]:
+        """Where ``datasets`` finds the files, and where it puts what it makes of them."""
+        config: HubConfig = self.config
+        cache = str(Path(config.cache) / "hub")
+        return {"path": config.path, "name": config.subset, "data_files": config.files or None, "cache_dir": cache}
+
+    @property
+    def csv_options(self) -> dict[str, Any]:
+        """What makes ``datasets`` read the cells of a csv file as text."""
+        names = [getattr(self.config, f"{side.name}_column") or getattr(self.config, side.name) for side in Side]
+        separator = self.config.separator
+        separated = {} if separator is None else {"sep": SEPARATORS.get(separator, separator)}
+        return {"converters": dict.fromkeys(names, str), "keep_default_na": False, **separated}
+
+    def column(self, known: list[Column], side: Side, where: str = "") -> Column:
+        """The column of a side among those ``known``: that of the config, ``translation.LANGUAGE``, or LANGUAGE.
+
+        A name with a dot is that of a column, or else of a part of one.  Raises ConfigError where there is none.
+        """
         given, language = getattr(self.config, f"{side.name}_column"), getattr(self.config, side.name)
-        known = [[name, *part] for name, feature in features.items() for part in [[], *inner_names(feature)]]
-        for names in [given.split(".")] if given else [["translation", language], [language]]:
-            if names in known:
-                return names
+        for name in [given] if given else [f"translation.{language}", language]:
+            found = [column for column in known if ".".join(column) == name]
+            if found:
+                return min(found, key=len)
         raise ConfigError(
-            f"data.{side.name}_column={given or 'null'}: nothing like it for data.{side.name}={language}; "
+            f"data.{side.name}_column={given or 'null'}: nothing like it for data.{side.name}={language}{where}; "
             f"there are: {', '.join(map('.'.join, known))}"
         )
 
     def rows(self, split: str, key: str) -> Iterator[tuple[str, str]]:
         """The pairs of a split, some rows at a time."""
+        if self.tables is not None:
+            yield from ((pair.source, pair.target) for pair in self.local_rows(split, key))
+            return
         data = self.load(split, key)
-        source, target = (self.columns(data.features, side) for side in Side)
+        known = [[name, *part] for name, feature in data.features.items() for part in [[], *inner_names(feature)]]
+        source, target = (self.column(known, side) for side in Side)
+        read, where = 0, f"{self.config.path} {split}"
         for chunk in data.select_columns(list({source[0]: 0, target[0]: 0})).iter(batch_size=ROWS):
             cells = cast(dict[str, list[Any]], chunk)
             for one, other in zip(cells[source[0]], cells[target[0]], strict=True):
-                yield cell_text(one, source[1:]), cell_text(other, target[1:])
+                read += 1
+                yield cell_text(one, Place(where, read, source)), cell_text(other, Place(where, read, target))
+
+    def local_rows(self, split: str, key: str) -> Iterator[Pair]:
+        """The pairs of a split of local tables, with their places."""
+        assert self.tables is not None
+        with using_datasets(f"data.path={self.config.path}, {key}={split}: "):
+            parts = self.tables.parts(split)
+        yield from self.tables.pairs(parts, self.columns_of)
+
+    def columns_of(self, table: Table) -> tuple[Column, Column]:
+        """The columns of both sides in a local table."""
+        other = table.other_separator() if isinstance(table, CsvTable) else None
+        where = f" in {table.path}"
+        if other is not None:
+            shown = f"'\"{other}\"'" if other in ",;|" else other  # what a shell and the command line take
+            where += f", whose separator seems to be another (data.separator={shown})"
+        known = table.columns()
+        return self.column(known, Side.source, where), self.column(known, Side.target, where)
 
     def text(self, name: str, split: str, key: str) -> ParallelText:
-        """A split in memory."""
+        """A split in memory; raises DataError for one without rows and for text that is not UTF-8."""
         pairs = list(self.rows(split, key))
+        if not pairs:
+            raise DataError(f"{key}={split}: it corresponds to no data of data.path={self.config.path}")
+        for number, pair in enumerate(pairs):
+            for side, text in zip(Side, pair, strict=True):
+                if SURROGATE.search(text):
+                    raise DataError(f"{self.locate_in(split, key, number, side)}: bytes that are not UTF-8")
         return ParallelText(name, [source for source, _ in pairs], [target for _, target in pairs])
 
     @cached_property
     def splits(self) -> list[str]:
         """The names of all splits."""
         config: HubConfig = self.config
+        if self.tables is not None:
+            return [*self.tables.splits]
         with using_datasets(f"data.path={config.path}: ", remote=self.remote) as datasets:
             found = datasets.get_dataset_split_names(config.path, config.subset, data_files=config.files or None)
         return [str(split) for split in found]
@@ -122,12 +220,22 @@ class Hub(Corpus):
     def fingerprint(self, seed: int) -> dict[str, Any]:
         config: HubConfig = self.config
         splits = [config.train_split, config.validation_split, *self.test_names()]
-        loaded = [self.load(split, "split")._fingerprint for split in splits]
-        columns = [config.source, config.target, config.source_column, config.target_column]
-        return {"splits": splits, "fingerprints": loaded, "columns": columns}
+        if self.tables is not None:
+            found: list[Any] = self.tables.stamps()
+        else:
+            found = [self.load(split, "split")._fingerprint for split in splits]
+        columns = [config.source, config.target, config.source_column, config.target_column, config.separator]
+        return {"splits": splits, "fingerprints": found, "columns": columns}
 
     def locate(self, number: int, side: Side) -> str:
-        return f"{self.config.path}, {self.config.train_split}, row {number + 1}, {side.name} side"
+        return self.locate_in(self.config.train_split, "data.train_split", number, side)
+
+    def locate_in(self, split: str, key: str, number: int, side: Side) -> str:
+        """The row, and the file where it is a local one, found by reading again: messages are rare."""
+        rows = () if self.tables is None else self.local_rows(split, key)
+        for pair in islice(rows, number, None):
+            return f"{pair.path} row {pair.row}, {side.name} side"
+        return f"{self.config.path}, {split}, row {number + 1}, {side.name} side"
 
 
 def inner_names(feature: Any) -> list[list[str]]:
@@ -136,18 +244,6 @@ def inner_names(feature: Any) -> list[list[str]]:
 
     inner = feature.languages if isinstance(feature, Translation) else feature
     return [[name] for name in inner] if isinstance(inner, dict | list | tuple) else []
-
-
-def cell_text(value: Any, below: Sequence[str]) -> str:
-    """The text of a cell, or of the part of it that the names ``below`` lead to; None counts as blank text.
-
-    Line breaks become spaces.  Raises DataError for anything else than text.
-    """
-    for name in below:
-        value = value and value[name]
-    if not isinstance(value, str | None):
-        raise DataError(f"a dataset holds {type(value).__name__} where text should be: {value!r:.60}")
-    return re.sub(r"[\r\n]+", " ", value or "")
 
 
 @contextmanager

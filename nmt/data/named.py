@@ -7,7 +7,8 @@ from pathlib import Path
 
 from nmt.atomic import whole_file
 from nmt.data.files import COMPRESSED, Files, read_text
-from nmt.data.hub import cell_text, using_datasets
+from nmt.data.hub import using_datasets
+from nmt.data.tables import Place, cell_text
 from nmt.data.text import DataConfig, ParallelText, TextFiles, no_such_test
 from nmt.errors import DataError
 from nmt.settings import setting
@@ -157,7 +158,9 @@ class Named(Files):
                     path = self.folder / f"{stem}.{language}"
                     if not any(map(Path.is_file, variants(path))):
                         with whole_file(path) as file:
-                            file.writelines(cell_text(cell, []) + "\n" for cell in data[language])  # type: ignore[call-overload]
+                            cells = enumerate(data[language], 1)  # type: ignore[call-overload]
+                            where = f"{self.layout.repository} {split}"
+                            file.writelines(f"{cell_text(cell, Place(where, n, [language]))}\n" for n, cell in cells)
 
 
 def variants(path: Path) -> list[Path]:

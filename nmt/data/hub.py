@@ -30,6 +30,7 @@ from nmt.data.tables import (
 )
 from nmt.data.text import Corpus, DataConfig, ParallelText, no_such_test
 from nmt.errors import ConfigError, DataError
+from nmt.languages import spellings
 from nmt.settings import setting
 
 if TYPE_CHECKING:
@@ -130,7 +131,8 @@ class Hub(Corpus):
     @property
     def csv_options(self) -> dict[str, Any]:
         """What makes ``datasets`` read the cells of a csv file as text."""
-        names = [getattr(self.config, f"{side.name}_column") or getattr(self.config, side.name) for side in Side]
+        given = [getattr(self.config, f"{side.name}_column") for side in Side]
+        names = [*filter(None, given), *(code for side in Side for code in spellings(getattr(self.config, side.name)))]
         separator = self.config.separator
         separated = {} if separator is None else {"sep": SEPARATORS.get(separator, separator)}
         return {"converters": dict.fromkeys(names, str), "keep_default_na": False, **separated}
@@ -141,7 +143,8 @@ class Hub(Corpus):
         A name with a dot is that of a column, or else of a part of one.  Raises ConfigError where there is none.
         """
         given, language = getattr(self.config, f"{side.name}_column"), getattr(self.config, side.name)
-        for name in [given] if given else [f"translation.{language}", language]:
+        usual = [name for code in spellings(language) for name in (f"translation.{code}", code)]
+        for name in [given] if given else usual:
             found = [column for column in known if ".".join(column) == name]
             if found:
                 return min(found, key=len)

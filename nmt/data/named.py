@@ -11,6 +11,7 @@ from nmt.data.hub import using_datasets
 from nmt.data.tables import Place, cell_text
 from nmt.data.text import DataConfig, ParallelText, TextFiles, no_such_test
 from nmt.errors import DataError
+from nmt.languages import language_of, spellings
 from nmt.settings import setting
 
 
@@ -112,19 +113,28 @@ class Named(Files):
     def find(self, stem: str) -> TextFiles | None:
         """The two files of a stem and its gold alignment, if all of what the config needs is there."""
         sides = [
-            next((path for path in variants(self.folder / f"{stem}.{language}") if path.is_file()), None)
+            next((path for path in self.candidates(stem, language) if path.is_file()), None)
             for language in (self.config.source, self.config.target)
         ]
         gold = self.folder / self.layout.gold.get(stem, "")
-        aligned = gold.is_file() and {self.config.source, self.config.target} == set(self.layout.gold_languages)
+        aligned = gold.is_file() and {*self.languages} == {*self.layout.gold_languages}
         source, target = map(str, sides)
         return TextFiles(source, target, str(gold) if aligned else None) if all(sides) else None
 
+    @property
+    def languages(self) -> tuple[str, str]:
+        """The languages of both sides by their shortest codes."""
+        return language_of(self.config.source), language_of(self.config.target)
+
+    def candidates(self, stem: str, language: str) -> list[Path]:
+        """Where one side of a stem may be: its language spelt as it was typed, or by a shorter code."""
+        return [path for code in spellings(language) for path in variants(self.folder / f"{stem}.{code}")]
+
     def stems(self) -> list[str]:
         """The test sets in the folder: every stem that is there in both languages, train and validation excepted."""
-        ending = f".{self.config.source}"
+        endings = [f".{code}" for code in spellings(self.config.source)]
         names = {path.name.removesuffix(suffix) for path in self.folder.glob("*") for suffix in ("", *COMPRESSED)}
-        stems = sorted(name.removesuffix(ending) for name in names if name.endswith(ending))
+        stems = sorted({name.removesuffix(end) for name in names for end in endings if name.endswith(end)})
         return [stem for stem in stems if stem not in ("train", self.layout.validation) and self.find(stem)]
 
     def validation_has_gold(self) -> bool:
@@ -137,13 +147,12 @@ class Named(Files):
 
     def test(self, name: str) -> ParallelText:
         text = read_text(name, self.split(name), f"data.test={name}")
-        if text.gold is not None and self.config.source != self.layout.gold_languages[0]:
+        if text.gold is not None and self.languages[0] != self.layout.gold_languages[0]:
             text.gold = [swap_sides(links) for links in text.gold]
         return text
 
     def fetch(self) -> None:
         """Write the files that the folder lacks from the hub; raises DataError with advice if that fails."""
-        languages = [self.config.source, self.config.target]
         with using_datasets(
             f"data={self.config.name}: {self.folder} lacks files, and {self.layout.repository} of the hub did not give "
             "them (",
@@ -154,7 +163,7 @@ class Named(Files):
             for stem, split in self.layout.splits.items():
                 cache = str(Path(self.config.cache) / "hub")
                 data = datasets.load_dataset(str(self.layout.repository), split=split, cache_dir=cache)
-                for language in languages:
+                for language in self.languages:
                     path = self.folder / f"{stem}.{language}"
                     if not any(map(Path.is_file, variants(path))):
                         with whole_file(path) as file:

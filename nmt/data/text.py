@@ -49,8 +49,8 @@ class DataConfig:
     """Fields common to every kind of data (data.*)."""
 
     name: str = "?"
-    source: str = setting("en", "language translated from")
-    target: str = setting("de", "language translated into")
+    source: str = setting("en", "language translated from: de, deu, de-AT, deu_Latn, ...")
+    target: str = setting("de", "language translated into, likewise; it chooses the tokenizer of BLEU")
     root: str = setting("data", "folder of the named corpora: root/NAME/train.en ...")
     cache: str = setting("data/cache", "folder of encoded text; safe to delete")
     test: list[str] = setting([], "test sets to score, by name; [] is every one")

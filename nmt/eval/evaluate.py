@@ -25,6 +25,7 @@ from nmt.eval.metrics import (
     score_corpus,
     text_lengths,
 )
+from nmt.eval.references import notes_on_references
 from nmt.eval.reranking import reranking
 from nmt.models.seq2seq import Seq2Seq
 from nmt.search import DecodeConfig, ForcedOptions, Hypothesis, evaluating, force_decode, translate_ids
@@ -50,6 +51,7 @@ class Evaluation:
     search_seconds: float
     seconds: float  # search, loss and metrics
     pictures: list[Picture] = field(repr=False)
+    notes: list[str] = field(default_factory=list)  # what makes the scores mislead: see ``notes_on_references``
 
     @property
     def sentences(self) -> int:
@@ -87,6 +89,7 @@ class Evaluation:
             "search_seconds": self.search_seconds,
             "tokens_per_second": self.tokens_per_second,
             "seconds": self.seconds,
+            "notes": self.notes,
         }
 
     def __str__(self) -> str:
@@ -96,6 +99,7 @@ class Evaluation:
             *(f"  {metric}" for metric in self.scores.values()),
             *(f"  {bucket}" for bucket in self.by_length),
             *(f"  align.shift={shift}: {judged}" for shift, judged in self.alignment.items()),
+            *(f"  note: {note}" for note in self.notes),
         ]
         return "\n".join(lines)
 
@@ -176,6 +180,7 @@ def evaluate(
         search_seconds=search_seconds,
         seconds=time.perf_counter() - began,
         pictures=drawn,
+        notes=notes_on_references(part.targets, target_language),
     )
 
 

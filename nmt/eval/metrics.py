@@ -19,7 +19,7 @@ from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
 
 from nmt.errors import ConfigError, DataError, UserError
-from nmt.languages import language_of, without_spaces
+from nmt.languages import HAN, KOREAN, language_of, script_of, without_spaces
 from nmt.settings import check_ranges, setting
 
 # Upper ends of the source lengths that BLEU is given for.
@@ -204,10 +204,10 @@ def bleu_tokenizer(language: str) -> str:
     needs MeCab and a dictionary; a fixed rule keeps a number from depending on what is installed.  For the other
     number: sacrebleu -tok ja-mecab REFERENCE -i HYPOTHESES.
     """
-    language = language_of(language)
-    if language in ("zh", "yue"):
+    script = script_of(language)
+    if script in HAN:
         return "zh"
-    return "char" if without_spaces(language) or language == "ko" else "13a"
+    return "char" if without_spaces(language) or script in KOREAN else "13a"
 
 
 # trg_lang is not passed on: it would only warn that the tokenizer is not the one sacreBLEU prefers.

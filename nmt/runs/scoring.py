@@ -9,15 +9,14 @@ from nmt.data.text import DataConfig, ParallelText
 from nmt.device import resolve_precision
 from nmt.eval.evaluate import Evaluation, EvaluationOptions, evaluate
 from nmt.eval.metrics import EvalConfig
-from nmt.languages import language_of
 from nmt.runs.directory import Run, alignment_config, run_name, write_json, write_text_file
 from nmt.runs.ensemble import EnsembleRun
 from nmt.search import DecodeConfig
 
 
 def languages(data: DataConfig) -> tuple[str, str]:
-    """The languages of both sides without script and country: zh for zh_Hant_TW."""
-    return language_of(data.source), language_of(data.target)
+    """The codes of both languages."""
+    return data.source, data.target
 
 
 class Scorer:

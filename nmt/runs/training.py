@@ -18,6 +18,7 @@ from nmt.data.tokenizer import Tokenizers
 from nmt.device import resolve_device, resolve_precision, seed_everything, set_up
 from nmt.errors import ConfigError, RunError
 from nmt.eval.evaluate import EvaluationOptions, PictureRequest, evaluate, sentences_to_draw
+from nmt.eval.references import notes_on_references
 from nmt.models import build_model
 from nmt.models.seq2seq import Seq2Seq
 from nmt.runs import checkpoint
@@ -82,6 +83,9 @@ def train(config: Config) -> None:
             describe_run(directory, config, data.tokenizers, device, ranks)
         with RunLog(directory, config.logger, main=ranks.main, step=step) as log:
             announce(log, directory, config, model, data, device, ranks)
+            for text in (data.validation, *tests):
+                for note in notes_on_references(text.target, config.data.target):
+                    log.say(f"note: {text.name}: {note}")
             trainer = Trainer(
                 model,
                 batches,

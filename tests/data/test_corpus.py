@@ -171,6 +171,25 @@ def test_a_named_corpus_is_found_below_root(tmp_path):
         corpora.test_texts(config, ["test_2016"])
 
 
+@pytest.mark.parametrize(
+    ("source", "target"), [("eng", "deu"), ("EN", "ger"), ("eng_Latn", "deu_Latn"), ("en-GB", "de")]
+)
+def test_a_named_corpus_is_found_by_any_code_of_its_languages(tmp_path, source, target):
+    multi30k(tmp_path)
+    config = Multi30kConfig(root=str(tmp_path), source=source, target=target)
+    assert trained(config) == PAIRS
+    assert [t.name for t in corpora.test_texts(config)] == ["test_2016_flickr"]
+    sides(tmp_path / "multi30k", "extra")
+    with pytest.raises(ConfigError, match="only: extra, test_2016_flickr;"):
+        corpora.test_texts(config, ["test_2016"])
+
+
+def test_a_file_named_by_the_code_that_was_typed_is_preferred(tmp_path):
+    multi30k(tmp_path)
+    sides(tmp_path / "multi30k", "train", PAIRS[1:2], languages=("en-GB", "de"))
+    assert trained(Multi30kConfig(root=str(tmp_path), source="en-GB")) == PAIRS[1:2]
+
+
 def test_gold_links_turn_with_the_direction(tmp_path):
     for stem in ("train", "dev", "gold"):
         sides(tmp_path / "hansards_enfr", stem, languages=("en", "fr"))
@@ -181,6 +200,8 @@ def test_gold_links_turn_with_the_direction(tmp_path):
     )
     assert corpora.test_texts(there)[0].gold == ["0-0", "0-1 2p10", ""]
     assert corpora.test_texts(back)[0].gold == ["0-0", "1-0 10p2", ""]
+    spelt = HansardsEnFrConfig(root=str(tmp_path), source="fra_Latn", target="ENG")
+    assert corpora.test_texts(spelt)[0].gold == ["0-0", "1-0 10p2", ""]
 
 
 @pytest.mark.parametrize("error", [None, OSError("no route")])
@@ -289,6 +310,8 @@ def test_a_translation_column_and_parts_of_a_split(tmp_path):
     assert trained(config) == [("1", ""), ("2", "n2 x"), ("3", "n3 x")]
     assert paired(corpora.validation_text(config)) == [("0", "n0 x")]
     assert corpora.test_texts(config) == []
+    config.source, config.target = "ENG", "deu_Latn"
+    assert paired(corpora.validation_text(config)) == [("0", "n0 x")], "the columns are en and de"
     config.target_column = "translation.fr"
     with pytest.raises(ConfigError, match=r"data\.target_column=translation\.fr: .*there are: .*translation\.de"):
         trained(config)

@@ -237,6 +237,14 @@ def test_results_are_json_and_hypotheses_are_lines():
     assert f"{found.scores['bleu'].value:.2f}" in str(found)
 
 
+def test_what_makes_the_scores_mislead_is_said_with_them():
+    chinese = ParallelText("set", SOURCE, ["我喜欢猫"] * len(SOURCE))
+    found = evaluated(fake(), chinese, languages=("en", "de"))
+    assert found.to_dict()["notes"] == found.notes
+    assert f"note: {found.notes[0]}" in str(found)
+    assert evaluated(fake(), chinese, languages=("en", "zho_Hans")).notes == []
+
+
 def test_sentences_to_draw_are_legible_and_of_different_lengths():
     sources = ["ant " * n for n in (1, 50, 3, 2, 9, 39, 5, 4)] + [""]
     text = ParallelText("lengths", sources, ["cat"] * 8 + ["fox"])

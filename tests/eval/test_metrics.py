@@ -75,6 +75,14 @@ def test_numbers_and_signatures_are_those_of_the_sacrebleu_command(tmp_path, lan
 def test_the_target_language_chooses_the_tokenizer_of_bleu_and_the_signature_says_so():
     tokenizers = {"de": "13a", "": "13a", "ja": "char", "zh": "zh", "ko": "char", "zh_Hant_TW": "zh", "ZH-Hans": "zh"}
     tokenizers |= {"yue": "zh", "yue_HK": "zh"} | dict.fromkeys(("th", "lo", "km", "my", "bo", "dz"), "char")
+    tokenizers |= {
+        "zho_Hans": "zh",
+        "cmn": "zh",
+        "zh_Latn": "13a",
+        "jpn_Jpan": "char",
+        "KOR": "char",
+        "deu_Latn": "13a",
+    }
     for language, tokenizer in tokenizers.items():
         result = score_corpus(["bleu"], ["a b c d e"], ["a b c d e"], language)["bleu"]
         assert f"tok:{tokenizer}|" in result.signature

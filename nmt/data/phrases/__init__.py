@@ -29,6 +29,7 @@ from nmt.data.phrases import cldr
 from nmt.data.phrases.cldr import Fragments, Piece, list_of, list_styles, pieces, text_of
 from nmt.data.text import Corpus, DataConfig, ParallelText, no_such_test
 from nmt.errors import ConfigError
+from nmt.languages import canonical
 from nmt.settings import setting
 
 # A clause, by the letter of the date field whose place it takes, and its kinds of piece.
@@ -184,7 +185,7 @@ class Phrases(Corpus):
 def parse_locale(code: str, key: str) -> Locale:
     """The CLDR locale of ``code``; raises ConfigError, naming ``key``, with the codes that may have been meant."""
     try:
-        return Locale.parse(code.strip().replace("-", "_"))
+        return Locale.parse(canonical(code))
     except (UnknownLocaleError, ValueError):
         known = localedata.locale_identifiers()
         names = {str(Locale.parse("en").languages.get(c, "")).lower(): c for c in known}

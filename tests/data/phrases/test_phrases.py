@@ -182,6 +182,12 @@ def test_a_regional_locale_is_known_in_both_spellings():
     assert corpus("pt-BR", "en_GB").locales == corpus("pt_BR", "en-GB").locales
 
 
+@pytest.mark.parametrize(("source", "target"), [("eng_Latn", "deu"), ("ENG", "ger"), ("en", "DEU_latn")])
+def test_a_language_is_the_same_by_any_of_its_codes(source, target):
+    usual, spelt = corpus(), corpus(source, target)
+    assert list(islice(spelt.pairs(1), 20)) == list(islice(usual.pairs(1), 20))
+
+
 def test_asking_for_more_than_there_is_ends(monkeypatch):
     monkeypatch.setattr(phrases, "MAX_REFUSALS", 20)
     with pytest.raises(ConfigError, match=r"data.max_words=3: there are too few"):

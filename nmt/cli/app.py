@@ -6,17 +6,18 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import hydra
 import torch
-from hydra._internal.utils import get_args_parser
 
 from nmt.cli.compose import configs, first_run, register, register_run
 from nmt.cli.mistakes import explain, for_user
 from nmt.cli.options import Command
 from nmt.cli.sweep import sweep
+from nmt.cli.words import parse, words_for_hydra
 from nmt.config import CONFIG_DIR
 from nmt.errors import ConfigError
 from nmt.runs.training import nmt_version
@@ -32,17 +33,18 @@ def run(command: Command, job: Callable[[Any], Any]) -> None:
     if "--version" in sys.argv[1:]:  # Hydra's parser would print Hydra's
         print(versions())
         return
-    args = get_args_parser().parse_args()
     with mistakes_explained(command):
+        args = parse(sys.argv[1:], command)
+        command = replace(command, config_dirs=tuple(args.config_dir))
         register(command)
         if command.of_runs:
             register_run(named_run(command, args))
         if asks_hydra(args):
             show(command, args)
         elif args.multirun:
-            sweep(command, job, overrides_of(args))
+            sweep(command, job, args.overrides)
         else:
-            job(configs(command, overrides_of(args)))
+            job(configs(command, args.overrides))
 
 
 def versions() -> str:
@@ -52,13 +54,12 @@ def versions() -> str:
 
 def asks_hydra(args: Namespace) -> bool:
     """Whether a flag asks Hydra to show something (--help, --cfg job, --info, ...) instead of running the job."""
-    return bool(args.help or args.hydra_help or args.cfg or args.info or args.shell_completion)
+    return bool(args.help or args.cfg or args.info or args.shell_completion)
 
 
 def show(command: Command, args: Namespace) -> None:
-    """Let Hydra show what was asked for."""
-    if args.multirun and not args.help:
-        raise ConfigError("-m runs jobs: it does not go with --cfg, --info or --shell-completion")
+    """Let Hydra show what was asked for; it reads sys.argv."""
+    sys.argv[1:] = words_for_hydra(args)
     hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=command.root)(lambda _: None)()
 
 
@@ -68,13 +69,6 @@ def named_run(command: Command, args: Namespace) -> Path | None:
     if found is None and not asks_hydra(args):
         raise ConfigError(f"which run?  python -m {command.module} run=DIR")
     return found
-
-
-def overrides_of(args: Namespace) -> list[str]:
-    """The overrides that were typed; --config-dir is one for Hydra."""
-    if args.config_dir is None:
-        return list(args.overrides)
-    return [*args.overrides, f"hydra.searchpath=['file://{Path(args.config_dir).resolve()}']"]
 
 
 @contextmanager

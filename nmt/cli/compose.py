@@ -9,10 +9,11 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from nmt.cli.help import help_text
+from nmt.cli.hydra_keys import refuse_composed, refuse_typed
 from nmt.cli.mistakes import hint
 from nmt.cli.on_run import directories
 from nmt.cli.options import Command, config_groups, is_below, known_keys
@@ -52,13 +53,28 @@ def register(command: Command) -> None:
 def configs(command: Command, overrides: list[str]) -> Any:
     """The job's config, with a name if it is a training run; a list of them for a command on finished runs."""
     with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        cfg = hydra.compose(command.root, overrides)
+        refuse_typed(OverridesParser.create().parse_overrides(overrides), sweep=False)
+        cfg = hydra.compose(command.root, overrides, return_hydra_config=True)
+        refuse_composed(cfg.hydra, default_hydra(command), sweep=False)
+        cfg = without_hydra(cfg)
         config = typed(cfg)
         if command.of_runs:
             return [config_for(together, command, overrides) for together in directories(config.run)]
         if isinstance(config, Config) and config.name is None:
             config.name = run_name([name_part(key, value) for key, value in differing(command, cfg, overrides)])
     return config
+
+
+def default_hydra(command: Command) -> DictConfig:
+    """The node ``hydra`` of what nothing typed would compose."""
+    return hydra.compose(command.root, [], return_hydra_config=True).hydra
+
+
+def without_hydra(cfg: DictConfig) -> DictConfig:
+    """The same node without Hydra's own settings, which are taken out of it."""
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg
 
 
 def typed(cfg: DictConfig) -> Any:
@@ -98,7 +114,8 @@ def differing(command: Command, cfg: DictConfig, overrides: list[str]) -> list[t
     naming = [o for o in parsed if not is_below(o.key_or_group, NOT_IN_NAMES)]
     if not naming:
         return []
-    choices = [o.input_line or "" for o in parsed if o.key_or_group in config_groups() or o.is_hydra_override()]
+    groups = config_groups(command.config_dirs)
+    choices = [o.input_line or "" for o in parsed if o.key_or_group in groups or o.is_hydra_override()]
     base, found = hydra.compose(command.root, choices), []
     for override in naming:
         key = override.key_or_group

@@ -39,7 +39,6 @@ def group_text(group: str) -> str:
     """GROUP=CHOICE with a line for each choice."""
     rows = config_groups()[group]
     width = max(len(name) for name in rows)
-    sign = "+" * (group == "experiment")  # not in the defaults list, therefore added
     return "".join(
-        [f"{sign}{group}=CHOICE\n", *(f"  {name:<{width}}  {text}".rstrip() + "\n" for name, text in rows.items())]
+        [f"{group}=CHOICE\n", *(f"  {name:<{width}}  {text}".rstrip() + "\n" for name, text in rows.items())]
     )

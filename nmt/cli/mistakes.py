@@ -12,6 +12,35 @@ from nmt.cli.options import Command, is_below, key_options, known_keys
 from nmt.config import Config, choices_with
 from nmt.errors import DISK, UserError
 
+FLAGS = ("--help", "--version", "--multirun", "--config-dir", "--cfg", "--resolve", "--info", "--shell-completion")
+# What other toolkits call settings, with the keys that do here what those do there.
+NAMES_ELSEWHERE = {
+    "batch_size": ("data.batching.tokens", "data.batching.sentences", "decode.batch_size"),
+    "max_tokens": ("data.batching.tokens",),
+    "learning_rate": ("optim.lr",),
+    "epochs": ("trainer.max_epochs",),
+    "num_epochs": ("trainer.max_epochs",),
+    "max_epoch": ("trainer.max_epochs",),
+    "num_train_epochs": ("trainer.max_epochs",),
+    "train_steps": ("trainer.max_steps",),
+    "max_update": ("trainer.max_steps",),
+    "beam": ("decode.beam_size",),
+    "num_beams": ("decode.beam_size",),
+    "nbest": ("decode.n_best",),
+    "src": ("data.source",),
+    "tgt": ("data.target",),
+    "source_lang": ("data.source",),
+    "target_lang": ("data.target",),
+    "optimizer": ("optim.name",),
+    "clip_norm": ("trainer.clip",),
+    "max_grad_norm": ("trainer.clip",),
+    "warmup_steps": ("optim.warmup",),
+    "warmup_updates": ("optim.warmup",),
+    "save_dir": ("runs",),
+    "output_dir": ("runs",),
+    "model_path": ("run",),
+}
+
 
 def for_user(error: BaseException) -> bool:
     """Whether the user can mend it; what nobody but a programmer can mend shows its traceback."""
@@ -51,14 +80,29 @@ def explain_key(key: str, command: Command) -> str:
     return f"unknown key {key!r}" + hint(key, known)
 
 
+def explain_flag(word: str, command: Command) -> str:
+    """That a flag does not exist, and which flag or key was probably meant."""
+    flag = word.partition("=")[0]
+    close = difflib.get_close_matches(flag, FLAGS, n=1, cutoff=0.75)
+    meant = (
+        f"\n  did you mean: {close[0]}?"
+        if close
+        else hint(flag.strip("-").replace("-", "_"), known_keys(command.schema))
+    )
+    return f"there is no flag {flag}: settings are typed as KEY=VALUE, without dashes{meant}"
+
+
 def hint(word: str, known: Iterable[str]) -> str:
     """A line that says what was probably meant or, where nothing known is like it, where to look."""
     return did_you_mean(word, known) or "\n  --help lists them all"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A line with what was probably meant: whole-word neighbours first, then the same last part elsewhere; or ""."""
+    """A line with what was probably meant: like it as a whole, then the same last part, or one like it; or ""."""
     known, word = list(known), word.replace("/", ".")
     close = [word] if word in known else difflib.get_close_matches(word, known, n=2, cutoff=0.75)
-    close += [k for k in known if k.rpartition(".")[2] == word.rpartition(".")[2] and k not in close]
+    close = [key for key in NAMES_ELSEWHERE.get(word.rpartition(".")[2], ()) if key in known] or close
+    lasts = {k.rpartition(".")[2] for k in known}
+    last = (difflib.get_close_matches(word.rpartition(".")[2], lasts, n=1, cutoff=1.0 if close else 0.8) or [""])[0]
+    close += [k for k in known if k.rpartition(".")[2] == last and k not in close]
     return f"\n  did you mean: {', '.join(close)}?" if close else ""

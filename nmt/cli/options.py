@@ -1,7 +1,7 @@
 """What can be typed after a command: its keys and config groups, read from the dataclasses, the tables and configs/."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import Field, dataclass, fields, is_dataclass
 from enum import Enum
 from functools import partial
@@ -26,6 +26,7 @@ class Command:
     examples: tuple[str, ...]  # what is typed after the module
     groups: tuple[str, ...] = ()  # config groups that can be chosen
     of_runs: bool = False  # works on run=DIR: starts from its config.yaml
+    config_dirs: tuple[Path, ...] = ()  # the folders of --config-dir, which hold more choices
 
 
 class Option(NamedTuple):
@@ -84,16 +85,27 @@ def choice_names(declared: Field[Any], kind: Any) -> list[str]:
     return names
 
 
-def config_groups() -> dict[str, dict[str, str]]:
-    """Every config group: its choices, each with a line about it, from the tables and from configs/GROUP/*.yaml."""
+def config_groups(config_dirs: Sequence[Path] = ()) -> dict[str, dict[str, str]]:
+    """Every config group: its choices, each with a line about it, from the tables and from configs/GROUP/*.yaml.
+
+    ``config_dirs`` are folders of the user's own, laid out as configs/ is.
+    """
     found: dict[str, dict[str, str]] = {
         name: {c.name: first_line(c.__doc__ or "") for c in group.configs} for name, group in CHOICE_GROUPS.items()
     }
-    for path in sorted(CONFIG_DIR.glob("*/*.yaml")):
-        if path.parent.name != "hydra":
-            rows = found.setdefault(path.parent.name, {})
-            rows[path.stem] = first_comment(path) or rows.get(path.stem, "")
+    for folder in (CONFIG_DIR, *config_dirs):
+        for path in sorted(folder.glob("*/*.yaml")):
+            group = path.parent.name
+            if group != "hydra":
+                rows = found.setdefault(group, {})
+                rows[path.stem] = first_comment(path) or rows.get(path.stem, "")
     return found
+
+
+def optional_groups(command: Command) -> list[str]:
+    """The groups of which nothing is chosen by default, so that Hydra wants a + before a choice."""
+    own = config_groups(command.config_dirs).keys() - config_groups().keys()
+    return [*sorted(own), *(group for group in command.groups if group == "experiment")]
 
 
 def first_line(text: str) -> str:

@@ -17,9 +17,10 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus
 from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
-from nmt.cli.compose import name_part, typed
+from nmt.cli.compose import default_hydra, name_part, typed, without_hydra
+from nmt.cli.hydra_keys import refuse_composed, refuse_typed
 from nmt.cli.mistakes import explain, for_user, hint
 from nmt.cli.options import Command, config_groups
 from nmt.config import CONFIG_DIR, Config
@@ -65,10 +66,11 @@ def sweep(command: Command, job: Callable[[Any], Any], overrides: list[str]) -> 
         composer = GlobalHydra.instance().hydra
         assert composer is not None
         loader = composer.config_loader
+        parser = OverridesParser.create(loader)
+        refuse_typed(parser.parse_overrides(overrides), sweep=True)
         cfg = composer.compose_config(command.root, overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=False)
-        if cfg.hydra.runtime.choices["hydra/sweeper"] != "basic":
-            raise ConfigError("hydra/sweeper: sweeps here are all combinations, Hydra's basic sweeper")
-        jobs, names = combinations(OverridesParser.create(loader).parse_overrides(list(cfg.hydra.overrides.task)))
+        refuse_composed(cfg.hydra, default_hydra(command), sweep=True)
+        jobs, names = combinations(parser.parse_overrides(swept_words(cfg)), command)
         for number, (words, name) in enumerate(zip(jobs, names, strict=True), 1):
             try:
                 check(loader.load_sweep_config(cfg, words))
@@ -85,11 +87,20 @@ def sweep(command: Command, job: Callable[[Any], Any], overrides: list[str]) -> 
         raise UserError(f"{len(failed)} of {len(jobs)} jobs failed{lines}")
 
 
-def combinations(overrides: list[Override]) -> tuple[list[list[str]], list[str]]:
+def swept_words(cfg: DictConfig) -> list[str]:
+    """What is typed, after those of hydra.sweeper.params whose keys are not typed."""
+    words = list(cfg.hydra.overrides.task)
+    typed_keys = {word.partition("=")[0] for word in words}
+    params = cfg.hydra.sweeper.params or {}
+    return [f"{key}={value}" for key, value in params.items() if key not in typed_keys] + words
+
+
+def combinations(overrides: list[Override], command: Command) -> tuple[list[list[str]], list[str]]:
     """The overrides of each job, run name and sweep folder included, and the names."""
+    groups = config_groups(command.config_dirs)
     for o in overrides:
         if o.is_discrete_sweep() and not list(o.sweep_string_iterator()):
-            raise ConfigError(f"{o.input_line} matches nothing" + hint("", config_groups().get(o.key_or_group, {})))
+            raise ConfigError(f"{o.input_line} matches nothing" + hint("", groups.get(o.key_or_group, {})))
     swept = {o.get_key_element() for o in overrides if o.is_sweep_override()}
     jobs = [list(words) for words in BasicSweeper.split_arguments(overrides, None)[0]]
     given = {o.key_or_group: str(o.value()) for o in overrides if not o.is_sweep_override() and o.value()}
@@ -105,6 +116,4 @@ def combinations(overrides: list[Override]) -> tuple[list[list[str]], list[str]]
 
 def check(cfg: DictConfig) -> None:
     """Raise what a job would raise for its config."""
-    with open_dict(cfg):
-        del cfg["hydra"]
-    typed(cfg)
+    typed(without_hydra(cfg))

@@ -14,7 +14,7 @@ COMMAND = Command(
         "model.attention=local_p",
         "model.attention=local_p model.attention.half_width=5 trainer.max_minutes=30",
         "data=multi30k model.hidden_size=256",
-        "+experiment=multi30k_en_de seed=2",
+        "experiment=multi30k_en_de seed=2",
         "-m model.attention=none,bahdanau,global,local_m,local_p seed=1,2,3",
         "-m 'model.attention=glob(local*)' 'seed=range(1,4)' hydra/launcher=joblib hydra.launcher.n_jobs=2 threads=1",
         "model.attention=local_p resume=true trainer.max_steps=40000",

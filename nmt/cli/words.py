@@ -1,0 +1,109 @@
+"""The words after a command: flags, and overrides (KEY=VALUE, GROUP=CHOICE), which may stand in any order."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+from hydra.core.override_parser.types import Quote, QuotedString
+
+from nmt.cli.mistakes import explain_flag
+from nmt.cli.options import Command, optional_groups
+from nmt.errors import ConfigError
+
+# Flags that Hydra has and that cannot be honoured here, with what takes their place.
+REFUSED = {
+    ("--config-path", "-cp"): "choices of your own lie in DIR/GROUP/CHOICE.yaml: --config-dir DIR GROUP=CHOICE",
+    ("--config-name", "-cn"): "values of your own are a choice, DIR/experiment/NAME.yaml: --config-dir DIR "
+    "experiment=NAME",
+    ("--experimental-rerun",): "type the command that RUN/origin.json records; resume=true goes on with a run",
+    ("--hydra-help",): "--help is the help of this command; Hydra's own is on https://hydra.cc",
+}
+INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+
+
+class Parser(ArgumentParser):
+    """A parser that raises ConfigError instead of printing a usage line and leaving the program."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message.removeprefix("argument "))
+
+
+def parser() -> Parser:
+    """The parser of everything but --version."""
+    made = Parser(add_help=False, allow_abbrev=False)
+    made.add_argument("overrides", nargs="*")
+    made.add_argument("--help", "-h", action="store_true")
+    made.add_argument("--multirun", "-m", action="store_true")
+    made.add_argument("--config-dir", "-cd", action="append", default=[])
+    made.add_argument("--cfg", "-c", choices=("job", "hydra", "all"))
+    made.add_argument("--resolve", action="store_true")
+    made.add_argument("--package", "-p")
+    made.add_argument("--info", "-i", nargs="?", const="all", choices=INFO)
+    made.add_argument("--shell-completion", "-sc", action="store_true")
+    for flags in REFUSED:
+        made.add_argument(*flags, nargs="?", const=True)
+    return made
+
+
+def parse(words: Sequence[str], command: Command) -> Namespace:
+    """The flags, and the overrides as Hydra takes them, in ``overrides``.
+
+    Raises ConfigError for flags that do not exist, are not honoured, or do not go together.
+    """
+    args, unknown = parser().parse_known_intermixed_args(list(words))
+    if unknown:
+        raise ConfigError(explain_flag(unknown[0], command))
+    for flags, instead in REFUSED.items():
+        if getattr(args, flags[0].lstrip("-").replace("-", "_")) is not None:
+            raise ConfigError(f"{flags[0]} does nothing here: {instead}")
+    shown = [f"--{name.replace('_', '-')}" for name in ("cfg", "info", "shell_completion") if getattr(args, name)]
+    if len(shown) > 1:
+        raise ConfigError(f"type one of {' and '.join(shown)}, not both")
+    if args.multirun and shown:
+        raise ConfigError(f"-m runs jobs: it does not go with {shown[0]}")
+    if (args.resolve or args.package) and not args.cfg:
+        raise ConfigError("--resolve and --package say how --cfg shows a configuration: type --cfg job, too")
+    args.config_dir = [existing_folder(folder) for folder in args.config_dir]
+    groups = optional_groups(replace(command, config_dirs=tuple(args.config_dir)))
+    args.overrides = with_plus(args.overrides, groups) + search_path(args)
+    return args
+
+
+def existing_folder(typed: str) -> Path:
+    """The folder that --config-dir names; raises ConfigError where there is none."""
+    folder = Path(typed).expanduser().resolve()
+    if not folder.is_dir():
+        raise ConfigError(f"--config-dir: there is no folder {typed}")
+    return folder
+
+
+def with_plus(words: Sequence[str], groups: Sequence[str]) -> list[str]:
+    """The same overrides, with the + that Hydra wants before a choice of a group that has no default."""
+    return [f"+{word}" if word.partition("=")[0] in groups else word for word in words]
+
+
+def search_path(args: Namespace) -> list[str]:
+    """The folders of --config-dir as an override for Hydra, if there are any."""
+    if not args.config_dir:
+        return []
+    if any(word.lstrip("+").startswith("hydra.searchpath") for word in args.overrides):
+        raise ConfigError("type either --config-dir or hydra.searchpath, not both")
+    return [f"hydra.searchpath=[{','.join(quoted(f'file://{folder}') for folder in args.config_dir)}]"]
+
+
+def quoted(text: str) -> str:
+    """Text in quotes, so that Hydra takes every character as it is."""
+    return QuotedString(text, Quote.single).with_quotes()
+
+
+def words_for_hydra(args: Namespace) -> list[str]:
+    """The command line that asks Hydra itself for what ``args`` ask to be shown."""
+    asked = [("--cfg", args.cfg), ("--package", args.package), ("--info", args.info)]
+    flags = [("--help", args.help), ("--resolve", args.resolve), ("--shell-completion", args.shell_completion)]
+    return [
+        *args.overrides,
+        *(word for flag, value in asked if value for word in (flag, value)),
+        *(flag for flag, given in flags if given),
+    ]

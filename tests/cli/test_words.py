@@ -1,0 +1,106 @@
+"""Flags and overrides in any order; a flag that cannot be honoured is refused, and says what takes its place."""
+
+import re
+
+import pytest
+
+from nmt.cli.eval import COMMAND as EVAL
+from nmt.cli.mistakes import FLAGS, NAMES_ELSEWHERE
+from nmt.cli.options import known_keys
+from nmt.cli.train import COMMAND as TRAIN
+from nmt.cli.translate import COMMAND as TRANSLATE
+from nmt.cli.words import REFUSED, parser
+from tests.helpers.command_line import refused, typed
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """No test may leave anything in the source tree."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("flag", [flag for flags in REFUSED for flag in flags])
+@pytest.mark.parametrize("value", [[], ["x"]])
+def test_a_flag_of_hydra_that_is_not_honoured_is_refused(capsys, flag, value):
+    """In a line that says what takes its place, instead of a training that nobody asked for."""
+    message = refused("seed=2", flag, *value)
+    (name,) = (flags[0] for flags in REFUSED if flag in flags)
+    assert message == f"error: {name} does nothing here: {REFUSED[next(f for f in REFUSED if flag in f)]}"
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "-m seed=1,2 name=a",
+        "seed=1,2 -m name=a",
+        "seed=1,2 name=a --multirun",
+        "hydra/launcher=basic -m seed=1,2 name=a",
+    ],
+)
+def test_flags_may_stand_between_overrides(words):
+    """Hydra's own parser then shows its usage."""
+    assert [config.seed for config in typed(*words.split())] == [1, 2]
+
+
+def test_what_is_shown_may_be_asked_for_anywhere(capsys):
+    typed("seed=4", "--cfg", "job", "optim.lr=0.5", "--package", "optim")
+    assert "lr: 0.5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--multrun seed=1,2", "there is no flag --multrun: .*\n  did you mean: --multirun"),
+        ("--batch-size 32", "there is no flag --batch-size: settings are typed as KEY=VALUE.*\n.*data.batching.tokens"),
+        ("--batch-size=32", "there is no flag --batch-size: .*\n.*data.batching.tokens"),
+        ("--lr 3", "there is no flag --lr: .*\n.*optim.lr"),
+        ("--hiden-size 3", "there is no flag --hiden-size: .*\n  did you mean: .*model.hidden_size"),
+        ("--qqq 3", "there is no flag --qqq: .*\n  --help lists them all"),
+        ("batch_size=32", "unknown key 'batch_size'\n.*data.batching.tokens"),
+        ("--cfg job --info", "type one of --cfg and --info, not both"),
+        ("--cfg work", "--cfg/-c: invalid choice: 'work'"),
+        ("--resolve", "type --cfg job, too"),
+        ("--config-dir nowhere", "--config-dir: there is no folder nowhere"),
+        ("--config-dir", "--config-dir/-cd: expected one argument"),
+        ("--config-dir . hydra.searchpath=[x]", "type either --config-dir or hydra.searchpath"),
+    ],
+)
+def test_a_mistake_in_a_flag_is_one_message(capsys, words, message):
+    """No usage of a parser that the user does not know."""
+    assert re.match(f"error: .*{message}", refused(*words.split()))
+    assert capsys.readouterr() == ("", "")
+
+
+def test_names_of_other_toolkits_lead_to_keys_that_exist():
+    known = {key for command in (TRAIN, TRANSLATE, EVAL) for key in known_keys(command.schema)}
+    assert {key for keys in NAMES_ELSEWHERE.values() for key in keys} <= known
+    assert not [
+        name
+        for name in NAMES_ELSEWHERE
+        if name in {key.rpartition(".")[2] for key in known_keys(TRAIN.schema)} - {"batch_size"}
+    ]
+    flags = {flag for action in parser()._actions for flag in action.option_strings} | {"--version"}
+    assert set(FLAGS) <= flags
+
+
+def test_a_choice_without_a_default_is_typed_with_plus_or_without(tmp_path):
+    """experiment, and groups of one's own; swept, too."""
+    (with_plus,), (without,) = typed("+experiment=demo"), typed("experiment=demo")
+    assert with_plus == without
+    assert without.name == "demo"
+    assert [config.name for config in typed("-m", "experiment=demo,multi30k_en_de")] == ["demo", "multi30k_en_de"]
+    (tmp_path / "own" / "size").mkdir(parents=True)
+    (tmp_path / "own" / "size" / "small.yaml").write_text("# @package _global_\nmodel: {hidden_size: 8}\n")
+    for word in ("size=small", "+size=small"):
+        (config,) = typed("--config-dir", "own", word)
+        assert (config.model.hidden_size, config.name) == (8, "size_small")
+
+
+def test_a_folder_of_choices_may_have_any_name(tmp_path):
+    """Quotes and backslashes, too; and several folders."""
+    for name, seed in {"it's": 3, "a\\b": 4}.items():
+        (tmp_path / name / "own").mkdir(parents=True)
+        (tmp_path / name / "own" / f"seed{seed}.yaml").write_text(f"# @package _global_\nseed: {seed}\n")
+    words = ("--config-dir", "it's", "--config-dir", "a\\b")
+    assert [config.seed for config in typed(*words, "-m", "own=seed3,seed4")] == [3, 4]

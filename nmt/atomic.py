@@ -24,7 +24,7 @@ def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     ``mode`` is "w" (UTF-8, lines end as they are written) or "wb".  The folder must exist; a link is replaced, not
     followed.  Raises OSError where the disk refuses.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # same folder: a rename across file systems is a copy
+    draft = draft_of(path)
     encoding, newline = (None, None) if "b" in mode else ("utf-8", "\n")
     try:
         with draft.open(mode, encoding=encoding, newline=newline) as file:
@@ -37,6 +37,22 @@ def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             draft.unlink()
         raise
     sync_folder(path.parent)
+
+
+def link_whole(path: Path, name: Path) -> None:
+    """Give a file a second name in the same folder, in place of what had it: at every moment ``name`` is one of them.
+
+    Raises OSError where the file system has no links.
+    """
+    draft = draft_of(name)
+    draft.unlink(missing_ok=True)
+    draft.hardlink_to(path)
+    draft.replace(name)
+
+
+def draft_of(path: Path) -> Path:
+    """Where this process writes what becomes ``path``: in its folder, since a rename across file systems is a copy."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def remove_drafts(path: Path) -> None:

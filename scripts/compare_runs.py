@@ -19,6 +19,8 @@ from typing import Any
 import yaml
 
 from nmt.config import flat
+from nmt.errors import RunError
+from nmt.runs.directory import CONFIG_FILE, read_checked, read_json
 
 # Keys that do not make a configuration another one.
 SAME = (
@@ -59,7 +61,10 @@ def main() -> None:
     paths = sorted({p.parent for d in options.directories for p in d.rglob("config.yaml")})
     if not paths:
         sys.exit(f"error: no run directory below {', '.join(map(str, options.directories))}")
-    runs = [read(path) for path in paths]
+    try:
+        runs = [read(path) for path in paths]
+    except RunError as error:
+        sys.exit(f"error: {error}")
     print(table(runs, options.metric, options.set))
     for run in runs:
         if not run.scores:
@@ -70,14 +75,11 @@ def main() -> None:
 
 
 def read(directory: Path) -> Trained:
-    """One run directory."""
-    config = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
+    """One run directory; raises RunError for a damaged file."""
+    config = yaml.safe_load(read_checked(directory / CONFIG_FILE))
     leaves = settings_of(config)
     settings = {k: str(v) for k, v in leaves.items() if not any(k == s or k.startswith(s + ".") for s in SAME)}
-    results = {
-        path.parent.name: json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(directory.glob("scores/*/results.json"))
-    }
+    results = {path.parent.name: read_json(path) for path in sorted(directory.glob("scores/*/results.json"))}
     scores = {(name, metric): score["value"] for name, r in results.items() for metric, score in r["scores"].items()}
     scored = {name: str([r[key] for key in ("decode", "checkpoint", "sentences")]) for name, r in results.items()}
     log = directory / "log.jsonl"

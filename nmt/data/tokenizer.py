@@ -15,6 +15,7 @@ import sentencepiece as spm
 
 from nmt.atomic import whole_file
 from nmt.batch import BOS, EOS, PAD, UNK
+from nmt.checksum import json_with_checksum, parse_json, sha256
 from nmt.data.pieces import (
     SUBWORDS,
     SubwordTokenizer,
@@ -62,17 +63,18 @@ class Tokenizers:
         directory.mkdir(parents=True, exist_ok=True)
         sides = {}
         for name, tokenizer in self._files().items():
+            data = tokenizer.to_bytes()
             with whole_file(directory / f"{name}{suffix(tokenizer.kind)}", "wb") as file:
-                file.write(tokenizer.to_bytes())
-            sides[name] = {"kind": tokenizer.kind.value, "lowercase": tokenizer.lowercase}
+                file.write(data)
+            sides[name] = {"kind": tokenizer.kind.value, "lowercase": tokenizer.lowercase, "sha256": sha256(data)}
         with whole_file(directory / "tokenizer.json") as file:
-            file.write(json.dumps(sides, indent=2) + "\n")
+            file.write(json_with_checksum(sides))
 
     @classmethod
     def load(cls, directory: Path) -> Self:
         """What ``save`` wrote; executes nothing.  Raises RunError if something is missing or broken."""
         try:
-            sides = json.loads((directory / "tokenizer.json").read_text(encoding="utf-8"))
+            sides = parse_json((directory / "tokenizer.json").read_text(encoding="utf-8"))
             found = {name: read_tokenizer(directory, name, **sides[name]) for name in sides}
             if "joint" in found:
                 return cls(found["joint"], found["joint"], joint=True)
@@ -97,10 +99,13 @@ def suffix(kind: TokenizerKind) -> str:
     return ".model" if kind in SUBWORDS else ".json"
 
 
-def read_tokenizer(directory: Path, name: str, kind: str, lowercase: bool) -> Tokenizer:
-    """One of the tokenizers that ``Tokenizers.save`` wrote."""
+def read_tokenizer(directory: Path, name: str, kind: str, lowercase: bool, **more: str) -> Tokenizer:
+    """One of the tokenizers that ``Tokenizers.save`` wrote; earlier versions wrote no checksum."""
     of = TokenizerKind(kind)
-    data = (directory / f"{name}{suffix(of)}").read_bytes()
+    path = directory / f"{name}{suffix(of)}"
+    data = path.read_bytes()
+    if more.get("sha256", sha256(data)) != sha256(data):
+        raise RunError(f"{path.name} is damaged: it does not fit its checksum in tokenizer.json")
     if suffix(of) == ".model":
         return SubwordTokenizer(data, of, lowercase)
     return SymbolTokenizer(json.loads(data), of, lowercase)

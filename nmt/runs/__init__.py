@@ -4,7 +4,9 @@ The names of files, the keys of config.yaml and the ``state_dict`` keys of the w
 reads the run directories of an earlier one.  A key that is no longer known must still be read; a new key has a default
 that means what the earlier version did; weights keep their names and shapes.  A run directory can be moved and
 renamed, and reading it executes nothing that it holds.  Every file but log.jsonl and TensorBoard's is written whole or
-not at all (nmt.atomic).
+not at all (nmt.atomic).  What is read back has checksums, which are compared then: checkpoints a CRC-32 for each tensor
+(torch.save writes it), config.yaml and the JSON files a SHA-256 in their last line or under "sha256"
+(nmt.checksum), the tokenizers' models theirs in tokenizer.json.  A file of an earlier version without one is read.
 
 config.yaml
     The whole configuration (nmt.config.Config), with the name that was asked for: runs/NAME-2 holds ``name: NAME`` if
@@ -28,6 +30,8 @@ checkpoints/last.pt
     ``optimizer_name``, ``schedule``, ``batches`` (the place in the data), ``standing`` (step, seconds, best step and
     its metrics, validations without a better one), ``rng`` (the state of the random number generators of each process)
     and, with trainer.ema, ``ema``: its number of ``updates`` and the ``model`` as it is being trained.
+checkpoints/previous.pt
+    The last.pt before the present one, from which training resumes where last.pt is damaged.
 log.jsonl
     What happened, one JSON object a line (nmt.train.log.RunLog).
 events.out.tfevents.*

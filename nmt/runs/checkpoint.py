@@ -1,6 +1,8 @@
 """Checkpoint files: written whole or not at all, read without executing anything."""
 
 import pickle
+import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,10 @@ import torch
 from nmt.atomic import remove_drafts, whole_file
 from nmt.errors import RunError
 
+BLOCK = 1 << 20  # bytes read at once
 FORMAT = 1  # raised when old files can no longer be read
-LAST, BEST = "checkpoints/last.pt", "checkpoints/best.pt"  # inside a run directory
+# Inside a run directory; PREVIOUS is the last.pt before the present one.
+LAST, PREVIOUS, BEST = "checkpoints/last.pt", "checkpoints/previous.pt", "checkpoints/best.pt"
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -31,10 +35,12 @@ def save(path: Path, state: dict[str, Any]) -> None:
 def load(path: Path, *, mmap: bool = False) -> dict[str, Any]:
     """Read what ``save`` wrote, tensors on the CPU; with ``mmap`` they are read only when used.
 
-    Raises RunError for a file that is missing, damaged, or not a checkpoint of this program.
+    All checksums are compared, with ``mmap`` that of everything but the tensors.  Raises RunError for a file that is
+    missing, damaged, or not a checkpoint of this program.
     """
     if not path.is_file():
         raise RunError(f"{path}: there is no such checkpoint")
+    check_records(path, tensors=not mmap)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:  # whose message advises to execute what the file holds
@@ -47,6 +53,29 @@ def load(path: Path, *, mmap: bool = False) -> dict[str, Any]:
     if state["format"] != FORMAT:
         raise RunError(f"{path} has format {state['format']}; this version of nmt reads {FORMAT}")
     return state
+
+
+def check_records(path: Path, tensors: bool) -> None:
+    """Raise RunError where a record of a file of torch.save is not what its checksum says; torch.load compares none.
+
+    torch.save makes a zip archive, with a CRC-32 of each record: one of everything but the tensors, one of each tensor.
+    What is no zip archive is left for torch.load to refuse.
+    """
+    try:
+        if not zipfile.is_zipfile(path):
+            return
+        with zipfile.ZipFile(path) as archive:
+            for record in archive.infolist():
+                # torch.load would take what has attributes for a folder, and leave the tensor's memory as it was.
+                if record.external_attr or record.compress_type != zipfile.ZIP_STORED:
+                    raise zipfile.BadZipFile(f"{record.filename} is no record of torch.save")
+                if tensors or record.filename.endswith("/data.pkl"):
+                    with archive.open(record) as content:
+                        while content.read(BLOCK):
+                            pass
+    # Damage can make zipfile believe in encryption, in text that is none, or in an end of the file.
+    except (zipfile.BadZipFile, RuntimeError, ValueError, EOFError, OSError, struct.error) as error:
+        raise RunError(f"{path} is damaged: {error}") from None
 
 
 def saved_step(path: Path) -> int:

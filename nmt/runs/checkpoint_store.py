@@ -1,21 +1,56 @@
 """The checkpoints of one run directory, as the training loop saves and loads them."""
 
+import contextlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from nmt.atomic import link_whole
+from nmt.errors import RunError
 from nmt.runs import checkpoint, retention
 from nmt.train.config import TrainerConfig
 
 
+class SavedState(NamedTuple):
+    """The checkpoint that a training resumes from."""
+
+    path: Path
+    step: int
+    damage: str = ""  # what is wrong with last.pt, where it is another
+
+
+def can_resume(directory: Path) -> bool:
+    """Whether a training was saved there."""
+    return any((directory / name).exists() for name in (checkpoint.LAST, checkpoint.PREVIOUS))
+
+
+def newest_state(directory: Path) -> SavedState:
+    """last.pt or, where it is damaged or gone, previous.pt; raises RunError where neither can be used."""
+    last, previous = directory / checkpoint.LAST, directory / checkpoint.PREVIOUS
+    try:
+        return SavedState(last, checkpoint.load(last)["step"])
+    except RunError as error:
+        if not previous.exists():
+            raise
+        damage = str(error)
+    try:
+        return SavedState(previous, checkpoint.load(previous)["step"], damage)
+    except RunError as error:
+        raise RunError(f"{damage}; {error}") from None
+
+
 class RunCheckpoints:
-    """checkpoints/best.pt, checkpoints/last.pt and the weights of validations, below a run directory.
+    """checkpoints/best.pt, last.pt, previous.pt and the weights of validations, below a run directory.
 
     It implements nmt.train.interfaces.CheckpointStore.  trainer.keep_last and trainer.keep_best say how many weights
     of validations stay, and trainer.metric which of them are the best.
     """
 
-    def __init__(self, directory: Path, config: TrainerConfig) -> None:
+    def __init__(self, directory: Path, config: TrainerConfig, saved: Path | None = None) -> None:
+        """``saved``: the checkpoint that ``load_last`` reads; without one, last.pt."""
         self.directory, self.config = directory, config
+        self.last = directory / checkpoint.LAST
+        self.saved = saved or self.last
+        self.last_is_whole = False  # whether last.pt is known to be there and undamaged
 
     def save_best(self, weights: dict[str, Any]) -> None:
         """Write best.pt."""
@@ -26,14 +61,20 @@ class RunCheckpoints:
         retention.retain(self.directory, weights, self.config.keep_last, self.config.keep_best, self.config.metric)
 
     def save_last(self, state: dict[str, Any]) -> None:
-        """Write last.pt."""
-        checkpoint.save(self.directory / checkpoint.LAST, state)
+        """Write last.pt; the one before it becomes previous.pt, unless it is damaged."""
+        if self.last_is_whole:
+            with contextlib.suppress(OSError):  # a file system without links has no previous.pt
+                link_whole(self.last, self.directory / checkpoint.PREVIOUS)
+        checkpoint.save(self.last, state)
+        self.last_is_whole = True
 
     def load_last(self) -> dict[str, Any]:
-        """Read last.pt, its tensors on the CPU."""
-        return checkpoint.load(self.directory / checkpoint.LAST)
+        """Read the checkpoint to resume from, its tensors on the CPU."""
+        state = checkpoint.load(self.saved)
+        self.last_is_whole = self.saved == self.last
+        return state
 
     @property
     def last_name(self) -> str:
         """The path of last.pt."""
-        return str(self.directory / checkpoint.LAST)
+        return str(self.last)

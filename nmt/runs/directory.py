@@ -1,7 +1,6 @@
 """A run directory: its name, making it, opening it, and what is written into it."""
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ import torch
 import yaml
 
 from nmt.atomic import whole_file
+from nmt.checksum import check_last_line, json_with_checksum, parse_json, with_last_line
 from nmt.config import MAX_NAME, Config, from_yaml, to_tree, to_yaml
 from nmt.data.tokenizer import Tokenizers
 from nmt.errors import ConfigError, RunError
@@ -131,11 +131,21 @@ def read_config(directory: Path) -> Config:
     """DIR/config.yaml; raises RunError if the directory is no run."""
     path = directory / CONFIG_FILE
     try:
-        return from_yaml(path.read_text(encoding="utf-8"))
+        return from_yaml(read_checked(path))
     except (FileNotFoundError, NotADirectoryError):
         raise RunError(explain_missing_run(directory)) from None
     except (ConfigError, UnicodeDecodeError, OSError) as error:
         raise RunError(f"{path}: {error}") from None
+
+
+def read_checked(path: Path) -> str:
+    """A config.yaml as it was written; raises RunError, naming it, where it does not fit its checksum, and OSError."""
+    text = path.read_text(encoding="utf-8")
+    try:
+        check_last_line(text)
+    except RunError as error:
+        raise RunError(f"{path}: {error}") from None
+    return text
 
 
 def read_data(directory: Path) -> dict[str, Any]:
@@ -144,11 +154,31 @@ def read_data(directory: Path) -> dict[str, Any]:
     One that is not there from here, but is from the folder where the run was trained, gets that before it.
     """
     data = to_tree(read_config(directory).data)
-    try:
-        folder = Path(json.loads((directory / ORIGIN).read_text(encoding="utf-8"))["folder"])
-    except (OSError, ValueError, KeyError, TypeError):
+    folder = recorded_folder(directory)
+    if folder is None:
         return data
     return {key: paths_from(folder, value) if key in PATH_KEYS else value for key, value in data.items()}
+
+
+def recorded_folder(directory: Path) -> Path | None:
+    """The folder that the run was last started in; None where no origin.json tells.  RunError for a damaged one."""
+    path = directory / ORIGIN
+    if not path.exists():
+        return None
+    try:
+        return Path(read_json(path)["folder"])
+    except RunError as error:
+        raise RunError(f"{error}; without the file relative paths of data are looked for from here alone") from None
+    except (KeyError, TypeError):
+        return None
+
+
+def read_json(path: Path) -> Any:
+    """What ``write_json`` wrote; raises RunError, naming the file, where it is missing or damaged."""
+    try:
+        return parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: {error}") from None
 
 
 def paths_from(folder: Path, value: Any) -> Any:
@@ -252,12 +282,12 @@ def alignment_config(config: Config, given: AlignConfig | None = None) -> AlignC
 
 def save_config(directory: Path, config: Config) -> None:
     """Write DIR/config.yaml."""
-    write_text_file(directory / CONFIG_FILE, to_yaml(config))
+    write_text_file(directory / CONFIG_FILE, with_last_line(to_yaml(config)))
 
 
 def write_json(path: Path, tree: dict[str, Any]) -> None:
-    """Write JSON that a person can read."""
-    write_text_file(path, json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
+    """Write JSON that a person can read, and that ``read_json`` checks."""
+    write_text_file(path, json_with_checksum(tree))
 
 
 def write_text_file(path: Path, text: str) -> None:

@@ -22,7 +22,7 @@ from nmt.eval.references import notes_on_references
 from nmt.models import build_model
 from nmt.models.seq2seq import Seq2Seq
 from nmt.runs import checkpoint
-from nmt.runs.checkpoint_store import RunCheckpoints
+from nmt.runs.checkpoint_store import RunCheckpoints, SavedState, can_resume, newest_state
 from nmt.runs.directory import (
     ORIGIN,
     TOKENIZER,
@@ -61,7 +61,10 @@ def train(config: Config) -> None:
         tests = load_tests(config.data) if ranks.main else []
         gold = gold_text(config.data) if ranks.main else None
         found = ranks.broadcast(find(config) if ranks.main else None)
-        resume = found is not None and (found / checkpoint.LAST).exists()
+        saved: SavedState | None = ranks.broadcast(
+            newest_state(found) if ranks.main and found and can_resume(found) else None
+        )
+        resume = saved is not None
         data = prepared(config, Run.open(found).tokenizers if found and resume else initial_tokenizers(config), ranks)
         model = initial_model(config, data.tokenizers, ranks, resume)
         if ranks.main:
@@ -78,10 +81,12 @@ def train(config: Config) -> None:
         precision = resolve_precision(config.trainer.precision, device)
         config = replace(config, trainer=replace(config.trainer, precision=precision))
         directory = ranks.broadcast((found or create_directory(directory_for(config))) if ranks.main else None)
-        step = checkpoint.saved_step(directory / checkpoint.LAST) if resume else 0
         if ranks.main:
             describe_run(directory, config, data.tokenizers, device, ranks)
-        with RunLog(directory, config.logger, main=ranks.main, step=step) as log:
+        with RunLog(directory, config.logger, main=ranks.main, step=saved.step if saved else 0) as log:
+            if saved and saved.damage:
+                said = f"{saved.damage}\ngoing on from the one before it, {saved.path}, step {saved.step:,}"
+                log.event("damaged", said, step=saved.step, damage=saved.damage, used=saved.path)
             announce(log, directory, config, model, data, device, ranks)
             for text in (data.validation, *tests):
                 for note in notes_on_references(text.target, config.data.target):
@@ -93,7 +98,7 @@ def train(config: Config) -> None:
                 config=config.trainer,
                 optim=config.optim,
                 log=log,
-                checkpoints=RunCheckpoints(directory, config.trainer),
+                checkpoints=RunCheckpoints(directory, config.trainer, saved.path if saved else None),
                 device=device,
                 ranks=ranks,
             )
@@ -128,7 +133,7 @@ def describe_run(directory: Path, config: Config, tokenizers: Tokenizers, device
 def find(config: Config) -> Path | None:
     """With resume=true, the newest run of that name, if any; raises RunError if it has another model or other data."""
     found = newest_run(directory_for(config)) if config.resume else None
-    if found is None or not (found / checkpoint.LAST).exists():
+    if found is None or not can_resume(found):
         return found
     old, new = flat(to_tree(read_config(found))), flat(to_tree(config))
     changed = [

@@ -68,7 +68,7 @@ def test_a_run_directory_holds_everything(run):
     assert len(events) == 1
     assert have - events == {
         *("config.yaml", "origin.json", "log.jsonl", "tokenizer/tokenizer.json", "tokenizer/joint.model"),
-        *("checkpoints/best.pt", "checkpoints/last.pt"),
+        *("checkpoints/best.pt", "checkpoints/last.pt", "checkpoints/previous.pt"),
         *("checkpoints/step-00000002.pt", "checkpoints/step-00000004.pt"),
         *(f"scores/{s}/{f}.txt" for s in ("test", "validation") for f in ("source", "reference", "hypotheses")),
         *(f"scores/{s}/results.json" for s in ("test", "validation")),
@@ -292,6 +292,25 @@ def test_resuming_goes_on_in_the_same_directory(run, typed):
     assert [e["step"] for e in events if e["event"] == "resume"] == [4]
     assert read_config(run).trainer.max_steps == 6
     assert read_config(run).resume is False
+
+
+def test_resuming_from_the_state_before_a_damaged_one(run, typed, capsys):
+    """It is said which file is damaged and from which step training goes on, on the console and in log.jsonl."""
+    copied = shutil.copytree(run, run.with_name("flipped"))
+    try:
+        before, last = checkpoint.saved_step(copied / checkpoint.PREVIOUS), copied / checkpoint.LAST
+        changed = bytearray(last.read_bytes())
+        changed[len(changed) // 2] ^= 1
+        last.write_bytes(changed)
+        typed(train.main, *TINY, "name=flipped", "resume=true", f"trainer.max_steps={before + 1}")
+        said = capsys.readouterr().out
+        assert f"{last} is damaged: Bad CRC-32" in said.replace("runs/", f"{run.parent}/")
+        assert f"previous.pt, step {before:,}" in said
+        events = [json.loads(line) for line in (copied / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+        assert [e["step"] for e in events if e["event"] in ("resume", "damaged")][-2:] == [before, before]
+        assert checkpoint.saved_step(last) == before + 1
+    finally:
+        shutil.rmtree(copied)
 
 
 def test_a_second_run_resumed_by_the_name_of_its_folder_stays_the_second_run(run, typed):

@@ -2,13 +2,17 @@
 
 import os
 import pickle
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from nmt.errors import RunError
 from nmt.runs import checkpoint
+
+RUNS = Path(__file__).parents[1] / "fixtures" / "runs"
 
 
 def test_what_is_saved_comes_back(tmp_path):
@@ -91,3 +95,53 @@ def test_loading_executes_nothing(tmp_path, write):
     with pytest.raises(RunError, match=r"last\.pt holds more than tensors and plain values"):
         checkpoint.load(path)
     assert not target.exists()
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two checkpoints hold the same."""
+    if isinstance(one, torch.Tensor):
+        return one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    return one == other
+
+
+def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path):
+    """Some bits of every part of the file: records, their headers, the archive's directory."""
+    path = tmp_path / "last.pt"
+    state = {"model": {"w": torch.randn(20), "b": torch.randn(7)}, "step": 7, "optimizer": {0: torch.randn(9)}}
+    checkpoint.save(path, state)
+    whole, expected, refused = path.read_bytes(), checkpoint.load(path), 0
+    for bit in [*range(0, 8 * len(whole), 61), *attribute_bits(whole)]:
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        try:
+            found = checkpoint.load(path)
+        except RunError:
+            refused += 1
+        else:
+            assert same(found, expected), f"bit {bit} was believed"
+    assert refused > 100
+
+
+def attribute_bits(archive: bytes) -> list[int]:
+    """Where the directory of a zip archive says whether each record is a folder."""
+    starts = [match.start() for match in re.finditer(b"PK\x01\x02", archive)]
+    return [8 * (start + 38) + 4 for start in starts]
+
+
+@pytest.mark.parametrize("name", ["lstm_local_p", "transformer"])
+def test_damaged_weights_of_an_earlier_version_are_named(tmp_path, name):
+    """torch.save has always written the checksums."""
+    whole = (RUNS / name / checkpoint.BEST).read_bytes()
+    path = tmp_path / "best.pt"
+    path.write_bytes(whole)
+    weight = checkpoint.load(path)["model"].values()
+    stored = max(weight, key=torch.numel).contiguous().numpy().tobytes()
+    changed = bytearray(whole)
+    changed[whole.index(stored) + len(stored) // 2] ^= 4
+    path.write_bytes(changed)
+    with pytest.raises(RunError, match=r"best\.pt is damaged: Bad CRC-32 for file"):
+        checkpoint.load(path)
+    assert checkpoint.saved_step(path) > 0, "which reads no tensor"

@@ -302,3 +302,34 @@ def test_the_guided_head_is_read_unless_another_is_asked_for(layer, head, read):
     config.trainer.guided_alignment, config.trainer.guided_layer, config.trainer.guided_head = 0.05, 2, 3
     found = alignment_config(config, asked)
     assert (found.layer, found.head, found.shift) == (*read, 1)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "tokenizer.json", "joint.model", "best.pt"])
+def test_damage_is_named_by_the_file(run, tmp_path, name):
+    """A bit in the middle of each."""
+    copy_without(run, tmp_path, "")
+    [path] = tmp_path.rglob(name)
+    changed = bytearray(path.read_bytes())
+    changed[len(changed) // 2] ^= 1
+    path.write_bytes(changed)
+    with pytest.raises(RunError, match="damaged") as caught:
+        load(tmp_path, device="cpu")
+    assert str(path.parent) in str(caught.value)
+    assert name in str(caught.value) or name == "tokenizer.json"
+
+
+def test_damage_of_what_says_where_the_data_is(run, tmp_path):
+    copy_without(run, tmp_path, "")
+    write_json(tmp_path / ORIGIN, {"folder": "/home/a"})
+    changed = (tmp_path / ORIGIN).read_text().replace("home", "hole")
+    (tmp_path / ORIGIN).write_text(changed)
+    with pytest.raises(RunError, match=rf"{ORIGIN}: damaged, or changed by hand"):
+        read_data(tmp_path)
+
+
+def test_a_configuration_without_a_checksum_is_read(run, tmp_path):
+    """As earlier versions wrote it, and whoever changed it by hand."""
+    copy_without(run, tmp_path, "")
+    path = tmp_path / "config.yaml"
+    path.write_text(re.sub("# sha256.*\n", "", path.read_text()).replace("beam_size: 5", "beam_size: 3"))
+    assert read_config(tmp_path).decode.beam_size == 3

@@ -1,10 +1,10 @@
 """From source text to target text with the model of a run, or of several as an ensemble."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 import torch
@@ -21,11 +21,15 @@ from nmt.languages import without_spaces
 from nmt.runs.directory import Run, alignment_config
 from nmt.runs.ensemble import EnsembleRun, open_run
 from nmt.search import DecodeConfig, Hypothesis, score_ids, translate_ids
+from nmt.translate.arguments import check_str, given_directories, given_texts
 from nmt.translate.options import ORDINARY, AlignmentOutput, TranslateOptions
 from nmt.translate.prefix import NO_PREFIX, Prefix, check_prefix, tokenize_prefixes
 from nmt.translate.sentence_split import describe_split, split_long
 from nmt.translate.translation import Translation, join_parts
 from nmt.translate.unknown_words import read_dictionary, replace_unknown
+
+Progress = Callable[[int], object]  # called with how many more are done
+Warn = Callable[[int, str], object]  # called with the place of a text and a message
 
 
 class TextPart(NamedTuple):
@@ -67,55 +71,88 @@ class Translator:
         self.model, _ = run.load_model(checkpoint, device)
         self.translated = 0  # sentences so far; sampling is seeded with a sentence's number
 
+    # A str is an iterable of str, too: the first that fits counts.
+    @overload
+    def translate(  # pyright: ignore[reportOverlappingOverload]
+        self, texts: str, progress: Progress | None = None, prefixes: str | None = None
+    ) -> str: ...
+
+    @overload
+    def translate(
+        self, texts: Iterable[str], progress: Progress | None = None, prefixes: Iterable[str | None] | None = None
+    ) -> list[str]: ...
+
     def translate(
         self,
-        texts: Sequence[str],
-        progress: Callable[[int], object] | None = None,
-        prefixes: Sequence[str | None] | None = None,
-    ) -> list[str]:
+        texts: str | Iterable[str],
+        progress: Progress | None = None,
+        prefixes: str | Iterable[str | None] | None = None,
+    ) -> str | list[str]:
         """The best translation of each text, in order, without line breaks; of blank text an empty string.
 
-        For arguments and errors see ``hypotheses``.
+        A str is one text, and one str is returned.  For arguments and errors see ``hypotheses``.
         """
-        return [found[0].text if found else "" for found in self.hypotheses(texts, progress, prefixes=prefixes)]
+        listed, forced = given_texts(texts, prefixes)
+        best = [found[0].text if found else "" for found in self.hypotheses(listed, progress, prefixes=forced)]
+        return best[0] if isinstance(texts, str) else best
+
+    @overload
+    def hypotheses(  # pyright: ignore[reportOverlappingOverload]
+        self, texts: str, progress: Progress | None = None, warn: Warn | None = None, prefixes: str | None = None
+    ) -> list[Translation]: ...
+
+    @overload
+    def hypotheses(
+        self,
+        texts: Iterable[str],
+        progress: Progress | None = None,
+        warn: Warn | None = None,
+        prefixes: Iterable[str | None] | None = None,
+    ) -> list[list[Translation]]: ...
 
     def hypotheses(
         self,
-        texts: Sequence[str],
-        progress: Callable[[int], object] | None = None,
-        warn: Callable[[int, str], object] | None = None,
-        prefixes: Sequence[str | None] | None = None,
-    ) -> list[list[Translation]]:
+        texts: str | Iterable[str],
+        progress: Progress | None = None,
+        warn: Warn | None = None,
+        prefixes: str | Iterable[str | None] | None = None,
+    ) -> list[Translation] | list[list[Translation]]:
         """Up to ``decode.n_best`` translations of each text, the best first.
 
         Args:
-            texts: source sentences.  One of more pieces than ``source_limit`` is translated in parts; their best
-                translations are joined, then their second best, and so on.
+            texts: source sentences, or one as a str.  One of more pieces than ``source_limit`` is translated in parts;
+                their best translations are joined, then their second best, and so on.
             progress: called with the number of parts translated since its last call.
             warn: called with the place of a text among ``texts``, from 0, and a message, when a text is translated in
                 parts or a prefix cannot have its usual effect; by default a Python warning.
-            prefixes: for each text, the target text that its translations begin with; None or blank: any.  A prefix is
-                normalized and tokenized by itself, as a target sentence is.  With subwords and characters, what
-                follows begins a new word or continues the last word of the prefix, as the model likes.  The prefix of
-                a text in parts begins the translation of its first part.  A prefix as long as the length limit or
-                longer is the whole translation.  Words of the prefix that the target vocabulary lacks are given to the
-                model as <unk> and stand in the translation as they are.
+            prefixes: for each text (a str for one text as a str), the target text that its translations begin with;
+                None or blank: any.  A prefix is normalized and tokenized by itself, as a target sentence is.  With
+                subwords and characters, what follows begins a new word or continues the last word of the prefix, as
+                the model likes.  The prefix of a text in parts begins the translation of its first part.  A prefix as
+                long as the length limit or longer is the whole translation.  Words of the prefix that the target
+                vocabulary lacks are given to the model as <unk> and stand in the translation as they are.
 
         Returns:
-            A list for each text, in order; an empty one for a blank text, whatever its prefix.
+            A list for each text, in order; an empty one for a blank text, whatever its prefix.  For one text as a str
+            its list alone.
 
         Raises:
+            TypeError: texts or prefixes are no text.
             DataError: there are more or fewer prefixes than texts.
             TextError: a prefix has more pieces than the model can write.
             NoAttentionError: ``options`` ask for alignments, and the model has no attention.
             ConfigError: ``decode`` was changed to values that cannot work.
             UserError: the model's probabilities are not finite.
         """
-        forced = tokenize_prefixes(self.tokenizers.target, prefixes, len(texts))
-        plan = list(self.plan(texts, forced, warn or warn_in_python))
+        listed, given = given_texts(texts, prefixes)
+        forced = tokenize_prefixes(self.tokenizers.target, given, len(listed))
+        plan = list(self.plan(listed, forced, warn or warn_in_python))
         parts = [part for group in plan for part in group]
         found = iter(self.search(parts, progress))
-        return [self.join(text, group, [next(found) for _ in group]) for text, group in zip(texts, plan, strict=True)]
+        joined = [
+            self.join(text, group, [next(found) for _ in group]) for text, group in zip(listed, plan, strict=True)
+        ]
+        return joined[0] if isinstance(texts, str) else joined
 
     def source_ceiling(self) -> int | None:
         """The most source pieces that the model can read, without end-of-sentence; None: any number."""
@@ -255,11 +292,15 @@ def load(directory: str | Path | Sequence[str | Path], device: str = "auto", che
     Args:
         directory: one run directory, or several, whose models must have the same vocabularies.
         device: auto, cpu, cuda or cuda:N.
-        checkpoint: the file of weights in the run's folder of checkpoints, or avg:N or best:N, a mean of several.
+        checkpoint: best, last, or the mean of K retained ones: avg:K the latest, best:K the best.
 
     Raises:
+        TypeError: an argument is something else.
         RunError: a directory or its weights are missing or cannot be read.
         ConfigError: the device is not there, or the vocabularies of several runs differ.
     """
-    run = open_run(directory)
+    directories = given_directories(directory)
+    check_str("device", device)
+    check_str("checkpoint", checkpoint)
+    run = open_run(directories)
     return Translator(run, run.config.decode, resolve_device(device), checkpoint)

@@ -1,0 +1,61 @@
+"""Checks of what a Python program passes to ``nmt.load`` and a ``Translator``: a TypeError says what is wanted."""
+
+import os
+from collections.abc import Iterable, Mapping, Set
+from pathlib import Path
+from typing import Any
+
+NO_SERIES = (str, bytes, bytearray, Mapping, Set)  # iterable, but no list of texts
+
+
+def list_of(name: str, wanted: str, types: tuple[type, ...], value: Any) -> list[Any]:
+    """The items of a list, tuple or other series, each an instance of ``types``.
+
+    Raises TypeError, with ``name`` and what is ``wanted``, for anything else.
+    """
+    if isinstance(value, NO_SERIES) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be {wanted}, got {shown(value)}")
+    items = list(value)
+    for number, item in enumerate(items):
+        if not isinstance(item, types):
+            raise TypeError(f"{name} must be {wanted}, got {shown(item)} as number {number}, counted from 0")
+    return items
+
+
+def given_texts(texts: Any, prefixes: Any) -> tuple[list[str], list[str | None] | None]:
+    """Texts and prefixes as lists; a str is one text, whose prefix is a str, too.
+
+    Raises TypeError for anything but text, or None for a prefix.
+    """
+    if isinstance(texts, str):
+        if prefixes is not None and not isinstance(prefixes, str):
+            raise TypeError(f"prefixes must be a str or None for one text, got {shown(prefixes)}")
+        return [texts], [prefixes]
+    listed = list_of("texts", "a str or a list of str", (str,), texts)
+    if prefixes is None:
+        return listed, None
+    wanted = "a list with a str or None for each text, or None"
+    return listed, list_of("prefixes", wanted, (str, type(None)), prefixes)
+
+
+def given_directories(directory: Any) -> list[Path]:
+    """Run directories as a list; one path is one.  Raises TypeError for anything but paths, and for none at all."""
+    wanted = "a run directory (str or Path) or a list of them"
+    if isinstance(directory, str | os.PathLike):
+        return [Path(directory)]
+    found = list_of("directory", wanted, (str, os.PathLike), directory)
+    if not found:
+        raise TypeError(f"directory must be {wanted}, got an empty list")
+    return [Path(path) for path in found]
+
+
+def check_str(name: str, value: Any) -> None:
+    """Raise TypeError unless ``value`` is a str."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, got {shown(value)}")
+
+
+def shown(value: Any) -> str:
+    """A value in a message: at most so much of it as shows what it is."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}... ({type(value).__name__})"

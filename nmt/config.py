@@ -6,6 +6,7 @@ has a row in CHOICE_GROUPS, which names the table of its package: one more row i
 command line and in --help.
 """
 
+import math
 import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -93,6 +94,7 @@ def check_sections(config: Config) -> None:
     """
     if config.device != "auto":
         named_device(config.device)
+    check_end(config.trainer)
     check_vocabulary(config)
     check_cosine(config.optim, config.trainer.max_steps)
     if config.model.attention_heads is None:
@@ -102,6 +104,15 @@ def check_sections(config: Config) -> None:
         check_guided(config)
     if config.trainer.metric == ALIGNMENT_ERROR:
         check_gold_links(config.data)
+
+
+def check_end(trainer: TrainerConfig) -> None:
+    """Raise ConfigError where training would never end, because no limit is finite."""
+    limits = (trainer.max_steps, trainer.max_minutes, trainer.max_epochs, trainer.patience)
+    if all(limit in (None, math.inf) for limit in limits):
+        raise ConfigError(
+            "trainer.max_steps, max_minutes, max_epochs and patience are all null or infinite: training has no end"
+        )
 
 
 def check_vocabulary(config: Config) -> None:

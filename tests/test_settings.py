@@ -137,10 +137,10 @@ def test_every_number_of_every_section_is_checked(kind: type):
 
 
 def outside(range_: Range) -> list[float]:
-    """Numbers that a range excludes: nan always, and one beyond each bound."""
+    """Numbers that a range excludes: nan always, infinities but where it has no end, and one beyond each bound."""
     just = {range_.least: -1, range_.above: 0, range_.most: 1, range_.below: 0}
     beyond = [bound + step for bound, step in just.items() if bound is not None]
-    return [math.nan, *beyond, *[0] * range_.nonzero]
+    return [math.nan, -math.inf, *[math.inf] * (not range_.infinite), *beyond, *[0] * range_.nonzero]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.module)

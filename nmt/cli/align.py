@@ -16,7 +16,7 @@ from nmt.cli.on_run import OnRun, as_list
 from nmt.cli.options import Command
 from nmt.cli.streams import writing
 from nmt.data.files import explain_unequal, paths, strict_lines
-from nmt.data.pharaoh import Alignment, parse_pharaoh
+from nmt.data.pharaoh import Alignment, parse_pharaoh, split_words
 from nmt.device import Precision, resolve_device, set_up
 from nmt.errors import DataError
 from nmt.eval.alignment import AlignConfig, hard_alignment, score_alignments
@@ -98,7 +98,7 @@ def read(config: AlignCommandConfig) -> tuple[list[str], list[str], list[Alignme
     if config.gold is None:
         return sources, targets, None
     (gold,) = paths(config.gold, "gold")
-    lengths = [(len(s.split()), len(t.split())) for s, t in zip(sources, targets, strict=True)]
+    lengths = [(len(split_words(s)), len(split_words(t))) for s, t in zip(sources, targets, strict=True)]
     return sources, targets, parse_pharaoh(strict_lines(gold), str(gold), lengths)
 
 
@@ -108,7 +108,7 @@ def soft(words: np.ndarray, source: str, target: str) -> str:
     Weights have six decimals; one that is not finite is null.
     """
     weights = [[round(w, 6) if math.isfinite(w) else None for w in row] for row in words.tolist()]
-    fields = {"source": source.split(), "target": target.split(), "links": str(hard_alignment(words))}
+    fields = {"source": split_words(source), "target": split_words(target), "links": str(hard_alignment(words))}
     return json.dumps(fields | {"weights": weights}, ensure_ascii=False)
 
 

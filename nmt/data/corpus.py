@@ -9,7 +9,7 @@ from typing import Any
 from nmt.data.files import Files, FilesConfig, lines, paths, read_text, stamp, stamps, strict_lines
 from nmt.data.hub import Hub, HubConfig
 from nmt.data.named import HansardsEnFrConfig, Multi30kConfig, Named, NewsEnDeConfig
-from nmt.data.pharaoh import parse_line, parse_pharaoh
+from nmt.data.pharaoh import leading_words, parse_line, parse_pharaoh, split_words
 from nmt.data.phrases import Phrases, PhrasesConfig
 from nmt.data.text import Corpus, DataConfig, ParallelText, TextFiles
 from nmt.errors import ConfigError, DataError
@@ -71,8 +71,10 @@ def linked_pairs(corpus: Corpus, seed: int) -> Iterator[tuple[str, str, str]]:
             fewer, more = ("lines", "pairs") if found is None else ("pairs", "lines")
             raise DataError(f"data.alignments={given}: there are only {count:,} {fewer}, and more training {more}")
         where, line = found
-        parse_line(line, where, (len(pair[0].split()), len(pair[1].split())))
-        yield pair[0], pair[1], line
+        alignment = parse_line(line, where, (len(split_words(pair[0])), len(split_words(pair[1]))))
+        # The checks strip the edges of a text, and words that hold no more than a no-break space with them.
+        lost = leading_words(pair[0]), leading_words(pair[1])
+        yield pair[0], pair[1], str(alignment.shifted(*lost)) if any(lost) else line
 
 
 def validation_text(config: DataConfig) -> ParallelText:
@@ -111,7 +113,7 @@ def gold_text(config: DataConfig) -> ParallelText | None:
 
 def check_gold(text: ParallelText, name: str) -> None:
     """Raise DataError, naming ``name`` and the line, unless there are good links for each pair."""
-    lengths = [(len(s.split()), len(t.split())) for s, t in zip(text.source, text.target, strict=True)]
+    lengths = [(len(split_words(s)), len(split_words(t))) for s, t in zip(text.source, text.target, strict=True)]
     parse_pharaoh(text.gold or [], name, lengths)
 
 

@@ -156,7 +156,7 @@ def write_ids(
             ids = {side: segment(t, chunk[side]) for side, t in sides.items()}
             rows = {side: pa.array(ids[side], IDS.field(side).type) for side in sides}
             if linked:
-                words = ([t.words(row) for row in ids[side]] for side, t in sides.items())
+                words = (list(map(t.words, ids[side], chunk[side])) for side, t in sides.items())
                 rows[ID_LINKS.name] = pa.array(map(piece_links, chunk[TEXT_LINKS.name], *words), ID_LINKS.type)
             stream.write_batch(pa.record_batch(rows, schema=schema))
             stop = start + len(chunk["source"])

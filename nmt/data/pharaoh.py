@@ -1,7 +1,7 @@
 """Word alignments as Pharaoh lines, and as links between the pieces that words are made of.
 
-A link (i, j) joins source word i and target word j, both counted from 0 over the words that white space
-separates.  A line holds a sentence's links: ``i-j`` a sure one, ``ipj`` a possible one.
+A link (i, j) joins source word i and target word j, both counted from 0 over the words of ``split_words``.  A line
+holds a sentence's links: ``i-j`` a sure one, ``ipj`` a possible one.
 """
 
 import re
@@ -12,6 +12,8 @@ from nmt.errors import DataError
 
 Links = frozenset[tuple[int, int]]
 
+SEPARATORS = " \t"  # of words, as aligners know them; a no-break space, say, is a part of its word
+_WORD = re.compile(rf"[^{SEPARATORS}]+")
 _LINK = re.compile(r"(\d+)([-p])(\d+)", re.ASCII)
 
 
@@ -22,9 +24,30 @@ class Alignment:
     sure: Links
     possible: Links  # holds the sure ones too
 
+    def shifted(self, source: int, target: int) -> "Alignment":
+        """The links of the sentences without their first ``source`` and ``target`` words."""
+
+        def shift(links: Links) -> Links:
+            return frozenset((i - source, j - target) for i, j in links if i >= source and j >= target)
+
+        return Alignment(shift(self.sure), shift(self.possible))
+
     def __str__(self) -> str:
         links = [(j, i, "-") for i, j in self.sure] + [(j, i, "p") for i, j in self.possible - self.sure]
         return " ".join(f"{i}{mark}{j}" for j, i, mark in sorted(links))
+
+
+def split_words(text: str) -> list[str]:
+    """The words that links count: what stands between spaces and tabs, as for fast_align and other aligners.
+
+    Other white space, such as the no-break spaces U+00A0 and U+202F in numbers, does not end a word.
+    """
+    return _WORD.findall(text)
+
+
+def leading_words(text: str) -> int:
+    """How many words at the beginning of a text are white space alone, which ``str.strip`` takes away."""
+    return len(split_words(text[: len(text) - len(text.lstrip())])) if text.strip() else 0
 
 
 def parse_line(line: str, where: str, lengths: tuple[int, int] | None = None) -> Alignment:

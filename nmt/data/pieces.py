@@ -10,6 +10,7 @@ from typing import Protocol
 import sentencepiece as spm
 
 from nmt.batch import BOS, EOS, PAD, UNK
+from nmt.data.pharaoh import SEPARATORS, leading_words, split_words
 from nmt.errors import DataError
 
 SPACE = "\u2581"  # how SentencePiece writes a space, and how pieces() shows one
@@ -59,8 +60,11 @@ class Tokenizer(Protocol):
         """What to show for each id; in subwords and characters U+2581 stands for a space before a word."""
         ...
 
-    def words(self, ids: Sequence[int]) -> list[int]:
-        """Index of the word (by ``str.split``) that each id belongs to; a space goes with the word it precedes."""
+    def words(self, ids: Sequence[int], text: str | None = None) -> list[int]:
+        """Index of the word (by ``pharaoh.split_words``) that each id belongs to; a space goes with the word after it.
+
+        ``text`` is what the ids were encoded from; None: they are a model's own, and the words are those of ``decode``.
+        """
         ...
 
     def to_bytes(self) -> bytes:
@@ -124,8 +128,8 @@ class SubwordTokenizer:
     def pieces(self, ids: Sequence[int]) -> list[str]:
         return [NAMES[i] if i in NAMES else self._processor.id_to_piece(i) for i in map(int, ids)]
 
-    def words(self, ids: Sequence[int]) -> list[int]:
-        return word_indices([self._surface(int(i)) for i in ids])
+    def words(self, ids: Sequence[int], text: str | None = None) -> list[int]:
+        return word_indices([self._surface(int(i)) for i in ids], text)
 
     def to_bytes(self) -> bytes:
         return self._model
@@ -175,12 +179,13 @@ class SymbolTokenizer:
     def pieces(self, ids: Sequence[int]) -> list[str]:
         return [self._symbols[i].replace(" ", SPACE) for i in ids]
 
-    def words(self, ids: Sequence[int]) -> list[int]:
+    def words(self, ids: Sequence[int], text: str | None = None) -> list[int]:
         if self.kind is TokenizerKind.word:
-            return list(range(len(ids)))
-        return word_indices(
-            [b"" if i in (PAD, BOS, EOS) else b"?" if i == UNK else self._symbols[i].encode() for i in ids]
-        )
+            # A word with a no-break space inside has been split at it, into several ids.
+            parts = [1] * len(ids) if text is None else [len(word.split()) for word in split_words(text)]
+            return [word for word, count in enumerate(parts) for _ in range(count)][: len(ids)]
+        surfaces = [b"" if i in (PAD, BOS, EOS) else b"?" if i == UNK else self._symbols[i].encode() for i in ids]
+        return word_indices(surfaces, text)
 
     def to_bytes(self) -> bytes:
         return json.dumps(self._symbols[4:], ensure_ascii=True, indent=0).encode()
@@ -203,16 +208,20 @@ def unescape(text: str) -> str:
     return text.replace(ESCAPE + "1", SPACE).replace(ESCAPE + "0", ESCAPE)
 
 
-def word_indices(surfaces: Sequence[bytes]) -> list[int]:
-    """Index of the white-space-separated word in which each piece of UTF-8 begins; a space begins the next word."""
-    word, inside, at = -1, False, []
+def word_indices(surfaces: Sequence[bytes], text: str | None = None) -> list[int]:
+    """Index of the word (``pharaoh.split_words``) in which each piece of UTF-8 begins; a space begins the next word.
+
+    For ``text`` see ``Tokenizer.words``; without it, line ends are spaces, as in what is decoded and written.
+    """
+    first, separators = leading_words(text or ""), SEPARATORS + ("\r\n" if text is None else "")
+    word, inside, at = first - 1, False, []
     for c in b"".join(surfaces).decode("utf-8", errors="surrogateescape"):
-        space = c.isspace()
+        space = c in separators
         word += not space and not inside
         inside = not space
         at += [word + space] * len(c.encode("utf-8", errors="surrogateescape"))
     begins = [0]
     for s in surfaces:
         begins.append(begins[-1] + len(s))
-    last = max(word, 0)  # for pieces after the last word, which hold only space or nothing
+    last = max(word, first)  # for pieces after the last word, which hold only space or nothing
     return [min(at[b], last) if b < len(at) else last for b in begins[:-1]]

@@ -17,8 +17,8 @@ class ParallelText:
     """A small set of sentence pairs in memory: for validation and for tests.
 
     The text is that of the file, without line ends and a byte order mark: scores are computed against it.
-    ``gold`` holds one line of Pharaoh links a pair (0-based ``source-target`` over whitespace words, ``i-j`` sure,
-    ``ipj`` possible), or is None where the links are not known.
+    ``gold`` holds one line of Pharaoh links a pair (0-based ``source-target`` over the words of
+    ``pharaoh.split_words``, ``i-j`` sure, ``ipj`` possible), or is None where the links are not known.
     """
 
     name: str

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from nmt.data.pharaoh import Alignment, parse_pharaoh
+from nmt.data.pharaoh import Alignment, parse_pharaoh, split_words
 from nmt.data.text import ParallelText
 from nmt.data.tokenizer import Tokenizers
 from nmt.errors import DataError
@@ -280,7 +280,7 @@ def judge_alignment(
     text, config = part.text, options.alignment
     if text.gold is None:
         return {}
-    lengths = [(len(s.split()), len(t.split())) for s, t in zip(text.source, text.target, strict=True)]
+    lengths = [(len(split_words(s)), len(split_words(t))) for s, t in zip(text.source, text.target, strict=True)]
     gold = parse_pharaoh(text.gold, f"gold links of {text.name}", lengths)
     found: dict[int, list[Alignment]] = {shift: [] for shift in SHIFTS}
     try:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nmt.data.pharaoh import split_words
 from nmt.data.tokenizer import Tokenizers
 from nmt.errors import UserError
 from nmt.eval.alignment import AlignConfig, Pool, one_map, word_weights
@@ -32,13 +33,17 @@ class PairMap(NamedTuple):
         cls,
         maps: AttentionMaps,
         tokenizers: Tokenizers,
-        texts: tuple[str, str],
+        texts: tuple[str, str | None],
         ids: tuple[Sequence[int], Sequence[int]],
         config: AlignConfig,
     ) -> "PairMap":
-        """The map that ``config`` chooses of a pair's ``maps``; texts and ids (no BOS, no EOS) of source and target."""
-        source, target = tokenizers.source.words(list(ids[0])), tokenizers.target.words(list(ids[1]))
-        size = word_count(texts[1], target), word_count(texts[0], source)
+        """The map that ``config`` chooses of a pair's ``maps``; texts and ids (no BOS, no EOS) of source and target.
+
+        The target's text is None where its ids are a translation that the model has found.
+        """
+        sides = tokenizers.source, tokenizers.target
+        source, target = (side.words(list(i), text) for side, i, text in zip(sides, ids, texts, strict=True))
+        size = word_count(texts[1] or "", target), word_count(texts[0], source)
         # Without end-of-sentence, and without the lone UNK that is read for an empty source.
         weights = one_map(maps.weights.numpy(), config.layer, config.head)[:, : len(source)]
         return cls(weights, source, target, size)
@@ -91,4 +96,4 @@ def pair_maps(
 
 def word_count(text: str, words: Sequence[int]) -> int:
     """Words of a text, whose pieces belong to ``words``: a word may have no piece."""
-    return max(len(text.split()), max(words, default=-1) + 1)
+    return max(len(split_words(text)), max(words, default=-1) + 1)

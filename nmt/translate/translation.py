@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nmt.data.pharaoh import SEPARATORS, split_words
+
 
 @dataclass(frozen=True)
 class Translation:
@@ -47,8 +49,8 @@ def join_parts(between: str, source: str, starts: Sequence[int], parts: Sequence
 
 def word_index(text: str, start: int) -> int:
     """The index of the word of a text that holds the character at ``start``, or else of the next word."""
-    inside = 0 < start < len(text) and not text[start - 1].isspace() and not text[start].isspace()
-    return len(text[:start].split()) - inside
+    inside = 0 < start < len(text) and text[start - 1] not in SEPARATORS and text[start] not in SEPARATORS
+    return len(split_words(text[:start])) - inside
 
 
 def sum_blocks(rows: Sequence[int], columns: Sequence[int], blocks: Sequence[np.ndarray]) -> np.ndarray:

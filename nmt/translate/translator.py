@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from nmt.batch import EOS, UNK
+from nmt.data.pharaoh import split_words
 from nmt.data.pieces import SUBWORDS, Tokenizer, TokenizerKind, normalize
 from nmt.device import resolve_device
 from nmt.errors import ConfigError
@@ -234,24 +235,24 @@ class Translator:
         """A hypothesis as text; words of the prefix that the vocabulary lacks stand as they were given."""
         target, prefix = self.tokenizers.target, part.prefix
         text, tokens = one_line(target.decode([h.ids])[0]), target.pieces([*h.ids, EOS])
-        words = self.attention(part, h, text) if attended else None
+        words = self.attention(part, h) if attended else None
         if UNK in prefix.ids:
             text = prefix.text + text[len(target.decode([prefix.ids])[0]) :]
         if self.options.replace_unknown and words is not None and UNK in h.ids[len(prefix.ids) :]:
             unknown = [i == UNK and place >= len(prefix.ids) for place, i in enumerate(h.ids)]
-            source = self.normalize_source(part.text).split()
+            source = list(map(self.normalize_source, split_words(part.text)))
             shown = [*prefix.text.split(), *tokens[len(prefix.ids) : -1]]
             text = " ".join(replace_unknown(shown, unknown, words, source, self.dictionary))
         alignment = None if self.options.alignments is AlignmentOutput.none else words
         return Translation(text, h.score, h.log_prob, h.finished, tokens, scores, alignment)
 
-    def attention(self, part: TextPart, h: Hypothesis, text: str) -> np.ndarray:
+    def attention(self, part: TextPart, h: Hypothesis) -> np.ndarray:
         """Attention between the words of a part and of its translation: (target words, source words)."""
         if h.maps is None:
             raise NoAttentionError(
                 f"{self.name} has no attention, from which translate.alignments and translate.replace_unknown are read"
             )
-        pair = PairMap.of(h.maps, self.tokenizers, (part.text, text), (part.ids, h.ids), self.align)
+        pair = PairMap.of(h.maps, self.tokenizers, (part.text, None), (part.ids, h.ids), self.align)
         return pair.between_words(self.align.shift, self.align.pool)
 
     def join(self, text: str, parts: Sequence[TextPart], found: Sequence[list[Translation]]) -> list[Translation]:

@@ -109,6 +109,37 @@ def test_links_stay_with_their_words_through_cleaning_pieces_and_batches(config,
     assert found == dict(enumerate(kept))
 
 
+@pytest.mark.parametrize("kind", [TokenizerKind.bpe, TokenizerKind.char, TokenizerKind.word])
+def test_no_break_spaces_do_not_move_links(config, kind):
+    """Aligners count words between spaces and tabs: ``10 000`` is one, and so is a no-break space at an edge."""
+    for path, text in (
+        (config.train.source, "\u00a0 the 10\u00a0000 red houses\n"),
+        (config.train.target, "les 10\u202f000 maisons\u3000 rouges\n"),
+    ):
+        Path(path).write_text(text, encoding="utf-8")
+    rewrite(config, ["0-0 1-0 2-1 4-2 3-3"])
+    config.tokenizer.kind = kind
+    prepared = prepare(config, seed=1, linked=True)
+    tokenizers, rows = (prepared.tokenizers.source, prepared.tokenizers.target), prepared.train.read(np.array([0]))
+    (flat,) = prepared.train.links(np.array([0])) or [[]]
+    shown = [[t.decode([[i]])[0] for i in ids] for t, (ids,) in zip(tokenizers, rows, strict=True)]
+    linked = {(shown[0][s], shown[1][t]) for t, s in zip(flat[::2], flat[1::2], strict=True)}
+    by_letter = {(a[0], b[0]) for a, b in ((a.strip(), b.strip()) for a, b in linked) if a and b}
+    assert {("t", "l"), ("1", "1"), ("h", "m"), ("r", "r")} <= by_letter
+    assert not {("h", "r"), ("r", "m"), ("t", "1"), ("1", "m")} & by_letter
+
+
+def test_words_are_counted_as_aligners_do(config):
+    """A link to the last word is inside the sentence, one to a word after it is not."""
+    Path(config.validation.source).write_text("the 10\u00a0000 houses\n", encoding="utf-8")
+    config.gold = str(Path(config.alignments).with_name("gold"))
+    Path(config.gold).write_text("2-0\n", encoding="utf-8")
+    assert corpus.validation_text(config).gold == ["2-0"]
+    Path(config.gold).write_text("3-0\n", encoding="utf-8")
+    with pytest.raises(DataError, match="link 3-0 is outside its source sentence of 3 words"):
+        corpus.validation_text(config)
+
+
 def test_links_are_only_there_where_they_are_asked_for(config):
     plain, linked = prepare(config, seed=1), prepare(config, seed=1, linked=True)
     assert plain.train.links(np.array([0])) is None

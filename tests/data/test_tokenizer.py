@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import unicodedata
 from pathlib import Path
 
@@ -75,14 +76,35 @@ def test_words_are_those_of_split(subwords, text):
             assert [t.strip() for t in tokenizer.decode(spelt)] == words
 
 
+SPACED = ["the 10\u00a0000 houses", " \u3000 a\u202fb\u2009c  d\te\u00a0", "\u00a0", "", "a\u2003 b", "x \u00a0"]
+
+
+@pytest.fixture(scope="module")
+def of_every_kind():
+    """Tokenizers that know every word and character of SPACED."""
+    configs = [TokenizerConfig(kind=kind, vocab_size=320) for kind in TokenizerKind]
+    return [train_tokenizers(config, [*SPACED, *ENGLISH], GERMAN, seed=1).source for config in configs]
+
+
+@pytest.mark.parametrize("text", SPACED)
+def test_a_space_that_is_none_for_aligners_ends_no_word(of_every_kind, text):
+    """The ids of each word spell what is visible of it."""
+    words = [word for word in re.split(r"[ \t]+", text) if word]
+    for tokenizer in of_every_kind:
+        (row,) = tokenizer.encode([text])
+        indices = tokenizer.words(row, text)
+        spelt = [[i for i, k in zip(row, indices, strict=True) if k == number] for number in range(len(words))]
+        assert ["".join(t.split()) for t in tokenizer.decode(spelt)] == ["".join(word.split()) for word in words]
+
+
 @pytest.mark.parametrize("text", ["", " ", "a", " a  b ", "10\u00a0000 x", "é日本 \u3000語"])
 def test_word_indices_one_byte_at_a_time(text):
     """The slow way: cut the text at every byte; each begins in the word that the text from there on completes."""
     pieces = [bytes([b]) for b in text.encode()]
-    words, at = text.split(), []
+    words, at = re.split("[ \t]+", text.strip(" \t")) if text.strip(" \t") else [], []
     for i, c in enumerate(text):
-        before = text[: i + 1]
-        word = len(before.split()) - (0 if c.isspace() else 1)
+        before = text[: i + 1].lstrip(" \t").rstrip(" \t")
+        word = (len(re.split("[ \t]+", before)) if before else 0) - (0 if c in " \t" else 1)
         at += [min(word, max(len(words) - 1, 0))] * len(c.encode())
     assert word_indices(pieces) == at
 

@@ -88,7 +88,7 @@ class Thirds:
     def pieces(self, ids):
         return [self.shown[i] for i in ids]
 
-    def words(self, ids):
+    def words(self, ids, text=None):
         places, word = [], -1
         for piece in self.pieces(ids):
             word += piece.startswith("\u2581")

@@ -74,6 +74,18 @@ def test_alignments_follow_the_hypotheses_through_the_beam(run, how):
         np.testing.assert_allclose(h.alignment, words, atol=1e-5)
 
 
+def test_alignments_count_words_as_aligners_do(run):
+    """By spaces and tabs: a no-break space joins what it stands between, and is a word where it stands alone."""
+    text, given = "\u00a0 one two\u00a0three four", translator(run)
+    (found,) = given.hypotheses([text])
+    for h in found:
+        assert h.alignment is not None
+        assert h.alignment.shape == (len(h.text.split(" ")), 4)
+        assert h.alignment[:, 0].max() == 0
+        (forced,) = align(given.model, run.tokenizers, [text], [h.text], ForcedOptions(CPU, Precision.fp32))
+        np.testing.assert_allclose(h.alignment, forced, atol=1e-5)
+
+
 def test_windows_change_nothing(run):
     """One text at a time or all at once; seeds of sampling go on counting."""
     for decode in ({}, {"method": Method.sample, "samples": 3}):

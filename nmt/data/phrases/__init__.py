@@ -6,7 +6,7 @@ year in the language's own dates (United States place, amount, time; Germany amo
 amount), so that whole clauses change places, beside what changes places inside them.  Where two languages agree in
 this, the first clause of the target moves to its end.
 
-A word is what stands between white space.  Japanese, Chinese, Thai and their like get a space between the members of a
+A word is what stands between spaces.  Japanese, Chinese, Thai and their like get a space between the members of a
 list, and between clauses as every language does.
 """
 
@@ -25,6 +25,7 @@ from typing import Any, NamedTuple, TypeVar
 from babel import Locale, UnknownLocaleError, localedata
 
 from nmt.data.checks import Side
+from nmt.data.pharaoh import SEPARATORS
 from nmt.data.phrases import cldr
 from nmt.data.phrases.cldr import Fragments, Piece, list_of, list_styles, pieces, text_of
 from nmt.data.text import Corpus, DataConfig, ParallelText, no_such_test
@@ -228,13 +229,13 @@ def tagged(tag: str, fragments: Fragments) -> Fragments:
 
 
 def words_of(fragments: Fragments) -> dict[str, list[int]]:
-    """For each key the white-space words that hold a character of its fragments."""
+    """For each key the words, by spaces and tabs, that hold a character of its fragments."""
     found: dict[str, list[int]] = {}
     word, inside = -1, False
     for key, text in fragments:
         for character in text:
-            started = not character.isspace() and not inside
-            inside = not character.isspace()
+            started = character not in SEPARATORS and not inside
+            inside = character not in SEPARATORS
             word += started
             if inside and key and word not in found.setdefault(key, []):
                 found[key].append(word)

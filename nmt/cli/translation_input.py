@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from nmt.cli.streams import Lines, count_lines, decode
+from nmt.data.checks import blank
 from nmt.errors import DataError
 
 SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can hold them alone, UTF-8 cannot
@@ -41,7 +42,7 @@ def parse_json(line: str, where: str) -> tuple[str, str]:
     The prefix may be absent or null; other keys are ignored.  Line breaks in a value become spaces, and lone surrogates
     U+FFFD.  Raises DataError, beginning with ``where``, for anything else.
     """
-    if not line.strip():
+    if blank(line):
         return "", ""
     try:
         value = json.loads(line)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+import regex
+
 from nmt.errors import ConfigError, DataError
 from nmt.settings import check_ranges, setting
 
@@ -17,8 +19,10 @@ UNPAIRED = "\ud800"
 SHORT = 10
 # Bytes that are not UTF-8 reach the checks as U+DC80 to U+DCFF (PEP 383); JSON can hold other lone surrogates.
 SURROGATE = re.compile("[\ud800-\udfff]")
-# Invisible, but left by str.strip: soft hyphen, zero-width characters, direction marks, a stray byte order mark.
-INVISIBLE = re.compile("[\\s\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]*")
+# Whatever a font shows of a text.  Not shown are white space, control characters, what Unicode calls default-ignorable
+# (soft hyphen, zero-width characters, byte order mark, direction marks, variation selectors, Hangul fillers, ...), the
+# marks of interlinear annotations and the empty Braille cell.
+VISIBLE = regex.compile(r"[^\s\p{Cc}\p{Default_Ignorable_Code_Point}\ufff9-\ufffb\u2800]")
 
 
 class Action(Enum):
@@ -42,7 +46,7 @@ class ChecksConfig:
 
     line_counts: Action = setting(Action.refuse, "one file has more lines than the other: drop ignores the surplus")
     undecodable: Action = setting(Action.refuse, "bytes that are not UTF-8; keep: as U+FFFD")
-    blank: Action = setting(Action.drop, "one side of a pair is empty")
+    blank: Action = setting(Action.drop, "one side of a pair shows nothing")
     long: Action = setting(Action.drop, "over max_source, max_target or max_characters")
     ratio: Action = setting(Action.drop, "one side is over max_ratio times as long")
     in_test: Action = setting(Action.drop, "one side is a sentence of a validation or test set")
@@ -160,8 +164,11 @@ def strip_nfc(text: str) -> str:
 
 
 def blank(text: str) -> bool:
-    """Whether a text is empty or holds white space and invisible characters alone."""
-    return not text or (len(text) < SHORT and INVISIBLE.fullmatch(text) is not None)
+    """Whether a text shows nothing: it is empty, or holds white space and invisible characters alone.
+
+    Such text is left out of training, translated to an empty line, and its translation is taken for empty in scores.
+    """
+    return VISIBLE.search(text) is None
 
 
 def problems(source: str, target: str, config: ChecksConfig, forbidden: Set[str]) -> Iterator[tuple[str, Side]]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from nmt.data.checks import blank
 from nmt.data.pharaoh import Alignment, parse_pharaoh, split_words
 from nmt.data.text import ParallelText
 from nmt.data.tokenizer import Tokenizers
@@ -198,7 +199,7 @@ class EvaluatedPart:
     def lines(self, translations: Sequence[str]) -> list[str]:
         """Translations as they stand in a file: one line each, blank where the source is."""
         pairs = zip(self.sources, translations, strict=True)
-        return [one_line(translation) if source.strip() else "" for source, translation in pairs]
+        return ["" if blank(source) else one_line(translation) for source, translation in pairs]
 
 
 def spread(total: int, limit: int | None) -> list[int]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from nmt.data.checks import blank
 from nmt.data.pieces import Tokenizer, TokenizerKind, normalize
 from nmt.errors import DataError
 from nmt.eval.metrics import one_line
@@ -35,7 +36,9 @@ def tokenize_prefixes(tokenizer: Tokenizer, prefixes: Sequence[str | None] | Non
         return [NO_PREFIX] * count
     if len(prefixes) != count:
         raise DataError(f"there are {count} texts and {len(prefixes)} prefixes: give each text one, or None")
-    normal = [normalize(one_line(prefix or ""), tokenizer.lowercase) for prefix in prefixes]
+    normal = [
+        "" if blank(prefix or "") else normalize(one_line(prefix or ""), tokenizer.lowercase) for prefix in prefixes
+    ]
     if tokenizer.kind is TokenizerKind.word:
         normal = [" ".join(prefix.split()) for prefix in normal]
     return [Prefix(text, ids) for text, ids in zip(normal, tokenizer.encode(normal), strict=True)]

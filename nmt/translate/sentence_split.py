@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import regex
 
+from nmt.data.checks import blank
+
 CLOSING = "\"'\u2019\u201d\u00bb\u203a)\\]"
 # Where a part may end, the better places first.  Latin marks end something only before white space (3.14, e.g.this);
 # no place is before a combining mark or the like, which belongs to the character that it follows.
@@ -26,7 +28,7 @@ Sizes = Callable[[Sequence[str]], Sequence[int]]
 class Split(NamedTuple):
     """The parts of a text."""
 
-    spans: list[Span]  # in order, without those that hold white space alone
+    spans: list[Span]  # in order, without those that show nothing
     where: str  # at what kind of place the text was split; empty if nowhere
 
 
@@ -50,7 +52,7 @@ def split_long(text: str, limit: int, sizes: Sizes, ceiling: int | None = None) 
         ]
         where = name if sum(map(len, finer)) > len(spans) else where
         spans = [span for group in finer for span in group]
-    return Split([(a, b) for a, b in spans if text[a:b].strip()], where)
+    return Split([(a, b) for a, b in spans if not blank(text[a:b])], where)
 
 
 def levels(limit: int, ceiling: int | None) -> Iterator[tuple[str, Any, int]]:

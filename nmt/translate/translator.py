@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from nmt.batch import EOS, UNK
+from nmt.data.checks import blank
 from nmt.data.pharaoh import split_words
 from nmt.data.pieces import SUBWORDS, Tokenizer, TokenizerKind, normalize
 from nmt.device import resolve_device
@@ -172,7 +173,7 @@ class Translator:
         limit = self.source_limit()
         encoded = self.tokenizers.source.encode(texts)
         for number, (text, ids, prefix) in enumerate(zip(texts, encoded, prefixes, strict=True)):
-            if not text.strip():
+            if blank(text):
                 if prefix.ids:
                     warn(number, "there is nothing to translate, so the prefix is ignored")
                 yield []

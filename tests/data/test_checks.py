@@ -29,6 +29,11 @@ def run(pairs, table=None, **settings):
     return list(clean(pairs, ChecksConfig(**settings), table or CheckCounts(), HELD_OUT))
 
 
+# Letters, marks and symbols that no font shows, and some of what is no letter at all.
+UNSEEN = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180e\u180f\u2800\u3164\uffa0\ufe00\ufe0f\U000e0100"
+UNSEEN += "\u061c\u200b\u2060\u2061\u2066\u2067\u2068\u2069\u202a\ufeff\u00ad\u00a0\u3000\x00\x1b\x85\U000e0041"
+
+
 @pytest.mark.parametrize("check", FAILING)
 def test_drop_leaves_the_pair_out_and_counts_it(check):
     table = CheckCounts()
@@ -82,10 +87,19 @@ def test_lengths_are_bounds_that_may_be_reached():
     assert not run([("x" * 61, "y" * 30), ("x", "y" * 21)], max_ratio=2)
 
 
-@pytest.mark.parametrize("text", ["", "\u200b\ufeff", "\u00ad", "\u200e \u200f"])
+@pytest.mark.parametrize("text", ["", "\u200b\ufeff", "\u00ad", "\u200e \u200f", "\u200b" * 40, *UNSEEN])
 def test_what_nobody_sees_is_blank(text):
+    """However much of it there is."""
     assert blank(text)
-    assert not blank(f"{text}x")
+    assert not blank(f"{text}x{text}")
+
+
+def test_every_character_that_shows_something_is_text():
+    """By Unicode's categories: letters, marks, numbers, punctuation and symbols, but those that are invisible."""
+    for c in map(chr, range(0x3000)):
+        shown = unicodedata.category(c)[0] in "LMNPS" and c not in UNSEEN
+        assert blank(c) == (not shown) or unicodedata.category(c) in ("Cf", "Cn"), hex(ord(c))
+    assert not any(map(blank, ("\u0600", "\u06dd", "\ue000", "\udc80", "\U0001f600", "\u0301", "\ufffd")))
 
 
 # Characters that are often mishandled: line separators, zero-width, no-break, combining, right to left, astral.

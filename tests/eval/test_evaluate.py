@@ -217,9 +217,9 @@ def test_attention_is_judged_against_gold_links(source_eos, elsewhere):
 
 
 def test_blank_sources_have_blank_translations():
-    text = ParallelText("blank", ["ant", " \u00a0", ""], ["cat", "fox", ""])
+    text = ParallelText("blank", ["ant", " \u00a0", "", "\u2066\u2069"], ["cat", "fox", "", "fox"])
     found = evaluated(fake(), text)
-    assert found.hypotheses[1:] == ["", ""]
+    assert found.hypotheses[1:] == ["", "", ""]
     assert math.isfinite(found.loss)
 
 

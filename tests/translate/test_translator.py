@@ -86,6 +86,25 @@ def test_alignments_count_words_as_aligners_do(run):
         np.testing.assert_allclose(h.alignment, forced, atol=1e-5)
 
 
+def test_lines_that_show_nothing_have_no_translation(run):
+    """And a prefix that shows nothing forces nothing."""
+    unseen = [
+        "\u200b",
+        "\ufeff",
+        "\u00ad",
+        "\u2066\u2069",
+        "\u061c",
+        "\u180e",
+        "\u2800",
+        "\u3164",
+        "\ufe0f",
+        "\u200b" * 30,
+    ]
+    given = translator(run)
+    assert given.translate(unseen) == [""] * len(unseen)
+    assert translator(run).translate(["one two"], prefixes=["\u200b"]) == translator(run).translate(["one two"])
+
+
 def test_windows_change_nothing(run):
     """One text at a time or all at once; seeds of sampling go on counting."""
     for decode in ({}, {"method": Method.sample, "samples": 3}):
@@ -239,14 +258,14 @@ def test_what_the_model_cannot_read_is_cut_and_said(tmp_path):
 
 
 def test_odd_lines_are_survived(tmp_path):
-    """A word without end in pieces, control characters, a word of a right-to-left script."""
+    """A word without end in pieces, control characters (which show nothing), a word of a right-to-left script."""
     run = Run.open(make_run(tmp_path / "bpe", MODELS["local_p"], TokenizerKind.bpe))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = translator(run, n_best=1, beam_size=1).hypotheses(
             ["x" * 2000, "\0\x07 \u2028", "\u0634\u0643\u0631\u0627", "\U0001f600" * 99]
         )
-    assert [len(h) for h in found] == [1, 1, 1, 1]
+    assert [len(h) for h in found] == [1, 0, 1, 1]
     assert not any("\n" in h[0].text for h in found)
     assert found[0][0].alignment is not None
     assert found[0][0].alignment.shape[1] == 1

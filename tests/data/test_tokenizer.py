@@ -123,6 +123,18 @@ def test_pieces_show_words(tokenizers):
     assert len(tokenizer.words([*row, EOS])) == len(row) + 1
 
 
+@pytest.mark.parametrize("kind", SUBWORDS)
+def test_lines_with_the_character_that_sentencepiece_reserves_are_learnt_from(kind):
+    """All that stands beside U+2585 is, and the character comes back."""
+    config = TokenizerConfig(kind=kind, vocab_size=320)
+    marked, spaced = (
+        train_tokenizers(config, [text.replace(" over", over) for text in ENGLISH], GERMAN, seed=1).source
+        for over in ("\u2585over", " over")
+    )
+    assert marked.to_bytes() == spaced.to_bytes()
+    assert marked.decode(marked.encode(["dog \u2585 runs\u2585"])) == ["dog \u2585 runs\u2585"]
+
+
 def test_known_text_comes_back(tokenizers):
     """Training text is encoded without UNK and decoded as it was; special ids are skipped."""
     for tokenizer, texts in ((tokenizers.source, ENGLISH), (tokenizers.target, GERMAN)):

@@ -15,8 +15,9 @@ from nmt.cli import app
 from nmt.cli.on_run import OnRun, as_list
 from nmt.cli.options import Command
 from nmt.cli.streams import writing
-from nmt.data.files import explain_unequal, paths, strict_lines
+from nmt.data.files import explain_unequal, paths
 from nmt.data.pharaoh import Alignment, parse_pharaoh, split_words
+from nmt.data.textfile import strict_lines
 from nmt.device import Precision, resolve_device, set_up
 from nmt.errors import DataError
 from nmt.eval.alignment import AlignConfig, hard_alignment, score_alignments

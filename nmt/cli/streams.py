@@ -1,10 +1,13 @@
 """Reading and writing lines of pipes, files and a terminal."""
 
 import contextlib
+import io
 import os
 import select
+import shutil
 import stat
 import sys
+import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,6 +16,7 @@ from typing import BinaryIO
 from tqdm import tqdm
 
 from nmt.atomic import whole_file
+from nmt.data.textfile import BROKEN, open_bytes, refuse_other_text
 from nmt.errors import DataError, UserError
 
 BLOCK = 1 << 16  # bytes read at once
@@ -60,19 +64,26 @@ class Lines:
             self.complete.append(bytes(self.partial))
 
 
-def decode(line: bytes, number: int, strict: str | None = None) -> str:
+def decode(line: bytes, number: int, name: str, strict: bool = False) -> str:
     """Line ``number``, counted from 1, as text without its end and, in line 1, without a byte order mark.
 
-    Bytes that are not UTF-8 become U+FFFD, with a warning; if the name of the file is given as ``strict``, they raise
-    DataError instead.
+    Bytes that are not UTF-8, and bytes that are 0, become U+FFFD, with a warning; if ``strict``, they raise DataError,
+    with the ``name`` of the input.  A first line of compressed or of UTF-16 text always does.
     """
     line = line.removesuffix(b"\r")
+    if number == 1:
+        refuse_other_text(line, name)
+    if (place := line.find(b"\0")) >= 0:
+        if strict or number == 1:
+            raise DataError(f"{name}: line {number} is not UTF-8 text (byte {place + 1} is 0x00); is it UTF-16?")
+        warn(number, f"byte {place + 1} is 0x00; read with replacement characters")
+        line = line.replace(b"\0", "\ufffd".encode())
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
         byte = f"byte {error.start + 1} is 0x{line[error.start]:02x}"
-        if strict is not None:
-            raise DataError(f"{strict}: line {number} is not UTF-8 ({byte})") from None
+        if strict:
+            raise DataError(f"{name}: line {number} is not UTF-8 ({byte})") from None
         warn(number, f"not UTF-8 ({byte}); read with replacement characters")
         text = line.decode(errors="replace")
     return text.removeprefix("\ufeff") if number == 1 else text
@@ -111,16 +122,25 @@ def count_lines(descriptor: int) -> int | None:
 
 @contextlib.contextmanager
 def reading(key: str, path: str | None) -> Iterator[int]:
-    """A descriptor to read from: of a file, or standard input; ``key`` is what messages name.  Raises DataError."""
+    """A descriptor to read from: of a file, or standard input; ``key`` is what messages name.
+
+    What a compressed file holds is decompressed to a temporary file first, so that damage is found before work begins.
+    Raises DataError for a file that cannot be read.
+    """
     if path is None:
         yield sys.stdin.fileno()
         return
     with contextlib.ExitStack() as stack:
         try:
-            file = stack.enter_context(Path(path).open("rb", buffering=0))
-        except OSError as error:
-            raise DataError(f"{key}={path}: {error.strerror}") from None
-        yield file.fileno()
+            opened = stack.enter_context(open_bytes(Path(path).expanduser()))
+            if not isinstance(opened, io.BufferedReader) or not isinstance(opened.raw, io.FileIO):
+                plain = stack.enter_context(tempfile.TemporaryFile())
+                shutil.copyfileobj(opened, plain)
+                plain.seek(0)
+                opened = plain
+        except BROKEN as error:
+            raise DataError(f"{key}={path}: {getattr(error, 'strerror', None) or error}") from None
+        yield opened.fileno()
 
 
 class Sink:

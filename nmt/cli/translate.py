@@ -38,7 +38,7 @@ class TranslateConfig(SearchOnRun):
 
     # "???" is OmegaConf's sign for a value that must be given.
     run: Any = setting("???", "run directory, or [A,B,...]: an ensemble, decoding as A does")
-    input: str | None = setting(None, "file to translate; null: standard input")
+    input: str | None = setting(None, "file to translate, plain or compressed; null: standard input")
     output: str | None = setting(None, "file to write, which is there whole or not at all; null: standard output")
     interactive: bool = setting(
         False, "(or --interactive) translate each line at once; a terminal always has it, with a prompt"
@@ -118,7 +118,7 @@ def read_windows(config: TranslateConfig, source: int, at_terminal: bool, stack:
     else:
         batch = config.decode.batch_size
         one_by_one = config.interactive or at_terminal
-        windows = read_lines(Lines(source), *((1, 1) if one_by_one else (batch, WINDOW * batch)))
+        windows = read_lines(Lines(source), name, *((1, 1) if one_by_one else (batch, WINDOW * batch)))
     if options.input_format is InputFormat.jsonl:
         return parse_json_lines(windows, name)
     if options.prefix_file is None:

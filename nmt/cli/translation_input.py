@@ -19,11 +19,14 @@ class Window(NamedTuple):
     prefixes: Sequence[str] | None = None  # one for each source, blank where there is none
 
 
-def read_lines(lines: Lines, first: int, most: int) -> Iterator[list[str]]:
-    """The lines as text: at most ``first`` at once, then twice as many, up to ``most``."""
+def read_lines(lines: Lines, name: str, first: int, most: int) -> Iterator[list[str]]:
+    """The lines as text: at most ``first`` at once, then twice as many, up to ``most``.
+
+    Raises DataError, with the ``name`` of the input, for compressed and for UTF-16 text.
+    """
     number = 0
     for window in lines.windows(first, most):
-        yield [decode(line, number + i) for i, line in enumerate(window, 1)]
+        yield [decode(line, number + i, name) for i, line in enumerate(window, 1)]
         number += len(window)
 
 
@@ -74,7 +77,7 @@ def add_prefixes(windows: Iterable[Sequence[str]], prefixes: Lines, name: str, s
                 f"{name} has {read + len(given):,} lines, and {source} at least {read + len(window):,}: "
                 "each line of input needs a line"
             )
-        yield Window(window, [decode(line, read + i, strict=name) for i, line in enumerate(given, 1)])
+        yield Window(window, [decode(line, read + i, name, strict=True) for i, line in enumerate(given, 1)])
         read += len(window)
     if prefixes.take(1):
         raise DataError(f"{name} has more than the {read:,} lines of {source}: each line of input needs one")

@@ -19,6 +19,7 @@ UNPAIRED = "\ud800"
 SHORT = 10
 # Bytes that are not UTF-8 reach the checks as U+DC80 to U+DCFF (PEP 383); JSON can hold other lone surrogates.
 SURROGATE = re.compile("[\ud800-\udfff]")
+NUL = "\udc00"  # stands for the byte 0, which is valid UTF-8 and no text
 # Whatever a font shows of a text.  Not shown are white space, control characters, what Unicode calls default-ignorable
 # (soft hyphen, zero-width characters, byte order mark, direction marks, variation selectors, Hangul fillers, ...), the
 # marks of interlinear annotations and the empty Braille cell.
@@ -45,7 +46,7 @@ class ChecksConfig:
     """What becomes of training pairs that look wrong (data.checks.*); both sides blank is always dropped."""
 
     line_counts: Action = setting(Action.refuse, "one file has more lines than the other: drop ignores the surplus")
-    undecodable: Action = setting(Action.refuse, "bytes that are not UTF-8; keep: as U+FFFD")
+    undecodable: Action = setting(Action.refuse, "bytes that are not UTF-8, or zero; keep: as U+FFFD")
     blank: Action = setting(Action.drop, "one side of a pair shows nothing")
     long: Action = setting(Action.drop, "over max_source, max_target or max_characters")
     ratio: Action = setting(Action.drop, "one side is over max_ratio times as long")
@@ -196,9 +197,10 @@ def problems(source: str, target: str, config: ChecksConfig, forbidden: Set[str]
 def offending_byte(text: str) -> str:
     """Which byte of a line decoded with surrogateescape is not UTF-8, counted from 1."""
     match = SURROGATE.search(text)
-    if match is None or not "\udc80" <= match[0] <= "\udcff":
+    if match is None or not (match[0] == NUL or "\udc80" <= match[0] <= "\udcff"):
         return ""
-    place = len(text[: match.start()].encode("utf-8", "surrogateescape")) + 1
+    place = len(text[: match.start()].encode()) + 1
     value = ord(match[0]) - 0xDC00
-    hint = "; UTF-16? convert the file to UTF-8" if place == 1 and value in (0xFE, 0xFF) else ""
+    wide = value == 0 or (place == 1 and value in (0xFE, 0xFF))
+    hint = "; UTF-16? convert the file to UTF-8" if wide else ""
     return f", byte {place} (0x{value:02x}{hint})"

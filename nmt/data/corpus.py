@@ -6,12 +6,13 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from nmt.data.files import Files, FilesConfig, lines, paths, read_text, stamp, stamps, strict_lines
+from nmt.data.files import Files, FilesConfig, paths, read_text, stamp, stamps
 from nmt.data.hub import Hub, HubConfig
 from nmt.data.named import HansardsEnFrConfig, Multi30kConfig, Named, NewsEnDeConfig
 from nmt.data.pharaoh import leading_words, parse_line, parse_pharaoh, split_words
 from nmt.data.phrases import Phrases, PhrasesConfig
 from nmt.data.text import Corpus, DataConfig, ParallelText, TextFiles
+from nmt.data.textfile import lines, strict_lines
 from nmt.errors import ConfigError, DataError
 
 __all__ = [

@@ -1,35 +1,20 @@
-"""Parallel text in files, plain or compressed: reading lines and pairing files (data=files).
+"""Parallel text in files, plain or compressed, which are read in pairs, line by line (data=files)."""
 
-Lines end at the byte 0x0A and nowhere else: Unicode's other separators, which str.splitlines would split at, are text.
-"""
-
-import bz2
-import gzip
-import io
-import lzma
 import os
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from nmt.data.checks import SURROGATE, UNPAIRED, Action, Side, offending_byte
+from nmt.data.checks import UNPAIRED, Action, Side
 from nmt.data.misalignment import MAX_LINES, NEARBY, find_missing_lines
 from nmt.data.text import Corpus, DataConfig, ParallelText, TextFiles, no_such_test
+from nmt.data.textfile import byte_lines, count_lines, lines, strict_lines
 from nmt.errors import ConfigError, DataError
-
-COMPRESSED: dict[str, Callable[[str], Any]] = {
-    ".gz": gzip.open,
-    ".bz2": bz2.open,
-    ".xz": lzma.open,
-    ".zst": lambda path: io.BufferedReader(cast(Any, pa.input_stream(path, compression="zstd"))),
-}
 
 
 @dataclass
@@ -119,43 +104,6 @@ def file_pairs(files: TextFiles, key: str) -> list[tuple[Path, Path]]:
             f"{key}.source names {len(sources)} files and {key}.target {len(targets)}: they are read in pairs"
         )
     return list(zip(sources, targets, strict=True))
-
-
-def open_bytes(path: Path) -> BinaryIO:
-    """The file's bytes, decompressed according to its suffix."""
-    return COMPRESSED.get(path.suffix, lambda name: Path(name).open("rb"))(str(path))
-
-
-def byte_lines(path: Path) -> Iterator[bytes]:
-    """The lines without their ends (LF or CRLF) and without a byte order mark before the first."""
-    try:
-        with open_bytes(path) as file:
-            for number, line in enumerate(file):
-                if number == 0:
-                    line = line.removeprefix(b"\xef\xbb\xbf")
-                yield line.removesuffix(b"\n").removesuffix(b"\r")
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
-
-
-def lines(path: Path) -> Iterator[str]:
-    """The lines as text; bytes that are not UTF-8 become surrogates (PEP 383), for ``checks.clean`` to find."""
-    for line in byte_lines(path):
-        yield line.decode("utf-8", "surrogateescape")
-
-
-def strict_lines(path: Path) -> list[str]:
-    """The lines as text, all of them; raises DataError for bytes that are not UTF-8, with file, line and byte."""
-    found = list(lines(path))
-    for number, line in enumerate(found):
-        if not line.isascii() and SURROGATE.search(line):
-            raise DataError(f"{path} line {number + 1}{offending_byte(line)}: bytes that are not UTF-8")
-    return found
-
-
-def count_lines(path: Path) -> int:
-    """How many lines ``byte_lines`` yields."""
-    return sum(1 for _ in byte_lines(path))
 
 
 def line_pairs(source: Path, target: Path, refuse: bool) -> Iterator[tuple[str, str]]:

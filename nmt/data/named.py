@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nmt.atomic import whole_file
-from nmt.data.files import COMPRESSED, Files, read_text
+from nmt.data.files import Files, read_text
 from nmt.data.hub import using_datasets
 from nmt.data.tables import Place, cell_text
 from nmt.data.text import DataConfig, ParallelText, TextFiles, no_such_test
+from nmt.data.textfile import COMPRESSED
 from nmt.errors import DataError
 from nmt.languages import language_of, spellings
 from nmt.settings import setting

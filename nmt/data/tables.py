@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nmt.data.files import lines, stamp
+from nmt.data.files import stamp
+from nmt.data.textfile import lines
 from nmt.errors import DataError
 
 ROWS = 1000  # of parquet, read at a time

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nmt.data.textfile import strict_lines
 from nmt.errors import DataError
 
 
@@ -31,15 +32,15 @@ def replace_unknown(
 
 
 def read_dictionary(path: Path, normalize: Callable[[str], str]) -> dict[str, str]:
-    """A UTF-8 file with a source word and its translation in each line, separated by white space.
+    """A UTF-8 file, plain or compressed, with a source word and its translation in each line, separated by white space.
 
     ``normalize`` brings source words to the form that the model reads.  Of several entries for a word the first
     counts; blank lines do not.  Raises DataError, naming file and line, for any other number of columns.
     """
     found: dict[str, str] = {}
     try:
-        lines = path.read_bytes().decode("utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        lines = strict_lines(path)
+    except DataError as error:
         raise DataError(f"translate.dictionary={path}: {error}") from None
     for number, line in enumerate(lines, 1):
         columns = line.split()

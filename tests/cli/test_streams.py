@@ -1,9 +1,13 @@
 """Bytes in, lines out: in windows that do not wait, in files that are whole."""
 
+import bz2
 import errno
+import gzip
 import io
+import lzma
 import os
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +15,10 @@ from hypothesis import strategies as st
 from nmt.cli import streams
 from nmt.cli.streams import Lines, Sink, count_lines, decode, reading, typed_lines, writing
 from nmt.errors import DataError, UserError
+
+
+def zstd(data):
+    return pa.compress(data, codec="zstd", asbytes=True)
 
 
 @given(st.binary(max_size=40) | st.lists(st.sampled_from([b"a", b"\n", b"\r\n"])).map(b"".join), st.integers(1, 7))
@@ -44,7 +52,12 @@ def test_nothing_waits_for_lines_that_have_not_come():
 def test_odd_bytes_cost_no_line(capsys):
     """Bytes that are not UTF-8 are replaced and named; a byte order mark and carriage returns are no text."""
     lines = enumerate([b"\xef\xbb\xbfone\r", b"tw\xff", b"", "\ufefffour\u2028\x85\x0b".encode()], 1)
-    assert [decode(line, number) for number, line in lines] == ["one", "tw\ufffd", "", "\ufefffour\u2028\x85\x0b"]
+    assert [decode(line, number, "input") for number, line in lines] == [
+        "one",
+        "tw\ufffd",
+        "",
+        "\ufefffour\u2028\x85\x0b",
+    ]
     assert capsys.readouterr().err.splitlines() == [
         "warning: line 2: not UTF-8 (byte 3 is 0xff); read with replacement characters"
     ]
@@ -75,6 +88,39 @@ def test_lines_of_a_file_are_counted_without_reading_on(tmp_path, data, count):
     assert count_lines(incoming) is None
     os.close(incoming)
     os.close(outgoing)
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress, zstd])
+def test_a_compressed_file_is_read_as_what_it_holds(tmp_path, compress):
+    """Whatever its name; a damaged one is refused before a line is read."""
+    data = b"".join(b"line %d\n" % n for n in range(20_000))
+    (tmp_path / "in").write_bytes(compress(data))
+    with reading("input", str(tmp_path / "in")) as descriptor:
+        assert count_lines(descriptor) == 20_000
+        assert b"\n".join(line for w in Lines(descriptor).windows(99, 99) for line in w) + b"\n" == data
+    (tmp_path / "in").write_bytes(compress(data)[:-20])
+    with pytest.raises(DataError, match=r"^input=.*in: "), reading("input", str(tmp_path / "in")):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (gzip.compress(b"x"), r"compressed \(\.gz\)"),
+        ("\ufefftwo".encode("utf-16-le"), "UTF-16"),
+        ("two".encode("utf-16-le"), "UTF-16"),
+    ],
+)
+def test_input_that_is_no_utf8_text_is_refused(line, said):
+    with pytest.raises(DataError, match=f"^standard input.*{said}"):
+        decode(line, 1, "standard input")
+
+
+def test_a_zero_byte_costs_no_line(capsys):
+    assert decode(b"a\0b", 2, "standard input") == "a\ufffdb"
+    assert "line 2: byte 2 is 0x00" in capsys.readouterr().err
+    with pytest.raises(DataError, match=r"prefixes: line 2 .*byte 2 is 0x00"):
+        decode(b"a\0b", 2, "prefixes", strict=True)
 
 
 @pytest.mark.parametrize("name", ["nowhere", "."])

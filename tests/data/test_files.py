@@ -17,6 +17,7 @@ from nmt.data.checks import Action, CheckCounts, ChecksConfig, Side, clean
 from nmt.data.corpus import FilesConfig, TextFiles
 from nmt.data.files import explain_unequal
 from nmt.data.misalignment import find_missing_lines
+from nmt.data.textfile import strict_lines
 from nmt.errors import ConfigError, DataError
 
 PAIRS = [("One.", "Eins."), ("Two and two.", "Zwei und zwei."), ("Three.", "Drei.")]
@@ -58,6 +59,29 @@ def test_files_plain_and_compressed(tmp_path, suffix):
     assert trained(config) == paired(corpora.validation_text(config)) == PAIRS
 
 
+@pytest.mark.parametrize("suffix", list(COMPRESS)[1:])
+def test_compressed_files_are_known_by_their_content(tmp_path, suffix):
+    """Whatever they are called; and plain text is, whatever it begins with."""
+    (tmp_path / "a.en").write_bytes(COMPRESS[suffix](b"One.\nTwo.\n"))
+    assert strict_lines(tmp_path / "a.en") == ["One.", "Two."]
+    (tmp_path / "b.en").write_text("BZh is no word\n")
+    assert strict_lines(tmp_path / "b.en") == ["BZh is no word"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le"])
+@pytest.mark.parametrize("mark", [True, False])
+def test_utf16_is_refused_with_and_without_a_byte_order_mark(tmp_path, encoding, mark):
+    """Without one its bytes are valid UTF-8, with zeros between the letters."""
+    data = (("\ufeff" if mark else "") + "red house\nblue car\n").encode(encoding)
+    (tmp_path / "a.en").write_bytes(data)
+    with pytest.raises(DataError, match=r"a\.en .*UTF-16"):
+        strict_lines(tmp_path / "a.en")
+    text = TextFiles(str(tmp_path / "a.en"), str(tmp_path / "a.en"))
+    config = FilesConfig(train=text, validation=text)
+    with pytest.raises(DataError, match=r"a\.en .*UTF-16"):
+        list(clean(trained(config), config.checks, CheckCounts(), (), corpora.open_corpus(config).locate))
+
+
 def test_several_files_a_side_follow_each_other(tmp_path):
     texts = [sides(tmp_path, stem, [(f"{stem} {n}", f"{n} {stem}") for n in range(3)]) for stem in "ab"]
     both = TextFiles([t.source for t in texts], [t.target for t in texts])
@@ -69,7 +93,7 @@ def test_several_files_a_side_follow_each_other(tmp_path):
 
 
 ODD = "ab \t\u0085\u00a0\u2028\u2029\u200b\u200d\u202f\ufeff\u0301\u000b\u000c\u001c\U0001f600\u0627"
-line = st.text(alphabet=st.sampled_from(ODD) | st.characters(codec="utf-8", exclude_characters="\n\r"), max_size=9)
+line = st.text(alphabet=st.sampled_from(ODD) | st.characters(codec="utf-8", exclude_characters="\n\r\0"), max_size=9)
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

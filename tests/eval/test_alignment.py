@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from real_corpora import real_file
 
-from nmt.data.files import strict_lines
 from nmt.data.pharaoh import Alignment, parse_pharaoh
+from nmt.data.textfile import strict_lines
 from nmt.errors import ConfigError, DataError
 from nmt.eval.alignment import (
     AlignConfig,

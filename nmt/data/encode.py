@@ -13,7 +13,6 @@ from tqdm import tqdm
 
 from nmt.batch import UNK
 from nmt.data.pharaoh import piece_links
-from nmt.data.pieces import Tokenizer
 from nmt.data.tokenizer import Tokenizers
 
 if TYPE_CHECKING:
@@ -89,10 +88,10 @@ class SampledCorpus(EncodedCorpus):
 
     def resegmented(self, seed: int) -> EncodedCorpus:
         """The new segmentation, in files in ``folder`` that are already unlinked and vanish when they are closed."""
-        seeds = np.random.SeedSequence(seed)
+        seeds = dict(zip(self._tokenizers.sides, np.random.SeedSequence(seed).generate_state(2).tolist(), strict=True))
 
-        def segment(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
-            return tokenizer.sample(texts, self._sampling, int(seeds.spawn(1)[0].generate_state(1)[0]))
+        def segment(side: str, texts: list[str], first: int) -> list[list[int]]:
+            return self._tokenizers.sides[side].sample(texts, self._sampling, seeds[side], first)
 
         with tempfile.TemporaryDirectory(prefix=".drawn-", dir=self._folder, ignore_cleanup_errors=True) as name:
             write_ids(self._text, self._tokenizers, Path(name), segment)
@@ -134,16 +133,17 @@ def write_ids(
     text: "Dataset",
     tokenizers: Tokenizers,
     folder: Path,
-    segment: Callable[[Tokenizer, list[str]], list[list[int]]],
+    segment: Callable[[str, list[str], int], list[list[int]]],
     progress: bool = False,
 ) -> None:
-    """Write ids.arrow, lengths.npy and unknown.json, which counts UNK on each side; ``segment`` makes the ids.
+    """Write ids.arrow, lengths.npy and unknown.json, which counts UNK on each side.
 
+    ``segment(side, texts, first)`` makes the ids of some pairs' texts, the first of which is pair number ``first``.
     Where the text has links, so has ids.arrow, between the pieces that the words have become.
     """
     linked = TEXT_LINKS.name in text.column_names
     schema = IDS.append(ID_LINKS) if linked else IDS
-    sides = {"source": tokenizers.source, "target": tokenizers.target}
+    sides = tokenizers.sides
     unknown = dict.fromkeys(sides, 0)
     lengths = np.lib.format.open_memmap(folder / "lengths.npy", "w+", np.int32, (2, len(text)))
     with (
@@ -153,7 +153,7 @@ def write_ids(
     ):
         start = 0
         for chunk in chunks(text):
-            ids = {side: segment(t, chunk[side]) for side, t in sides.items()}
+            ids = {side: segment(side, chunk[side], start) for side in sides}
             rows = {side: pa.array(ids[side], IDS.field(side).type) for side in sides}
             if linked:
                 words = (list(map(t.words, ids[side], chunk[side])) for side, t in sides.items())

@@ -1,19 +1,20 @@
 """The tokenizers, of subwords, words or characters, which implement one protocol."""
 
 import json
-import threading
 import unicodedata
 from collections.abc import Sequence
 from enum import Enum
+from functools import cached_property
 from typing import Protocol
 
 import sentencepiece as spm
 
 from nmt.batch import BOS, EOS, PAD, UNK
 from nmt.data.pharaoh import SEPARATORS, leading_words, split_words
+from nmt.data.spans import SPACE, PieceTable
+from nmt.data.subword_sampling import sample
 from nmt.errors import DataError
 
-SPACE = "\u2581"  # how SentencePiece writes a space, and how pieces() shows one
 ESCAPE = "\ufdd0"  # a noncharacter, which no text interchanges (Unicode 23.7)
 NAMES = {PAD: "<pad>", UNK: "<unk>", BOS: "<s>", EOS: "</s>"}
 
@@ -45,9 +46,10 @@ class Tokenizer(Protocol):
         """Ids of each text, always the same; normalizes first (``normalize``)."""
         ...
 
-    def sample(self, texts: Sequence[str], sampling: float, seed: int) -> list[list[int]]:
-        """Ids of a random segmentation of each text, a function of the arguments alone.
+    def sample(self, texts: Sequence[str], sampling: float, seed: int, first: int = 0) -> list[list[int]]:
+        """Ids of a random segmentation of each text, a function of the arguments alone, in every process.
 
+        ``first`` is the number of the first text; what is drawn for a text depends on its number and on ``seed``.
         Words and characters have only one segmentation, so there it is the same as ``encode``.
         """
         ...
@@ -83,9 +85,6 @@ class SubwordTokenizer:
     Everything ``normalize`` leaves comes back from ``decode`` but line feeds, which a line does not have.
     """
 
-    # SentencePiece has one seed a process, from which each new thread seeds a generator of its own.
-    _seeding = threading.Lock()
-
     def __init__(self, model: bytes, kind: TokenizerKind, lowercase: bool) -> None:
         self.kind, self.lowercase, self._model = kind, lowercase, model
         self._processor = spm.SentencePieceProcessor(model_proto=model)
@@ -100,25 +99,13 @@ class SubwordTokenizer:
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         return self._processor.encode(self._prepare(texts))
 
-    def sample(self, texts: Sequence[str], sampling: float, seed: int) -> list[list[int]]:
+    def sample(self, texts: Sequence[str], sampling: float, seed: int, first: int = 0) -> list[list[int]]:
         """Unigram: sampled with p(segmentation)^sampling (Kudo 2018, section 3); BPE: merges dropped with probability
         ``sampling`` (Provilkov et al. 2020)."""
         if sampling == 0:
             return self.encode(texts)
-        prepared, rows = self._prepare(texts), []
-
-        def work() -> None:
-            # One thread, because with several it would depend on timing which text gets which random numbers.
-            rows.extend(
-                self._processor.encode(prepared, enable_sampling=True, alpha=sampling, nbest_size=-1, num_threads=1)
-            )
-
-        with self._seeding:
-            spm.set_random_generator_seed(seed % 2**32)
-            thread = threading.Thread(target=work)
-            thread.start()
-            thread.join()
-        return rows
+        unigram = self.kind is TokenizerKind.unigram
+        return sample(self._table, self._prepare(texts), unigram, sampling, seed, first)
 
     def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
         texts = self._processor.decode([[int(i) for i in row if i not in (PAD, BOS, EOS)] for row in rows])
@@ -142,6 +129,10 @@ class SubwordTokenizer:
         if self._processor.is_byte(i):
             return bytes([int(piece[3:5], 16)])  # <0xE2>
         return piece.replace(SPACE, " ").encode()
+
+    @cached_property
+    def _table(self) -> PieceTable:
+        return PieceTable(self._model)
 
     def _prepare(self, texts: Sequence[str]) -> list[str]:
         return [escape(normalize(t, self.lowercase)) for t in texts]
@@ -167,7 +158,7 @@ class SymbolTokenizer:
         ids = self._ids
         return [[ids.get(s, UNK) for s in split_symbols(normalize(t, self.lowercase), self.kind)] for t in texts]
 
-    def sample(self, texts: Sequence[str], sampling: float, seed: int) -> list[list[int]]:
+    def sample(self, texts: Sequence[str], sampling: float, seed: int, first: int = 0) -> list[list[int]]:
         return self.encode(texts)
 
     def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:

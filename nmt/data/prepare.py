@@ -106,7 +106,7 @@ def prepare(
     ids = build_once(
         cache / f"ids-{key}",
         # SentencePiece works on all cores by itself, a chunk at a time.
-        lambda part: encode.write_ids(text, own, part, lambda side, texts: side.encode(texts), progress),
+        lambda part: encode.write_ids(text, own, part, lambda side, texts, _: own.sides[side].encode(texts), progress),
     )
     train = EncodedCorpus.open(ids)
     if config.tokenizer.sampling and own.source.kind in SUBWORDS:

@@ -62,6 +62,11 @@ class Tokenizers:
     target: Tokenizer
     joint: bool
 
+    @property
+    def sides(self) -> dict[str, Tokenizer]:
+        """Both by the names of the sides of a corpus."""
+        return {"source": self.source, "target": self.target}
+
     def save(self, directory: Path) -> None:
         """Write tokenizer.json and a .model (SentencePiece) or .json (a list of strings) for each tokenizer."""
         directory.mkdir(parents=True, exist_ok=True)

@@ -162,7 +162,7 @@ def test_more_than_one_chunk(tmp_path):
     text = open_text(tmp_path)
     assert list(zip(read_side(text, "source"), read_side(text, "target"), strict=True)) == pairs
     tokenizers = train_tokenizers(TokenizerConfig(kind=TokenizerKind.char), *zip(*pairs, strict=True), seed=1)
-    write_ids(text, tokenizers, tmp_path, lambda tokenizer, texts: tokenizer.encode(texts))
+    write_ids(text, tokenizers, tmp_path, lambda side, texts, _: tokenizers.sides[side].encode(texts))
     lengths = np.load(tmp_path / "lengths.npy")
     assert lengths.tolist() == [[len(p[side]) for p in pairs] for side in (0, 1)]
 

@@ -83,6 +83,12 @@ class TrainerConfig:
     )
     guided_head: int = setting(1, "the head in that layer, likewise", nonzero=True)
     precision: Precision = setting(Precision.auto, "auto, fp32 or bf16, of matrix products")
+    stall_minutes: float | None = setting(
+        30.0,
+        "print the stacks of every process where no update or validation has ended for so long; null: never",
+        above=0,
+        infinite=True,
+    )
     max_skipped: int = setting(20, "give up after so many updates in a row with a gradient that is not finite", least=1)
 
     def __post_init__(self) -> None:

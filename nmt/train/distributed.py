@@ -10,7 +10,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
+
+from nmt.errors import UserError
 
 COLLECTIVE_TIMEOUT = timedelta(hours=6)  # the other ranks wait that long while the first one prepares or validates
 
@@ -76,17 +79,55 @@ def join_processes(device: torch.device) -> Iterator[Ranks]:
     Without torchrun, and with one process, there is nothing to connect to.  Gradients travel by NCCL between CUDA
     devices, everything else by Gloo.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Ranks()
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=COLLECTIVE_TIMEOUT)
+    store, rank, size = next(rendezvous("env://", timeout=COLLECTIVE_TIMEOUT))
+    # With --max-restarts all attempts share torchrun's store, and the addresses of a dead one must not be found there.
+    store = dist.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=COLLECTIVE_TIMEOUT)
     try:
-        yield Ranks(dist.get_rank(), size)
+        with one_message(store):
+            yield Ranks(rank, size)
     finally:
         dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def one_message(store: dist.Store) -> Iterator[None]:
+    """Where a process ends with an error or is killed, one process says so; the others end with status 1.
+
+    Raises UserError in the first process that misses another one which has said nothing.
+    """
+    try:
+        yield
+    except Exception as error:
+        first = first_to_speak(store)
+        if not misses_another(error):
+            raise
+        if not first:
+            raise SystemExit(1) from None
+        raise UserError(
+            "another process of this training has ended without a message, perhaps because it was killed or memory ran "
+            "out (torchrun's report below has its exit code); the same command with resume=true goes on from the last "
+            "checkpoint"
+        ) from error
+
+
+def first_to_speak(store: dist.Store) -> bool:
+    """Whether no other process has called this before."""
+    try:
+        return store.add("spoken", 1) == 1
+    except RuntimeError:  # the store went with the process that ended
+        return True
+
+
+def misses_another(error: Exception) -> bool:
+    """Whether an error is that of a process that waits for one that is gone."""
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
 
 
 def without_gradient_sync(module: nn.Module) -> contextlib.AbstractContextManager[None]:

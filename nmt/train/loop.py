@@ -23,6 +23,7 @@ from nmt.train.optim import OptimConfig
 from nmt.train.step import Updater
 from nmt.train.stop_signals import StopSignals
 from nmt.train.training_state import TrainingState, capture_rng, restore_rng
+from nmt.train.watchdog import Watchdog
 
 Validate = Callable[[Seq2Seq, int], Validation]  # model, step -> metrics, samples and figures
 
@@ -78,6 +79,7 @@ class Trainer:
         self.updater = Updater(model, config, optim, self.precision, device, self.ranks)
         self.state = TrainingState()
         self.signals = StopSignals()
+        self.watchdog = Watchdog(config.stall_minutes, self.ranks)
         self.last_tick = 0.0  # the clock when ``count_seconds`` was last called
         self.reported_seconds = 0.0  # ``state.seconds`` at the latest report
         self.data_seconds = 0.0  # spent waiting for batches since then
@@ -92,7 +94,7 @@ class Trainer:
         Raises ConfigError if the longest batch does not fit in memory, UserError if gradients stay non-finite,
         RunError if there is nothing to resume or the disk refuses.
         """
-        with self.signals:
+        with self.signals, self.watchdog:
             if resume:
                 self.restore()
             self.updater.try_longest(self.batches.longest())
@@ -149,6 +151,7 @@ class Trainer:
     def after_update(self) -> None:
         """Count the time, report every logger.every steps and before a validation, and move the progress bar."""
         self.count_seconds()
+        self.watchdog.progress(self.state.step)
         step = self.state.step
         if step % self.log.config.every == 0 or step % self.config.validate_every == 0:
             self.report()
@@ -212,6 +215,7 @@ class Trainer:
                 facts["seconds"] = time.perf_counter() - began
                 self.log.validation(self.state.step, found, improved=improved, **facts)
             self.save(metrics, improved)
+        self.watchdog.progress(self.state.step)
         self.last_tick = time.perf_counter()
 
     def run_validation(self) -> tuple[Validation | None, ConfigError | None]:

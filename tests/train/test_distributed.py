@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch.multiprocessing as mp
 from train_fakes import WORDS, FakeBatches, FakeModel, OneOfTwo, rows, weights
 
 from nmt.device import Precision
+from nmt.errors import UserError
 from nmt.models import LSTMConfig, TransformerConfig, build_model
 from nmt.models.attention import ATTENTIONS, GlobalConfig, HardConfig
 from nmt.models.lstm.config import EncoderBlock, Tied
@@ -18,7 +20,7 @@ from nmt.models.transformer.config import LocalSelfAttentionConfig
 from nmt.runs import checkpoint
 from nmt.runs.checkpoint_store import RunCheckpoints
 from nmt.train.config import Normalization, TrainerConfig
-from nmt.train.distributed import Ranks, join_processes
+from nmt.train.distributed import Ranks, join_processes, one_message
 from nmt.train.log import LoggerConfig, RunLog, Validation
 from nmt.train.loop import Trainer
 from nmt.train.optim import OptimConfig, OptimizerName
@@ -129,6 +131,44 @@ def test_two_processes_are_one(tmp_path):
     for name, config in REAL.items():
         assert torch.equal(real[0][name], real[1][name]), name
         torch.testing.assert_close(real[0][name], real_model(config, Ranks()), rtol=1e-10, atol=1e-12)
+
+
+def attempt(rank: int, number: int, port: int) -> None:
+    """One process of an attempt of torchrun, whose store outlives it: the first attempt is killed once connected."""
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": str(number)}
+    time.sleep(3 * rank * number)  # in the second attempt, rank 0 looks for rank 1 before that is there
+    with join_processes(CPU) as ranks:
+        assert ranks.sum(1.0) == [2.0]
+        if number == 0:
+            os._exit(0)
+
+
+@pytest.mark.slow
+def test_a_restart_does_not_look_for_the_processes_of_the_attempt_before():
+    """torchrun --max-restarts keeps one store for all attempts."""
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    for number in (0, 1):
+        mp.spawn(attempt, (number, store.port), nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
+
+
+LOST = "[gloo/transport/tcp/pair.cc:537] Read error [127.0.0.1]:42412: Connection reset by peer"
+
+
+def test_one_process_speaks_for_those_that_miss_another():
+    """After a process that said nothing, the first of them; after one that ended with an error, none."""
+    store = torch.distributed.HashStore()
+    with pytest.raises(UserError, match=r"another process .* has ended"), one_message(store):
+        raise RuntimeError(LOST)
+    with pytest.raises(SystemExit), one_message(store):
+        raise RuntimeError(LOST)
+    store = torch.distributed.HashStore()
+    with pytest.raises(RuntimeError, match="a fault of its own"), one_message(store):
+        raise RuntimeError("a fault of its own")
+    with pytest.raises(SystemExit), one_message(store):
+        raise torch.distributed.DistNetworkError("Connection was closed")
+    with pytest.raises(ValueError, match="another fault"), one_message(store):
+        raise ValueError("another fault")
 
 
 @pytest.mark.parametrize("normalization", Normalization)

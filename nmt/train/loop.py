@@ -262,7 +262,7 @@ class Trainer:
         self.checkpoints.save_last(weights | resumable)
 
     def restore(self) -> None:
-        """Continue from the last state.  Random numbers continue only with the same number of ranks."""
+        """Continue from the last state, with any number of ranks; those that there were keep their random numbers."""
         saved = self.checkpoints.load_last()
         try:
             self.updater.average.restore(self.model, saved)
@@ -273,7 +273,7 @@ class Trainer:
             self.updater.schedule.load_state_dict(saved["schedule"])
             self.batches.load_state_dict(saved["batches"])
             self.state = TrainingState.from_state_dict(saved["standing"])
-            if len(saved["rng"]) == self.ranks.size:
+            if self.ranks.rank < len(saved["rng"]):
                 restore_rng(saved["rng"][self.ranks.rank], self.device)
         except (KeyError, TypeError, RuntimeError, ValueError) as error:
             reason = str(error).strip().partition("\n")[0]

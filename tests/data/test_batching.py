@@ -181,6 +181,30 @@ def test_position_serves_any_number_of_processes():
     assert same(next(iter(one)), expected)
 
 
+def test_the_order_does_not_depend_on_how_many_processes_resumed(tokenizers, tmp_path):
+    """Two, then one, then three, with random segmentations: the batches of one process, each once and in its order."""
+    config = BatchingConfig(tokens=200)
+    alone = TrainBatches(text_corpus(tokenizers, tmp_path), config, seed=1)
+    seen, state, first = [], alone.state_dict(), alone.batches_per_epoch
+    expected = list(islice(alone, first + 6))
+    for processes, rounds in ((2, 4), (1, 5), (3, -((13 - first) // 3)), (2, 3)):
+        ranks = [
+            TrainBatches(text_corpus(tokenizers, tmp_path), config, 1, rank, processes) for rank in range(processes)
+        ]
+        for batches in ranks:
+            batches.load_state_dict(state)
+        shares = [list(islice(batches, rounds)) for batches in ranks]
+        seen += [batch for each in zip(*shares, strict=True) for batch in each]
+        assert all(batches.state_dict() == ranks[0].state_dict() for batches in ranks)
+        state = ranks[0].state_dict()
+    assert (state["epoch"], state["batch"]) == (1, 6)
+    assert all(map(same, seen[:first], expected[:first]))
+    assert all(map(same, seen[-6:], expected[first:]))
+    repeated = seen[first:-6]
+    assert len(repeated) < 3
+    assert all(map(same, repeated, expected))
+
+
 def test_progress_counts_epochs():
     corpus, *_ = random_corpus()
     batches = TrainBatches(corpus, BatchingConfig(tokens=200), seed=1)

@@ -135,3 +135,20 @@ def test_torchrun_restarts_what_was_killed(tmp_path):
     assert running.returncode == 0, errors
     train(tmp_path, 2, *words[:2], "name=whole")
     assert torch.equal(weights(tmp_path, "again"), weights(tmp_path, "whole"))
+
+
+def test_any_number_of_processes_resumes_any_run(tmp_path):
+    """Two, one and three processes are one process that accumulates two, one and three batches, with sampling."""
+    for name in ("processes", "alone"):
+        for count, steps in ((2, 5), (1, 10), (3, 25)):
+            words = (f"trainer.max_steps={steps}", "trainer.validate_every=100", f"name={name}", "resume=true")
+            if name == "alone":
+                train(tmp_path, 1, *words, "model.dropout=0", f"trainer.accumulate={count}")
+            else:
+                train(tmp_path, count, *words, "model.dropout=0")
+    alone, processes = course(tmp_path, "alone"), course(tmp_path, "processes")
+    assert list(alone) == list(processes) == list(range(1, 26))
+    within_an_epoch = [step for step in alone if alone[step][0] < 1]
+    assert len(within_an_epoch) > 12
+    for step in within_an_epoch:
+        assert processes[step] == pytest.approx(alone[step], rel=1e-4), step

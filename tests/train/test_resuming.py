@@ -41,6 +41,17 @@ def test_a_resumed_run_is_the_uninterrupted_one_to_the_last_bit(tmp_path, optim)
     assert len(records[0]) == 5  # after 5, 10, 15, 20 and 23 updates
 
 
+def test_a_rank_that_goes_on_alone_goes_on_with_its_random_numbers(tmp_path):
+    """As if the checkpoint were that of three ranks, of which this is the first."""
+    _, model = run(tmp_path / "whole")
+    run(tmp_path / "parts", max_steps=10)
+    state = checkpoint.load(tmp_path / "parts" / checkpoint.LAST)
+    other = {**state["rng"][0], "torch": torch.Generator().manual_seed(5).get_state()}
+    checkpoint.save(tmp_path / "parts" / checkpoint.LAST, {**state, "rng": [*state["rng"], other, other]})
+    _, resumed = run(tmp_path / "parts", resume=True)
+    assert torch.equal(weights(model), weights(resumed))
+
+
 def test_weights_of_validations_are_kept_over_resumptions(tmp_path):
     """Each as it was validated, with its metrics; ``resume`` goes on choosing among those that are there."""
     seen = {}

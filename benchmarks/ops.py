@@ -27,6 +27,7 @@ from nmt.models.ops.cross_entropy import projected_cross_entropy
 from nmt.models.ops.dropout import dropout
 from nmt.models.ops.lstm_layer import LSTMLayer
 from nmt.models.ops.matmul import PrepackedLinear, linear
+from nmt.models.ops.mixture import MixtureOptions, mixture_cross_entropy
 from nmt.models.ops.recurrent_linear import QueryLinear, RecurrentLinear
 from nmt.models.ops.rows import Rows, RowWindow
 
@@ -93,6 +94,25 @@ def loss(dtype: torch.dtype) -> Case:
 
     what = f"projection and loss, {B * T} tokens, {called(dtype)}"
     return Case(what, trained(cast(kernel, dtype), x, w), trained(cast(plain, dtype), x, w))
+
+
+def mixture(dtype: torch.dtype) -> Case:
+    """As many positions a token as Shankar and Sarawagi 2019 mix."""
+    K, b = 6, torch.arange(B)[:, None, None]
+    q, r, scores, w = leaf(B, T, H), leaf(B, T, H), leaf(B, T, K), leaf(V, H)
+    s, y = torch.randint(0, T, (B, T, K)), torch.randint(4, V, (B, T))
+
+    def plain() -> Tensor:
+        log_p = F.linear((q[:, :, None] + r[b, s]).tanh(), w).float().log_softmax(3)
+        mixed = (log_p + scores.log_softmax(2)[..., None]).logsumexp(2)
+        return 0.9 * F.nll_loss(mixed.flatten(0, 1), y.flatten(), reduction="sum") - 0.1 * mixed.mean(2).sum()
+
+    def kernel() -> Tensor:
+        return mixture_cross_entropy(q, r, s, scores.softmax(2), y, w, None, MixtureOptions(0.1)).loss_sum
+
+    what = f"mixture of {K} predictions, {B * T} tokens, {called(dtype)}"
+    leaves = q, r, scores, w
+    return Case(what, trained(cast(kernel, dtype), *leaves), trained(cast(plain, dtype), *leaves))
 
 
 def recurrent(dtype: torch.dtype) -> Case:
@@ -205,6 +225,7 @@ FLOAT, HALF = torch.float32, torch.bfloat16
 CASES: dict[str, list[Callable[[], Case]]] = {
     "additive": [partial(additive, *sizes) for sizes in ((1, 25), (1, 100), (5, 100))],
     "cross_entropy": [partial(loss, FLOAT), partial(loss, HALF)],
+    "mixture": [partial(mixture, FLOAT), partial(mixture, HALF)],
     "recurrent": [partial(recurrent, FLOAT), partial(recurrent, HALF)],
     "queries": [partial(queries, FLOAT), partial(queries, HALF)],
     "rows": [*(partial(all_rows, S) for S in (25, 100)), *(partial(windows, S) for S in (100, 1600))],

@@ -25,7 +25,7 @@ def ops(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.mark.parametrize(
-    "name", ["additive", "cross_entropy", "recurrent", "queries", "rows", "lstm", "matmul", "prepacked"]
+    "name", ["additive", "cross_entropy", "mixture", "recurrent", "queries", "rows", "lstm", "matmul", "prepacked"]
 )
 def test_both_ways_are_the_same(ops: ModuleType, name: str):
     """All gradients, or the product where no gradient is made.  Dropout, which draws, has tests of its own."""

@@ -14,7 +14,7 @@ from nmt.models.attention import (
     LocalPConfig,
     NoneConfig,
 )
-from nmt.models.lstm.config import Tied
+from nmt.models.lstm.config import Mixture, Tied
 
 V_SOURCE, V_TARGET = 13, 11
 PAIRS = [([5, 7, 4], [9, 4, 4, 6, 8]), ([12], [5]), ([8, 4, 6, 11, 9, 4, 10], [10, 7, 5])]
@@ -42,6 +42,18 @@ CONFIGS = {
     "bahdanau": LSTMConfig(attention=BahdanauConfig(hidden_size=5), embedding_size=4),
     "bahdanau deep": LSTMConfig(
         attention=BahdanauConfig(hidden_size=5), num_layers=2, residual=True, source_eos=False, reverse_source=True
+    ),
+    "global latent": LSTMConfig(attention=GlobalConfig(), mixture=Mixture.predictions, num_layers=2, residual=True),
+    "global latent top 3 unfed": LSTMConfig(
+        attention=GlobalConfig(), mixture=Mixture.predictions, mixture_top_k=3, input_feeding=False
+    ),
+    "local_m latent": LSTMConfig(attention=LocalMConfig(half_width=1), mixture=Mixture.predictions, tied=Tied.target),
+    "local_p latent": LSTMConfig(attention=LocalPConfig(half_width=1, hidden_size=5), mixture=Mixture.predictions),
+    "local_p latent top 2": LSTMConfig(
+        attention=LocalPConfig(half_width=2, hidden_size=5), mixture=Mixture.predictions, mixture_top_k=2, bias=False
+    ),
+    "bahdanau latent": LSTMConfig(
+        attention=BahdanauConfig(hidden_size=5), embedding_size=4, mixture=Mixture.predictions
     ),
     "none": LSTMConfig(attention=NoneConfig(), embedding_size=4),
     "none unfed": LSTMConfig(attention=NoneConfig(), num_layers=2, input_feeding=False),

@@ -3,7 +3,7 @@
 import torch
 
 from nmt.batch import BOS, EOS
-from nmt.models.lstm.config import Tied
+from nmt.models.lstm.config import Mixture, Tied
 
 
 def lstm_cell(layer, x, state):
@@ -55,23 +55,32 @@ def encode(model, source):
     return torch.stack(memory), final
 
 
-def log_probs(model, source, target):
-    """log p(. | y_<t, x) at every position of target and its end-of-sentence: (T, V)."""
+def log_probs(model, source, target, posteriors=None):
+    """log p(. | y_<t, x) at every position of target and its end-of-sentence: (T, V).
+
+    Where predictions are mixed, p(s | x, y_t) (S,) of each position is added to the list ``posteriors``.
+    """
     config, decoder = model.config, model.decoder
     memory, final = encode(model, source)
     L = len(decoder.layers)
     states = [final[max(len(final) - L + depth, 0)] for depth in range(L)]
-    feed, rows = torch.zeros_like(states[0][0]), []
+    feed, weights, rows = torch.zeros_like(states[0][0]), torch.empty(0), []
     prepared = decoder.attention and decoder.attention.prepare(memory[None], torch.tensor([len(memory)]))
 
-    def context(query, t):
-        return decoder.attention(query[None, None], prepared, torch.tensor([t])).context[0, 0]
+    def attend(query, t):
+        """The context, and the weight of each source position."""
+        attended = decoder.attention(query[None, None], prepared, torch.tensor([t]))
+        return attended.context[0, 0], attended.dense_weights(len(memory))[0, 0]
 
-    for t, word in enumerate([BOS, *target]):
+    def predicted(vector):
+        logits = (model.projection if config.tied is Tied.none else model.target_embedding).weight @ vector
+        return (logits + model.projection.bias if config.bias else logits).log_softmax(0)
+
+    for t, (word, next_word) in enumerate(zip([BOS, *target], [*target, EOS], strict=True)):
         x = model.target_embedding.weight[word]
         bahdanau, seen = config.attention.name == "bahdanau", feed
         if bahdanau:
-            seen = context(states[-1][0], t)
+            seen, weights = attend(states[-1][0], t)
             x = torch.cat([x, seen])
         elif config.input_feeding is not False:
             x = torch.cat([x, feed])
@@ -81,10 +90,21 @@ def log_probs(model, source, target):
         if decoder.attention is None:
             feed = x
         else:
-            seen = seen if bahdanau else context(x, t)
+            if not bahdanau:
+                seen, weights = attend(x, t)
             feed = torch.tanh(decoder.readout.weight @ torch.cat([seen, x]))
-        logits = (model.projection if config.tied is Tied.none else model.target_embedding).weight @ feed
-        rows.append((logits + model.projection.bias if config.bias else logits).log_softmax(0))
+        if config.mixture is Mixture.contexts:
+            rows.append(predicted(feed))
+            continue
+        p, joint = torch.zeros(model.target_size, dtype=torch.float64), torch.zeros(len(memory), dtype=torch.float64)
+        best = weights.argsort(descending=True)[: config.mixture_top_k]
+        for s in best.tolist():
+            of_position = predicted(torch.tanh(decoder.readout.weight @ torch.cat([memory[s], x]))).exp()
+            p = p + weights[s] / weights[best].sum() * of_position
+            joint[s] = (weights[s] * of_position[next_word]).detach()
+        rows.append(p.log())
+        if posteriors is not None:
+            posteriors.append(joint / joint.sum())
     return torch.stack(rows)
 
 

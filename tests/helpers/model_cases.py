@@ -43,6 +43,7 @@ def self_attention(name: str, **keys: Any) -> dict[str, Any]:
     return {"self_attention": {"name": name, **keys}}
 
 
+PREDICTIONS = {"mixture": "predictions"}
 LOCAL_P = {"hidden_size": 5, "half_width": 1}
 
 # Keys of every case of a model, by the model's name.
@@ -91,6 +92,23 @@ CASES: dict[str, dict[str, Case]] = {
         "local_p renormalized": Case(attention("local_p", renormalize=True, **LOCAL_P)),
         "local_p reversed": Case(
             attention("local_p", **LOCAL_P) | {"reverse_source": True, "bidirectional": False}, sums_to_one=False
+        ),
+        "bahdanau latent": Case(
+            attention("bahdanau", hidden_size=5)
+            | PREDICTIONS
+            | {"num_layers": 2, "residual": True, "embedding_size": 4}
+        ),
+        "global latent": Case(attention("global") | PREDICTIONS | {"num_layers": 2, "residual": True}),
+        "global latent top 3": Case(attention("global") | PREDICTIONS | {"mixture_top_k": 3, "input_feeding": False}),
+        "local_m latent": Case(attention("local_m", half_width=1) | PREDICTIONS | {"bias": False}),
+        "local_m latent unfed": Case(attention("local_m", half_width=1) | PREDICTIONS | {"input_feeding": False}),
+        "local_p latent": Case(
+            attention("local_p", **LOCAL_P) | PREDICTIONS | {"reverse_source": True, "tied": "target"},
+            sums_to_one=False,
+        ),
+        "local_p latent top 2": Case(
+            attention("local_p", **LOCAL_P) | PREDICTIONS | {"mixture_top_k": 2, "dropout_placement": "luong"},
+            sums_to_one=False,
         ),
     },
     "transformer": {

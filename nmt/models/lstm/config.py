@@ -5,7 +5,7 @@ from enum import Enum
 from typing import ClassVar, cast
 
 from nmt.errors import ConfigError
-from nmt.models.attention import ATTENTIONS, AttentionConfig, NoneConfig
+from nmt.models.attention import ATTENTIONS, AttentionConfig, HardConfig, NoneConfig
 from nmt.models.seq2seq import Choices, ModelConfig, Seq2Seq, Tied
 from nmt.settings import setting
 
@@ -20,6 +20,13 @@ class DropoutPlacement(Enum):
     # Embeddings, the input of every layer above the first, and the attentional vector before the vocabulary
     # projection; the fed-back copy is whole.
     standard = "standard"
+
+
+class Mixture(Enum):
+    """What the decoder mixes by the attention weights."""
+
+    contexts = "contexts"  # soft attention: p(y_t | sum_s a_s h_s)
+    predictions = "predictions"  # latent alignment: sum_s a_s p(y_t | h_s), nmt/models/lstm/latent_alignment.py
 
 
 class EncoderBlock(Enum):
@@ -57,6 +64,12 @@ class LSTMConfig(ModelConfig):
         0.1, "matrices start uniform in [-x, x], biases at 0 (null: torch's defaults)", above=0
     )
     encoder_block: EncoderBlock = setting(EncoderBlock.none, "on top of the encoder: none or non_local")
+    mixture: Mixture = setting(
+        Mixture.contexts, "what attention weights mix: contexts, or predictions (latent alignment; slower)"
+    )
+    mixture_top_k: int | None = setting(
+        None, "with mixture=predictions: of the k likeliest positions alone (null: of all that attention sees)", least=1
+    )
     # OmegaConf's MISSING: the group model.attention fills it.
     attention: AttentionConfig = setting(cast(AttentionConfig, "???"), "attention mechanism")
 
@@ -83,6 +96,20 @@ class LSTMConfig(ModelConfig):
             raise ConfigError(
                 f"model.input_feeding=true does not apply to model.attention={self.attention.name}: "
                 "its context enters the step instead"
+            )
+
+        self.check_mixture()
+
+    def check_mixture(self) -> None:
+        """Raise ConfigError where there are no predictions to be mixed."""
+        if self.mixture is Mixture.contexts:
+            if self.mixture_top_k is not None:
+                raise ConfigError("model.mixture_top_k belongs to model.mixture=predictions, not to mixture=contexts")
+        elif isinstance(self.attention, NoneConfig | HardConfig):
+            seen = "none" if isinstance(self.attention, NoneConfig) else "one at a time"
+            raise ConfigError(
+                "model.mixture=predictions mixes what several source positions predict, and "
+                f"model.attention={self.attention.name} reads {seen}; choose another model.attention"
             )
 
     def build(self, source_size: int, target_size: int, joint: bool, label_smoothing: float = 0.0) -> Seq2Seq:

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nmt.models.attention import Attended, Memory, build_attention
-from nmt.models.lstm.config import DropoutPlacement, LSTMConfig
+from nmt.models.lstm.config import DropoutPlacement, LSTMConfig, Mixture
 from nmt.models.ops.dropout import dropout
 from nmt.models.ops.lstm_layer import LSTMLayer, LSTMState, cell
 from nmt.models.ops.precision import compute_dtype
@@ -51,6 +51,7 @@ class StepResult(NamedTuple):
     states: list[LSTMState]  # (R, H) of each layer
     vector: Tensor  # (R, H): h~_t; of bahdanau [c_t; s_t], because no later step needs W_c of it
     attended: Attended | None
+    output: Tensor  # (R, H): h_t
 
 
 class LSTMDecoder(nn.Module):
@@ -60,6 +61,7 @@ class LSTMDecoder(nn.Module):
         super().__init__()
         self.hidden_size, self.dropout, self.residual = config.hidden_size, config.dropout, config.residual
         self.drops_inputs = config.dropout_placement is DropoutPlacement.luong
+        self.mixes_predictions = config.mixture is Mixture.predictions
         self.uses_input_feeding, self.attends_before_step = config.uses_input_feeding, config.attention.previous_state
         E, H = config.embedding_width, config.hidden_size
         depth = config.decoder_layers or config.num_layers
@@ -79,6 +81,8 @@ class LSTMDecoder(nn.Module):
     ) -> tuple[Tensor, list[Attended]]:
         """Teacher forcing: words (T, B, E) -> h~ (T, B, H), and who attended where if asked.
 
+        Where predictions are mixed, h (T, B, H) instead: nmt/models/lstm/latent_alignment.py makes its own h~ of it.
+
         Without feedback each layer runs over all positions and attention is called once (one Attended with N = T);
         else position by position (T of them with N = 1), and only what waits for the step before is in the loop.
         """
@@ -88,13 +92,15 @@ class LSTMDecoder(nn.Module):
             states, fed = start, words.new_zeros(words.size(1), self.hidden_size, dtype=step.weights.word.dtype)
             vectors, attended = [], []
             for t in range(len(words)):
-                states, fed, seen = step([term[t] for term in terms], states, fed, memory, target_position(t, 1, words))
-                vectors.append(fed)
+                at = target_position(t, 1, words)
+                states, fed, seen, output = step([term[t] for term in terms], states, fed, memory, at)
+                vectors.append(output if self.mixes_predictions else fed)
                 attended.append(seen)
-            h, attended = self.after_loop(torch.stack(vectors)), [a for a in attended if a is not None]
+            h, attended = torch.stack(vectors), [a for a in attended if a is not None]
+            h = h if self.mixes_predictions else self.after_loop(h)
         else:
             h, attended = self.all_positions(words, start, memory)
-        if not self.drops_inputs:
+        if not self.drops_inputs and not self.mixes_predictions:
             h = dropout(h, self.dropout, self.training)
         return h, attended if want_maps else []
 
@@ -108,6 +114,8 @@ class LSTMDecoder(nn.Module):
             return x, []
         query = x.transpose(0, 1)  # (B, T, H)
         attended = self.attention(query, memory, torch.arange(x.size(0), device=x.device))
+        if self.mixes_predictions:
+            return x, [attended]
         both = torch.cat([attended.context.transpose(0, 1), x], 2)
         return self.readout(both).tanh(), [attended]
 
@@ -157,10 +165,10 @@ class LuongStep:
         states, h = self.layers(terms, states, [fed] if self.decoder.uses_input_feeding else [])
         W_c = self.weights.readout
         if self.decoder.attention is None or memory is None or W_c is None:
-            return StepResult(states, h, None)
+            return StepResult(states, h, None, h)
         attended = self.decoder.attention(as_queries(h, position), memory, position)
         both = torch.cat([attended.context.flatten(0, 1), h], 1)
-        return StepResult(states, W_c(both, terms[-1]).tanh(), attended)
+        return StepResult(states, W_c(both, terms[-1]).tanh(), attended, h)
 
     def layers(self, terms: list[Tensor], states: list[LSTMState], fed: list[Tensor]) -> tuple[list[LSTMState], Tensor]:
         """The stacked LSTM at one position: the state of each layer, and the output of the top one (R, H)."""
@@ -200,7 +208,7 @@ class BahdanauStep(LuongStep):
         attended = self.decoder.attention(as_queries(states[-1].h, position), memory, position)
         context = attended.context.flatten(0, 1)
         states, s = self.layers(terms, states, [context])
-        return StepResult(states, torch.cat([context, s], 1), attended)
+        return StepResult(states, torch.cat([context, s], 1), attended, s)
 
 
 def as_queries(rows: Tensor, position: Tensor) -> Tensor:

@@ -10,12 +10,14 @@ from torch import Tensor, nn
 from nmt.batch import PAD, Batch
 from nmt.models.attention import Attended, Memory
 from nmt.models.lstm.config import LSTMConfig
-from nmt.models.lstm.decoder import LSTMDecoder, LuongStep, target_position
+from nmt.models.lstm.decoder import LSTMDecoder, LuongStep, StepResult, target_position
 from nmt.models.lstm.encoder import Encoded, LSTMEncoder, reversed_places
+from nmt.models.lstm.latent_alignment import LatentAlignment
 from nmt.models.ops.cross_entropy import projected_cross_entropy
 from nmt.models.ops.dropout import dropout
 from nmt.models.ops.lstm_layer import LSTMState
 from nmt.models.ops.matmul import PrepackedLinear
+from nmt.models.ops.mixture import MixtureOptions, mixture_cross_entropy
 from nmt.models.ops.precision import compute_dtype
 from nmt.models.ops.prepacked import CachesWeights
 from nmt.models.seq2seq import AttentionMaps, Output, Seq2Seq, State, Tied, append_eos, check_tied
@@ -27,6 +29,7 @@ class SearchWeights(NamedTuple):
     step: LuongStep  # with its weights laid out for search
     word: PrepackedLinear  # (E) -> (4H) what the first layer's gates get of the word, bias included
     projection: PrepackedLinear  # (H) -> (V)
+    query: PrepackedLinear | None  # (H) -> (H) what W_c makes of h_t alone, where predictions are mixed
 
 
 class Recurrent(NamedTuple):
@@ -57,6 +60,7 @@ class LSTMSearchState:
     memory: Memory | None
     position: int  # target positions read so far
     weights: SearchWeights
+    source_terms: Tensor | None = None  # (B, S, H) what W_c makes of each h_s alone, where predictions are mixed
 
     def reorder(self, parent: Tensor) -> "LSTMSearchState":
         """parent (B, K') in [0, K)"""
@@ -68,7 +72,8 @@ class LSTMSearchState:
     def keep(self, sentences: Tensor) -> "LSTMSearchState":
         """sentences (B',) int64"""
         memory = None if self.memory is None else self.memory.keep(sentences)
-        return replace(self, rows=self.rows.index_select(0, sentences), memory=memory)
+        terms = None if self.source_terms is None else self.source_terms.index_select(0, sentences)
+        return replace(self, rows=self.rows.index_select(0, sentences), memory=memory, source_terms=terms)
 
 
 class LSTM(CachesWeights, Seq2Seq):
@@ -96,6 +101,7 @@ class LSTM(CachesWeights, Seq2Seq):
         self.decoder = LSTMDecoder(config)
         if self.decoder.attention is not None:
             self.longest_source = self.decoder.attention.longest_source
+        self.latent = LatentAlignment(config, self.decoder) if self.decoder.mixes_predictions else None
         self.projection = nn.Linear(H, target_size, bias=config.bias)
         if config.init_range is not None:
             self.initialize(config.init_range)
@@ -141,6 +147,8 @@ class LSTM(CachesWeights, Seq2Seq):
         at_once = 1 if self.decoder.loops else T
         encoded = self.encode(batch.source, batch.source_lengths, at_once, T)
         words = self.embed(self.target_embedding, batch.target_in.t())
+        if self.latent is not None:
+            return self.mixture_output(self.latent, batch, encoded, words, want_maps, r_drop)
         vectors, attended = self.decoder(words, encoded.start, encoded.memory, want_maps)
         loss_sum, nll = projected_cross_entropy(
             vectors.transpose(0, 1),
@@ -153,17 +161,47 @@ class LSTM(CachesWeights, Seq2Seq):
         tokens = (batch.target_out != PAD).sum()
         return Output(loss_sum, tokens, nll, self.maps(attended, encoded.memory))
 
+    def mixture_output(
+        self, latent: LatentAlignment, batch: Batch, encoded: Encoded, words: Tensor, want_maps: bool, r_drop: float
+    ) -> Output:
+        """What ``forward`` returns where predictions are mixed, with the posterior among the maps."""
+        assert encoded.memory is not None
+        values = encoded.memory.values
+        h, steps = self.decoder(words, encoded.start, encoded.memory, True)
+        mixed = latent.positions(steps, values.size(1))
+        found = mixture_cross_entropy(
+            latent.query_terms(h.transpose(0, 1)),
+            latent.source_terms(values),
+            mixed.positions,
+            mixed.weights,
+            batch.target_out,
+            self.projection.weight,
+            self.projection.bias,
+            MixtureOptions(self.label_smoothing, r_drop, latent.dropout if self.training else 0.0),
+        )
+        tokens = (batch.target_out != PAD).sum()
+        maps = self.maps(steps, encoded.memory) if want_maps else None
+        posterior = None
+        if maps is not None:
+            posterior = maps._replace(weights=mixed.dense(found.posterior, values.size(1)).float()[:, None, None])
+        return Output(found.loss_sum, tokens, found.nll, maps, posterior)
+
     def start(self, encoded: Encoded) -> LSTMSearchState:
         c = encoded.start[0].c
         rows = Recurrent(encoded.start, torch.zeros_like(c)).pack(c.dtype)
         weights = self.cached(compute_dtype(rows), lambda: self.search_weights(rows))
-        return LSTMSearchState(rows[:, None], encoded.memory, 0, weights)
+        terms = None
+        if self.latent is not None and encoded.memory is not None:
+            terms = self.latent.source_terms(encoded.memory.values)
+        return LSTMSearchState(rows[:, None], encoded.memory, 0, weights, terms)
 
     def search_weights(self, x: Tensor) -> SearchWeights:
         """The weights that a step of search multiplies by, for inputs like ``x``."""
         weights = self.decoder.weights(x, PrepackedLinear)
         word = PrepackedLinear(weights.word, weights.biases[0])
-        return SearchWeights(self.decoder.step(weights), word, PrepackedLinear.of(self.projection, compute_dtype(x)))
+        dtype = compute_dtype(x)
+        query = None if self.latent is None else PrepackedLinear(self.latent.query_weight.to(dtype).contiguous())
+        return SearchWeights(self.decoder.step(weights), word, PrepackedLinear.of(self.projection, dtype), query)
 
     def step(self, tokens: Tensor, state: State, want_maps: bool = False) -> tuple[Tensor, State, AttentionMaps | None]:
         assert isinstance(state, LSTMSearchState)
@@ -175,11 +213,19 @@ class LSTM(CachesWeights, Seq2Seq):
         position = target_position(state.position, K, tokens)
         result = step(terms, before.layers, before.vector, state.memory, position)
         vector = self.decoder.after_loop(result.vector)
-        logits = state.weights.projection(vector).to(wide)
+        logits = self.logits(result, vector, state).to(wide)
         rows = Recurrent(result.states, vector).pack(wide).unflatten(0, (B, K))
         attended = [result.attended] if want_maps and result.attended is not None else []
         after = replace(state, rows=rows, position=state.position + 1)
         return logits.view(B, K, -1), after, self.maps(attended, state.memory)
+
+    def logits(self, result: StepResult, vector: Tensor, state: LSTMSearchState) -> Tensor:
+        """Logits (R, V) of one step of search, of which ``vector`` is h~; of mixed predictions log p itself."""
+        project, query = state.weights.projection, state.weights.query
+        if self.latent is None or query is None or state.source_terms is None or result.attended is None:
+            return project(vector)
+        mixed = self.latent.positions([result.attended], state.source_terms.size(1))
+        return self.latent.log_probs(query(result.output), state.source_terms, mixed, project)
 
     def embed(self, table: nn.Embedding, ids: Tensor) -> Tensor:
         return dropout(table(ids), self.config.dropout, self.training)

@@ -103,7 +103,7 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         for start in range(0, max(len(target), 1), size):
             part = slice(start, start + size)
             logits = linear(x[part], w)
-            loss_sum += _losses(logits, target[part], b, eps, alpha, nll[part], db)
+            loss_sum += token_losses(logits, target[part], b, eps, alpha, nll[part], db)
             if dx is not None:
                 dx[part] = linear(logits, w.t())  # no longer logits but their gradient
             if need_w:
@@ -130,7 +130,7 @@ def rows_of(logits: int, V: int, alpha: float) -> int:
     return pair * max(1, logits // (pair * V))
 
 
-def _losses(
+def token_losses(
     logits: Tensor, target: Tensor, bias: Tensor | None, eps: float, alpha: float, nll: Tensor, db: Tensor | None
 ) -> Tensor:
     """Loss of a chunk; overwrites logits (N, V) with dL/dlogits, fills nll (N,), adds to db (V,).

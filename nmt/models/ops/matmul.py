@@ -44,6 +44,7 @@ class PrepackedLinear:
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         """weight (O, I) and bias (O,) in the dtype of the products.  Autograd does not see them."""
         weight = weight.detach()
+        self.out_features = weight.size(0)
         self.packed = _onednn_takes(weight)
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight) if self.packed else weight
         self.bias = None if bias is None else bias.detach()

@@ -5,11 +5,15 @@ import torch
 import torch.distributed as dist
 from closeness import assert_close
 from lstm_cases import CONFIGS, PAIRS, batch_of, build
-from lstm_reference import encode, loss
+from lstm_reference import encode, log_probs, loss
 from torch.nn.parallel import DistributedDataParallel
 
+from nmt.models.lstm.config import Mixture
+
 everything = pytest.mark.parametrize("name", CONFIGS)
-some = pytest.mark.parametrize("name", ["global", "global dot unfed", "local_p", "bahdanau deep", "none"])
+some = pytest.mark.parametrize(
+    "name", ["global", "global dot unfed", "local_p", "bahdanau deep", "global latent", "none"]
+)
 
 
 def gradients(model, loss_sum):
@@ -29,6 +33,37 @@ def test_loss_and_gradients_follow_the_equations(name):
         assert not row[len(each) :].any()
     for mine, theirs in zip(gradients(model, output.loss_sum), gradients(model, expected), strict=True):
         assert_close(mine, theirs, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if "latent" in name])
+def test_the_posterior_of_latent_alignment(name):
+    """p(s | x, y_t) = a_s p(y_t | s) / p(y_t), as float32 over all source positions; with the maps, which are a."""
+    model, batch = build(name), batch_of()
+    assert model(batch).posterior is None
+    output = model(batch, want_maps=True)
+    assert output.posterior.half_width == output.maps.half_width
+    assert output.posterior.weights.shape == output.maps.weights.shape
+    assert not output.posterior.weights.requires_grad
+    for b, (source, target) in enumerate(PAIRS):
+        posteriors = []
+        log_probs(model, source, target, posteriors)
+        found = output.posterior.weights[b, 0, 0]
+        expected = torch.stack(posteriors).float()
+        torch.testing.assert_close(found[: len(expected), : expected.size(1)], expected)
+        assert not found[len(expected) :].any()
+        assert not found[:, expected.size(1) :].any()
+    assert (output.posterior.weights - output.maps.weights)[0].abs().max() > 0.01
+
+
+def test_only_a_latent_alignment_has_a_posterior():
+    assert build("global")(batch_of(), want_maps=True).posterior is None
+
+
+def test_mixing_contexts_is_another_model():
+    """Of the same weights."""
+    model, soft = build("global latent"), build("global latent", mixture=Mixture.contexts)
+    soft.load_state_dict(model.state_dict())
+    assert (model(batch_of()).nll - soft(batch_of()).nll).abs().max() > 0.1
 
 
 def test_maps_only_on_request():
@@ -86,7 +121,7 @@ def test_one_loss_per_mechanism():
     assert len({round(x, 6) for x in losses}) == 6
 
 
-@pytest.mark.parametrize("name", ["global", "global dot unfed", "bahdanau", "local_p"])
+@pytest.mark.parametrize("name", ["global", "global dot unfed", "bahdanau", "local_p", "local_p latent"])
 def test_autocast_is_near_float32_with_float32_gradients(name):
     model, batch = build(name).float(), batch_of()
     for p in model.parameters():

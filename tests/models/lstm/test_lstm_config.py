@@ -6,8 +6,8 @@ import pytest
 
 from nmt.errors import ConfigError
 from nmt.models import LSTMConfig, build_model
-from nmt.models.attention import BahdanauConfig, GlobalConfig, LocalPConfig
-from nmt.models.lstm.config import Tied
+from nmt.models.attention import BahdanauConfig, GlobalConfig, HardConfig, LocalPConfig, NoneConfig
+from nmt.models.lstm.config import Mixture, Tied
 
 
 def test_tied_tables_are_one():
@@ -57,3 +57,14 @@ def test_what_the_vocabulary_or_the_caller_lacks_is_refused_by_key():
         build_model(LSTMConfig(attention=GlobalConfig(), tied=Tied.all), 9, 9, joint=False)
     with pytest.raises(ConfigError, match=r"model\.attention"):
         build_model(LSTMConfig(), 9, 9, joint=False)
+
+
+@pytest.mark.parametrize("attention", [NoneConfig(), HardConfig()])
+def test_one_position_or_none_has_no_predictions_to_mix(attention):
+    with pytest.raises(ConfigError, match=rf"model.mixture=predictions .* model.attention={attention.name} reads"):
+        LSTMConfig(attention=attention, mixture=Mixture.predictions)
+
+
+def test_top_k_belongs_to_mixed_predictions():
+    with pytest.raises(ConfigError, match=r"model.mixture_top_k belongs to model.mixture=predictions"):
+        LSTMConfig(attention=GlobalConfig(), mixture_top_k=3)

@@ -11,7 +11,9 @@ from nmt.batch import PAD, Batch
 from nmt.models.lstm.config import DropoutPlacement
 
 
-@pytest.mark.parametrize("name", ["global", "global dot unfed", "bahdanau", "none unfed", "local_p"])
+@pytest.mark.parametrize(
+    "name", ["global", "global dot unfed", "bahdanau", "none unfed", "local_p", "global latent", "local_p latent"]
+)
 @pytest.mark.parametrize("placement", DropoutPlacement)
 def test_dropout_is_where_its_placement_says(name, placement, monkeypatch):
     """With every dropped thing zeroed: ``standard`` projects zeros; ``luong`` projects what no word has reached."""

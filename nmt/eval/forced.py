@@ -64,8 +64,9 @@ def align(
     """Attention between the words of given translations: for each pair, in order, (target words, source words) float64.
 
     ``config`` chooses the map (its default: the mean over layers and heads); ``alignment.word_weights`` has the formula
-    from pieces to words.  Feed the matrices to ``hard_alignment`` or ``soft_line``.  Memory does not grow with the
-    number of pairs.  Raises NoAttentionError where there is none.
+    from pieces to words.  Of a latent alignment it is the posterior, p(s | x, y_t).  Feed the matrices to
+    ``hard_alignment`` or ``soft_line``.  Memory does not grow with the number of pairs.  Raises NoAttentionError where
+    there is none.
     """
     config = config or AlignConfig()
     for found in pair_maps(model, tokenizers, sources, targets, options, config):
@@ -87,10 +88,10 @@ def pair_maps(
         found: dict[int, PairMap] = {}
         with evaluating(model):
             for i, forced in force_decode(model, *ids, options, want_maps=True):
-                if forced.maps is None:
+                if forced.alignment is None:
                     raise NoAttentionError("this model has no attention to read alignments from")
                 pair = (texts[0][i], texts[1][i]), (ids[0][i], ids[1][i])
-                found[i] = PairMap.of(forced.maps, tokenizers, *pair, config)
+                found[i] = PairMap.of(forced.alignment, tokenizers, *pair, config)
         yield from (found[i] for i in range(len(found)))
 
 

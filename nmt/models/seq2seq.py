@@ -111,7 +111,7 @@ class Output(NamedTuple):
     tokens: Tensor  # () int64, how many target tokens that sum holds
     nll: Tensor  # (B, T) float32, -log p(y_t | y_<t, x) without smoothing, detached; 0 at padding
     maps: AttentionMaps | None = None  # N = T
-    # With the maps, of a model whose alignment is latent: p(s | x, y_t), which has seen the word; not differentiable.
+    # With the maps, of a latent alignment: p(s | x, y_t), which has seen the word.  Has no gradient; search makes none.
     posterior: AttentionMaps | None = None
 
 

@@ -35,6 +35,12 @@ class Forced(NamedTuple):
     token_log_probs: Tensor  # (n + 1,) float64, on the CPU: log p(y_t | y_1 ... y_(t-1), source), natural logarithm
     log_prob: float  # their sum, log P(y | source)
     maps: AttentionMaps | None  # of this pair alone, on the CPU; where they were asked for and the model has attention
+    posterior: AttentionMaps | None = None  # with the maps, of a latent alignment (``Output.posterior``)
+
+    @property
+    def alignment(self) -> AttentionMaps | None:
+        """The maps that best say where each word comes from: the posterior, which has seen it, where there is one."""
+        return self.maps if self.posterior is None else self.posterior
 
 
 @dataclass(frozen=True)
@@ -66,10 +72,11 @@ def force_decode(
             output = model(batch.to(options.device), want_maps=want_maps)
         log_probs = -output.nll.double()
         log_prob, log_probs = log_probs.sum(1).tolist(), log_probs.cpu()
-        maps = None if output.maps is None else output.maps.cpu()
+        found = [None if maps is None else maps.cpu() for maps in (output.maps, output.posterior)]
         for row, i in enumerate(ids):
             T, S = len(targets[i]) + 1, max(len(sources[i]), 1) + model.source_eos
-            yield i, Forced(log_probs[row, :T], log_prob[row], None if maps is None else maps.of_sentence(row, T, S))
+            maps, posterior = (None if maps is None else maps.of_sentence(row, T, S) for maps in found)
+            yield i, Forced(log_probs[row, :T], log_prob[row], maps, posterior)
 
 
 def score_ids(

@@ -8,7 +8,7 @@ from eval_fakes import FakeModel, thirds
 from nmt.device import Precision
 from nmt.eval.alignment import AlignConfig, Pool, word_weights
 from nmt.eval.forced import NoAttentionError, align
-from nmt.search import ForcedOptions, force_decode
+from nmt.search import DecodeConfig, ForcedOptions, force_decode, score_ids
 
 OPTIONS = ForcedOptions(torch.device("cpu"), Precision.fp32)
 SOURCE = ["ant badger fox", "elephants", "dolphin ant cat cat fox", "fox badger"]
@@ -50,3 +50,23 @@ def test_alignments_come_in_the_order_of_the_pairs(monkeypatch):
 def test_a_model_without_attention_is_refused():
     with pytest.raises(NoAttentionError, match="no attention"):
         next(align(fake(attention=False), TOKENIZERS, SOURCE, TARGET, OPTIONS))
+
+
+def test_the_alignment_of_a_latent_one_is_its_posterior():
+    """Which the fake makes of the maps by another order of the layers."""
+    latent, plain = fake(latent=True), fake()
+    for layer in (1, 2):
+        found = align(latent, TOKENIZERS, SOURCE, TARGET, OPTIONS, AlignConfig(layer=layer))
+        expected = align(plain, TOKENIZERS, SOURCE, TARGET, OPTIONS, AlignConfig(layer=3 - layer))
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_coverage_scores_a_latent_alignment_by_its_prior():
+    """As search does, which does not know the word: both fakes score alike."""
+    ids = TOKENIZERS.source.encode(SOURCE), [[ids] for ids in TOKENIZERS.target.encode(TARGET)]
+    config = DecodeConfig(coverage=0.5)
+    scores = [
+        score_ids(fake(latent=latent), *ids, config, OPTIONS.device, OPTIONS.precision) for latent in (False, True)
+    ]
+    assert scores[0] == scores[1]

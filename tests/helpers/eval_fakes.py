@@ -31,8 +31,12 @@ class FakeState:
 class FakeModel(Seq2Seq):
     """p(y_t | y_{t-1}, x) = softmax(W [dropout(E y_{t-1}) + sum_s a_ts E' x_s]), a_ts from y_{t-1} and x_s."""
 
-    def __init__(self, size: int, source_eos: bool = False, attention: bool = True, seed: int = 0) -> None:
+    def __init__(
+        self, size: int, source_eos: bool = False, attention: bool = True, seed: int = 0, latent: bool = False
+    ) -> None:
+        """``latent``: with a posterior, which is the maps with the layers in each other's place."""
         super().__init__()
+        self.latent = latent
         torch.manual_seed(seed)
         self.source_eos, self.attention, self.target_size = source_eos, attention, size
         self.source_table, self.target_table = nn.Embedding(size, 8), nn.Embedding(size, 8)
@@ -64,7 +68,8 @@ class FakeModel(Seq2Seq):
     def forward(self, batch, want_maps=False, r_drop=0.0):
         logits, _, maps = self.step(batch.target_in, self.encode(batch.source, batch.source_lengths), want_maps)
         nll = F.cross_entropy(logits.mT, batch.target_out, ignore_index=PAD, reduction="none")
-        return Output(nll.sum() * 7, (batch.target_out != PAD).sum(), nll.detach(), maps)
+        posterior = maps._replace(weights=maps.weights.flip(1)) if maps is not None and self.latent else None
+        return Output(nll.sum() * 7, (batch.target_out != PAD).sum(), nll.detach(), maps, posterior)
 
 
 class Thirds:

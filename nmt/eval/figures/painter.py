@@ -31,15 +31,19 @@ class Painter:
     options: ForcedOptions
 
     def attention(self, pairs: Sequence[Pair], kind: str) -> list[Picture]:
-        """Attention of each translation's pieces to its source's; nothing of a model without attention."""
+        """Attention of each translation's pieces to its source's, of a latent alignment the posterior.
+
+        Nothing of a model without attention.
+        """
         sources, targets = [pair.source for pair in pairs], [pair.target for pair in pairs]
         pictures: dict[int, Picture] = {}
         for i, forced in force_decode(self.model, sources, targets, self.options, want_maps=True):
-            if forced.maps is None:
+            maps = forced.alignment
+            if maps is None:
                 return []
             target = self.tokenizers.target.pieces([*targets[i], EOS])
-            source = self.source_pieces(sources[i], forced.maps)
-            pictures[i] = Picture(pairs[i].sentence, kind, source, target, forced.maps)
+            source = self.source_pieces(sources[i], maps)
+            pictures[i] = Picture(pairs[i].sentence, kind, source, target, maps)
         return [pictures[i] for i in range(len(pairs))]
 
     @torch.no_grad()

@@ -3,12 +3,14 @@
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from nmt.cli import app
@@ -17,13 +19,16 @@ from nmt.cli.options import Command
 from nmt.cli.streams import writing
 from nmt.data.files import explain_unequal, paths
 from nmt.data.pharaoh import Alignment, parse_pharaoh, split_words
+from nmt.data.text import DataConfig
 from nmt.data.textfile import strict_lines
 from nmt.device import Precision, resolve_device, set_up
-from nmt.errors import DataError
+from nmt.errors import ConfigError, DataError
 from nmt.eval.alignment import AlignConfig, hard_alignment, score_alignments
 from nmt.eval.forced import align
-from nmt.runs.directory import alignment_config
-from nmt.runs.ensemble import open_run
+from nmt.eval.symmetrize import Symmetrize, symmetrize, turned
+from nmt.languages import language_of
+from nmt.runs.directory import Run, alignment_config
+from nmt.runs.ensemble import EnsembleRun, open_run
 from nmt.search import ForcedOptions
 from nmt.settings import setting
 
@@ -43,10 +48,27 @@ class AlignCommandConfig(OnRun):
     run: Any = setting("???", "run directory, or [A,B,...]: an ensemble")
     source: str = setting("???", "file of source sentences, one a line, plain or compressed")
     target: str = setting("???", "file of their translations, which are force-decoded")
+    reverse: Any = setting(
+        None,
+        "merge with the other direction: its run directory, or [A,B,...], or what nmt.eval.align wrote of it",
+    )
+    symmetrize: Symmetrize | None = setting(
+        None,
+        "with reverse: intersection, union, grow_diag or grow_diag_final_and (null: grow_diag_final_and)",
+    )
     gold: str | None = setting(None, "file of gold alignments to judge against, Pharaoh form")
     output: str | None = setting(None, "file to write, which is there whole or not at all; null: standard output")
     align: AlignOptions = field(default_factory=AlignOptions)
     precision: Precision = setting(Precision.auto, "fp32, bf16 or auto")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.symmetrize is not None and not self.reverse:
+            raise ConfigError(
+                f"symmetrize={self.symmetrize.name} merges links of two directions; give the other one by reverse=DIR"
+            )
+        if self.align.soft and self.reverse:
+            raise ConfigError("align.soft=true writes the weights of one direction, and reverse merges links of two")
 
 
 COMMAND = Command(
@@ -58,6 +80,7 @@ COMMAND = Command(
         "run=runs/local_p source=test.en target=test.de > test.align",
         "run=runs/local_p source=gold.en target=gold.fr gold=gold.align align.shift=1 > found.align",
         "run=runs/local_p source=test.en target=test.de align.soft=true output=test.jsonl",
+        "run=runs/en_de reverse=runs/de_en source=test.en target=test.de symmetrize=grow_diag_final_and > test.align",
     ),
     of_runs=True,
 )
@@ -70,21 +93,56 @@ def align_files(configs: Sequence[AlignCommandConfig]) -> None:
     device = resolve_device(config.device)
     sources, targets, gold = read(config)
     opened = open_run([d for c in configs for d in as_list(c.run)])
-    model, _ = opened.load_model(config.checkpoint, device)
-    how = alignment_config(opened.config, config.align)
+    reverse = reverse_links(config, opened.config.data, sources, targets, device) if config.reverse else None
     found: list[Alignment] = []
-    # Where the lines go to a terminal, they themselves show the progress.
-    hidden = not sys.stderr.isatty() or (config.output is None and sys.stdout.isatty())
     with ExitStack() as stack:
         sink = stack.enter_context(writing("output", config.output))
-        options = ForcedOptions(device, config.precision)
-        matrices = align(model, opened.tokenizers, sources, targets, options, how)
-        for words in tqdm(matrices, total=len(sources), unit=" pairs", leave=False, disable=hidden):
+        for words in between_words(opened, config, sources, targets, device):
             place, links = len(found), hard_alignment(words)
+            if reverse is not None:
+                links = symmetrize(links, reverse[place], config.symmetrize or Symmetrize.grow_diag_final_and)
             sink.write([soft(words, sources[place], targets[place]) if config.align.soft else str(links)])
             found.append(links)
     if gold is not None:
         print(score_alignments(found, gold), file=sys.stderr)
+
+
+def between_words(
+    run: Run | EnsembleRun,
+    config: AlignCommandConfig,
+    sources: Sequence[str],
+    targets: Sequence[str],
+    device: torch.device,
+) -> Iterator[np.ndarray]:
+    """The weights between the words of each pair, (target words, source words), from the run's model."""
+    model, _ = run.load_model(config.checkpoint, device)
+    how = alignment_config(run.config, config.align)
+    matrices = align(model, run.tokenizers, sources, targets, ForcedOptions(device, config.precision), how)
+    # Where the lines go to a terminal, they themselves show the progress.
+    hidden = not sys.stderr.isatty() or (config.output is None and sys.stdout.isatty())
+    return iter(tqdm(matrices, total=len(sources), unit=" pairs", leave=False, disable=hidden))
+
+
+def reverse_links(
+    config: AlignCommandConfig, data: DataConfig, sources: list[str], targets: list[str], device: torch.device
+) -> list[Alignment]:
+    """The links that ``reverse`` names, source word first: of a file, or found by a run from target to source.
+
+    Raises ConfigError for a run whose languages are not those of ``data`` turned round, DataError for a file that does
+    not fit the sentences.
+    """
+    given = as_list(config.reverse)
+    if len(given) == 1 and Path(str(given[0])).is_file():
+        lengths = [(len(split_words(t)), len(split_words(s))) for s, t in zip(sources, targets, strict=True)]
+        return [turned(links) for links in parse_pharaoh(strict_lines(Path(given[0])), str(given[0]), lengths)]
+    run = open_run(given)
+    mine, theirs = ([language_of(x.source), language_of(x.target)] for x in (data, run.config.data))
+    if theirs != mine[::-1]:
+        raise ConfigError(
+            f"reverse={run.name} translates {theirs[0]} into {theirs[1]}, and run translates {mine[0]} into {mine[1]}: "
+            "reverse has to be of the other direction"
+        )
+    return [turned(hard_alignment(words)) for words in between_words(run, config, targets, sources, device)]
 
 
 def read(config: AlignCommandConfig) -> tuple[list[str], list[str], list[Alignment] | None]:

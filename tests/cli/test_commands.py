@@ -20,7 +20,9 @@ from werkzeug.test import Client
 
 from nmt.cli import align, train
 from nmt.cli import eval as scoring
+from nmt.data.pharaoh import parse_pharaoh
 from nmt.errors import RunError
+from nmt.eval.symmetrize import Symmetrize, symmetrize, turned
 from nmt.runs import checkpoint, training
 from nmt.runs.directory import Run, newest_run, read_config
 
@@ -143,6 +145,39 @@ def test_aligning_given_translations(run, typed, capsys):
     with pytest.raises(SystemExit, match=r"source: no file .*nowhere"):
         typed(align.main, "run=runs/tiny", "source=nowhere", f"target={target}")
     (run / "gold").unlink()
+
+
+def test_alignments_of_two_directions_are_merged(run, typed, capsys):
+    """By two runs, or by one and the file of the other; the links are those that symmetrize makes of both."""
+    typed(train.main, *TINY, "data.source=de", "data.target=en", "runs=turned", "logger.tensorboard=false")
+    source, target = (run / "scores" / "test" / name for name in ("source.txt", "reference.txt"))
+    named = (f"source={source}", f"target={target}")
+    capsys.readouterr()
+
+    def printed(*words: str) -> list[str]:
+        typed(align.main, *words)
+        return capsys.readouterr().out.splitlines()
+
+    forward = parse_pharaoh(printed("run=runs/tiny", *named), "forward")
+    back = printed("run=turned/tiny", f"source={target}", f"target={source}")
+    (run / "back.align").write_text("".join(f"{line}\n" for line in back), encoding="utf-8")
+    reverse = [turned(links) for links in parse_pharaoh(back, "back")]
+    for other in ("turned/tiny", run / "back.align"):
+        for how in (None, *Symmetrize):
+            choice = [] if how is None else [f"symmetrize={how.name}"]
+            found = printed("run=runs/tiny", f"reverse={other}", *named, *choice)
+            merge = how or Symmetrize.grow_diag_final_and
+            assert found == [str(symmetrize(a, b, merge)) for a, b in zip(forward, reverse, strict=True)]
+    for words, message in (
+        (("symmetrize=union",), "symmetrize=union merges links of two directions; give the other one by reverse=DIR"),
+        (("reverse=turned/tiny", "align.soft=true"), "align.soft=true writes the weights of one direction"),
+        (("reverse=runs/tiny",), "reverse=runs/tiny translates en into de, and run translates en into de: reverse has"),
+        (("reverse=runs/nothing",), "runs/nothing"),
+        ((f"reverse={source}",), "source.txt:1: .* is not a link"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            typed(align.main, "run=runs/tiny", *named, *words)
+    (run / "back.align").unlink()
 
 
 def test_soft_alignments(run, typed, capsys):

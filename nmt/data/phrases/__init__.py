@@ -56,9 +56,9 @@ class PhrasesConfig(DataConfig):
     """an embedded corpus in any two languages of CLDR: names, money, measures, dates   (no download)"""
 
     name: str = "phrases"
-    train_size: int = setting(20_000, "training pairs", least=1)
-    validation_size: int = setting(500, "validation pairs", least=1)
-    test_size: int = setting(1000, "test pairs", least=1)
+    train_size: int = setting(20_000, "training pairs", least=1, most=100_000_000)
+    validation_size: int = setting(500, "validation pairs", least=1, most=1_000_000)
+    test_size: int = setting(1000, "test pairs", least=1, most=1_000_000)
     max_words: int = setting(40, "words in the longest sentence, on either side", least=MIN_WORDS)
 
 

@@ -198,3 +198,10 @@ def test_asking_for_more_than_there_is_ends(monkeypatch):
 def test_sizes_are_checked(key: Any):
     with pytest.raises(ConfigError, match=f"data.{key} must be at least"):
         corpus("en", "de", **{key: 0})
+
+
+@pytest.mark.parametrize("key", ["train_size", "validation_size", "test_size"])
+def test_more_sentences_than_can_be_meant_are_refused(key):
+    """They would be drawn for days."""
+    with pytest.raises(ConfigError, match=rf"data\.{key} must be 1 to "):
+        PhrasesConfig(**{key: 1_000_000_000})

@@ -14,6 +14,7 @@ from nmt.data.encode import EncodedCorpus
 from nmt.errors import DataError, RunError
 from nmt.settings import check_ranges, setting
 
+TEXT = "training text"  # the key of its digest in the state that a training is resumed from
 PREFETCH = 4  # batches prepared ahead of the one in use
 PAIRS_AT_ONCE = 100_000  # pairs processed at once, because arrays for all of them would take too much memory
 
@@ -206,7 +207,12 @@ class TrainBatches:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from that position, with any number of processes.  Raises RunError if the order was another one."""
         for key, now in self._identity().items():
-            if state[key] != now:
+            if key == TEXT and state.get(key, now) != now:  # absent in runs of earlier versions
+                raise RunError(
+                    "cannot continue in the order of the batches: the training text has changed since (as many pairs, "
+                    "other text); put the old text back, or start a new run from these weights with init_from=DIR"
+                )
+            if key != TEXT and state[key] != now:
                 raise RunError(f"cannot continue in the order of the batches: {key} was {state[key]} and is {now}")
         self._epoch, self._batch = state["epoch"], state["batch"]
 
@@ -216,6 +222,7 @@ class TrainBatches:
             "sentence pairs": len(self._corpus),
             "data.batching.tokens": self._config.tokens,
             "data.batching.sentences": self._config.sentences,
+            TEXT: self._corpus.text_digest,
         }
 
     def _plan(self, epoch: int) -> Plan:

@@ -1,5 +1,6 @@
 """The text and the ids of a training corpus in memory-mapped Arrow files, written once and read a batch at a time."""
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -30,18 +31,21 @@ TEXT_LINKS, ID_LINKS = pa.field("links", pa.string()), pa.field("links", pa.list
 class EncodedCorpus:
     """Sentence pairs as ids, without BOS, EOS and PAD.
 
-    ``lengths`` (2, pairs) int32 holds how many ids the source and the target of each pair have.
+    ``lengths`` (2, pairs) int32 holds how many ids the source and the target of each pair have.  ``text_digest`` is
+    that of ``write_text``, where the corpus was made of a text.
     """
 
-    def __init__(self, ids: "Dataset", lengths: np.ndarray) -> None:
+    def __init__(self, ids: "Dataset", lengths: np.ndarray, text_digest: str | None = None) -> None:
         linked = ID_LINKS.name in ids.column_names
+        self.text_digest = text_digest
         self._ids, self.lengths = ids.remove_columns(ID_LINKS.name) if linked else ids, lengths
         self._links = ids.select_columns(ID_LINKS.name) if linked else None
 
     @classmethod
-    def open(cls, folder: Path) -> "EncodedCorpus":
+    def open(cls, folder: Path, text_digest: str | None = None) -> "EncodedCorpus":
         """Open what ``write_ids`` wrote, memory-mapped."""
-        return EncodedCorpus(memory_map(folder / "ids.arrow"), np.load(folder / "lengths.npy", mmap_mode="r"))
+        ids, lengths = memory_map(folder / "ids.arrow"), np.load(folder / "lengths.npy", mmap_mode="r")
+        return EncodedCorpus(ids, lengths, text_digest)
 
     @classmethod
     def of(
@@ -83,7 +87,7 @@ class SampledCorpus(EncodedCorpus):
     def __init__(
         self, plain: EncodedCorpus, text: "Dataset", tokenizers: Tokenizers, sampling: float, folder: Path
     ) -> None:
-        super().__init__(plain._ids, plain.lengths)
+        super().__init__(plain._ids, plain.lengths, plain.text_digest)
         self._text, self._tokenizers, self._sampling, self._folder = text, tokenizers, sampling, folder
 
     def resegmented(self, seed: int) -> EncodedCorpus:
@@ -98,12 +102,14 @@ class SampledCorpus(EncodedCorpus):
             return EncodedCorpus.open(Path(name))
 
 
-def write_text(pairs: Iterable[tuple[str, ...]], folder: Path, linked: bool = False) -> None:
-    """Write text.arrow; if ``linked``, a Pharaoh line comes with each pair."""
-    rest, schema = iter(pairs), TEXT.append(TEXT_LINKS) if linked else TEXT
+def write_text(pairs: Iterable[tuple[str, ...]], folder: Path, linked: bool = False) -> str:
+    """Write text.arrow; if ``linked``, a Pharaoh line comes with each pair.  Returns a digest of both sides."""
+    rest, schema, digest = iter(pairs), TEXT.append(TEXT_LINKS) if linked else TEXT, hashlib.sha256()
     with pa.OSFile(str(folder / "text.arrow"), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
         while chunk := list(islice(rest, RECORD_BATCH_PAIRS)):
             stream.write_batch(pa.record_batch(list(zip(*chunk, strict=True)), schema=schema))
+            digest.update("".join(f"{pair[0]}\n{pair[1]}\n" for pair in chunk).encode())
+    return digest.hexdigest()
 
 
 def memory_map(path: Path) -> "Dataset":

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
+from nmt.checksum import json_with_checksum, parse_json
 from nmt.data import corpus, encode
 from nmt.data.checks import CheckCounts, Side, clean
 from nmt.data.encode import EncodedCorpus, SampledCorpus
@@ -27,6 +28,8 @@ from nmt.errors import DataError
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+SUMS = "sums.json"  # the file in a folder of the cache with the checksum of each of the others
 
 
 @dataclass(frozen=True)
@@ -97,29 +100,35 @@ def prepare(
     }
     if linked:
         text_key["links"] = corpus.links_fingerprint(config)
+    notes: list[str] = []
     folder = build_once(
-        cache / f"text-{digest(text_key)}", lambda part: write_text(config, seed, part, progress, linked)
+        cache / f"text-{digest(text_key)}", lambda part: write_text(config, seed, part, progress, linked), notes
     )
     text = encode.open_text(folder)
-    own = tokenizers or cached_tokenizers(config, text, text_key, seed)
+    own = tokenizers or cached_tokenizers(config, text, text_key, seed, notes)
     key = digest({"text": text_key, "tokenizers": own.digest()})
     ids = build_once(
         cache / f"ids-{key}",
         # SentencePiece works on all cores by itself, a chunk at a time.
         lambda part: encode.write_ids(text, own, part, lambda side, texts, _: own.sides[side].encode(texts), progress),
+        notes,
     )
-    train = EncodedCorpus.open(ids)
+    table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
+    train = EncodedCorpus.open(ids, table["text_digest"])
     if config.tokenizer.sampling and own.source.kind in SUBWORDS:
         train = SampledCorpus(train, text, own, config.tokenizer.sampling, cache)
-    checks = CheckCounts(**json.loads((folder / "table.json").read_text(encoding="utf-8")))
     asked = config.tokenizer.vocab_size if tokenizers is None else None
-    return Prepared(own, train, validation, report(config, checks, own, train, ids, asked))
+    return Prepared(
+        own, train, validation, report(config, CheckCounts(**table["checks"]), own, train, ids, asked, notes)
+    )
 
 
-def cached_tokenizers(config: DataConfig, text: "Dataset", text_key: dict[str, Any], seed: int) -> Tokenizers:
+def cached_tokenizers(
+    config: DataConfig, text: "Dataset", text_key: dict[str, Any], seed: int, notes: list[str]
+) -> Tokenizers:
     """The tokenizers that ``config`` asks for, from the cache if they are there.
 
-    ``seed`` matters only if they are learnt from a sample of the text.
+    ``seed`` matters only if they are learnt from a sample of the text.  For ``notes`` see ``build_once``.
     """
     asked = asdict(config.tokenizer) | {"kind": config.tokenizer.kind.name}
     del asked["sampling"]  # it changes how training uses the tokenizers, not the tokenizers
@@ -130,7 +139,7 @@ def cached_tokenizers(config: DataConfig, text: "Dataset", text_key: dict[str, A
         sides = (encode.read_side(text, side) for side in ("source", "target"))
         train_tokenizers(config.tokenizer, *sides, seed=seed).save(part)
 
-    return Tokenizers.load(build_once(folder, learn))
+    return Tokenizers.load(build_once(folder, learn, notes))
 
 
 def load_tests(config: DataConfig, names: list[str] | None = None) -> list[ParallelText]:
@@ -144,21 +153,25 @@ def write_text(config: DataConfig, seed: int, folder: Path, progress: bool, link
     raw = corpus.linked_pairs(opened, seed) if linked else opened.pairs(seed)
     pairs = tqdm(raw, desc="reading", unit="pair", leave=False, disable=None if progress else True)
     held_out = corpus.held_out_sentences(config)
-    encode.write_text(clean(pairs, config.checks, table, held_out, opened.locate), folder, linked)
+    text_digest = encode.write_text(clean(pairs, config.checks, table, held_out, opened.locate), folder, linked)
     if table.read == 0:
         raise DataError(f"data={config.name} has nothing to train on: there is no {opened.locate(0, Side.source)}")
     if table.kept == 0:
         raise DataError(f"no training pairs are left of data={config.name}:\n{table}")
-    (folder / "table.json").write_text(json.dumps(table.as_dict()) + "\n", encoding="utf-8")
+    (folder / "table.json").write_text(
+        json.dumps({"checks": table.as_dict(), "text_digest": text_digest}) + "\n", encoding="utf-8"
+    )
 
 
-def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
+def build_once(folder: Path, build: Callable[[Path], None], notes: list[str]) -> Path:
     """Make ``folder`` with ``build`` unless it exists, and return it; it never exists in part.
 
-    If two processes build it at the same time, the folder of the first to finish is used by both.  Raises DataError
-    if it cannot be written.
+    A folder whose files are not what was written into it is made anew, and a line in ``notes`` says so.  If two
+    processes build it at the same time, the folder of the first to finish is used by both.  Raises DataError if it
+    cannot be written.
     """
-    if folder.exists():
+    damage = find_damage(folder) if folder.exists() else None
+    if folder.exists() and damage is None:
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -166,11 +179,36 @@ def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
             part = Path(name) / folder.name
             part.mkdir()
             build(part)
+            sums = {path.name: file_sum(path) for path in sorted(part.iterdir())}
+            (part / SUMS).write_text(json_with_checksum(sums), encoding="utf-8")
+            if damage is not None:
+                notes.append(f"note: {folder} was damaged ({damage}) and has been made anew")
+                folder.rename(Path(name) / "damaged")
             part.rename(folder)
     except OSError as error:  # of writing: what cannot be read is a DataError already
         if not folder.exists():
             raise DataError(f"data.cache={folder.parent} cannot be written: {error.strerror or error}") from error
     return folder
+
+
+def find_damage(folder: Path) -> str | None:
+    """Which file of a folder that ``build_once`` made is not as it was written; None if all are."""
+    try:
+        sums = parse_json((folder / SUMS).read_text(encoding="utf-8"))
+        for name, written in sums.items():
+            if file_sum(folder / name) != written:
+                return f"{name} has changed"
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is gone"
+    except (OSError, ValueError, AttributeError):
+        return f"{SUMS} cannot be read"
+    return None
+
+
+def file_sum(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest(parts: dict[str, Any]) -> str:
@@ -189,9 +227,18 @@ def code_versions() -> dict[str, str]:
 
 
 def report(
-    config: DataConfig, checks: CheckCounts, tokenizers: Tokenizers, train: EncodedCorpus, ids: Path, asked: int | None
+    config: DataConfig,
+    checks: CheckCounts,
+    tokenizers: Tokenizers,
+    train: EncodedCorpus,
+    ids: Path,
+    asked: int | None,
+    notes: list[str],
 ) -> Report:
-    """Statistics of ``train``; ``asked`` is the vocabulary size that was to be learnt, None for given tokenizers."""
+    """Statistics of ``train``; ``asked`` is the vocabulary size that was to be learnt, None for given tokenizers.
+
+    ``notes`` are those on the cache, to which others are added.
+    """
     unknown = json.loads((ids / "unknown.json").read_text(encoding="utf-8"))
     sides = {
         name: SideReport(tokenizer.size, int(n.sum(dtype=np.int64)), int(n.max()), unknown[name])
@@ -199,7 +246,7 @@ def report(
             ("source", "target"), (tokenizers.source, tokenizers.target), train.lengths, strict=True
         )
     }
-    kind, notes = tokenizers.source.kind, []
+    kind, notes = tokenizers.source.kind, [*notes]
     if config.tokenizer.sampling and kind not in SUBWORDS:
         notes.append(f"note: data.tokenizer.sampling does nothing with data.tokenizer.kind={kind.name}")
     if kind in SUBWORDS and asked is not None and min(s.vocabulary for s in sides.values()) < asked:

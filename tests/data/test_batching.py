@@ -118,6 +118,19 @@ def check_resumed(corpus, taken):
     assert all(same(a, b) for a, b in zip(islice(again, 5), whole[taken:], strict=True))
 
 
+def test_other_training_text_of_as_many_pairs_is_refused():
+    """Where both digests are known; a run of an earlier version has none."""
+    corpora = [EncodedCorpus.of([[4], [5]], [[6], [7]]) for _ in range(2)]
+    for corpus, text in zip(corpora, ("one", "other"), strict=True):
+        corpus.text_digest = text
+    before, after = (TrainBatches(corpus, BatchingConfig(sentences=1), seed=1) for corpus in corpora)
+    with pytest.raises(RunError, match="the training text has changed since"):
+        after.load_state_dict(before.state_dict())
+    older = {key: value for key, value in before.state_dict().items() if key != "training text"}
+    after.load_state_dict(older)
+    before.load_state_dict(before.state_dict())
+
+
 @pytest.mark.parametrize("taken", [0, 1, 7, 29, 30, 31, 32, 60])
 def test_resumed_is_uninterrupted(taken):
     """A position saved after some batches, however many the thread has made by then, goes on with the next one."""

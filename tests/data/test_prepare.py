@@ -15,7 +15,7 @@ from nmt.data.batching import TrainBatches
 from nmt.data.checks import ChecksConfig
 from nmt.data.corpus import FilesConfig, TextFiles
 from nmt.data.encode import RECORD_BATCH_PAIRS, open_text, read_side, write_ids, write_text
-from nmt.data.prepare import build_once, load_tests, prepare
+from nmt.data.prepare import SUMS, build_once, find_damage, load_tests, prepare
 from nmt.data.tokenizer import TokenizerConfig, TokenizerKind, train_tokenizers
 from nmt.errors import ConfigError, DataError
 
@@ -70,6 +70,48 @@ def test_second_time_comes_from_the_cache(config, monkeypatch):
     assert again.tokenizers.digest() == first.tokenizers.digest()
     assert json.loads(json.dumps(again.table.as_dict())) == again.table.as_dict()
     assert str(again.table) == str(first.table)
+
+
+DAMAGES = {
+    "cut": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "empty": lambda path: path.write_bytes(b""),
+    "gone": lambda path: path.unlink(),
+    "flipped": lambda path: path.write_bytes(
+        (data := path.read_bytes())[: len(data) // 2] + bytes([data[len(data) // 2] ^ 4]) + data[len(data) // 2 + 1 :]
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_cache_files_are_named_and_made_anew(config, damage):
+    """Each of them is noticed, and what is prepared is what it was."""
+    first = prepare(config, seed=1)
+    for path in sorted(Path(config.cache).rglob("*")):
+        if path.is_file():
+            whole = path.read_bytes()
+            DAMAGES[damage](path)
+            found = find_damage(path.parent)
+            assert found is not None
+            assert path.name in found
+            path.write_bytes(whole)
+            assert find_damage(path.parent) is None
+    for name in ("text.arrow", "joint.model", "lengths.npy"):
+        DAMAGES[damage](next(Path(config.cache).rglob(name)))
+    again = prepare(config, seed=1)
+    assert everything(again) == everything(first)
+    said = [note for note in again.table.notes if "was damaged" in note]
+    assert [name for note, name in zip(said, ("text", "joint", "lengths"), strict=True) if name not in note] == []
+    assert prepare(config, seed=1).table == first.table
+
+
+def test_a_digest_tells_texts_apart(config):
+    """Of the pairs that are trained on, with and without links: a resumed training compares it."""
+    found = [prepare(config, seed=1).train.text_digest for _ in range(2)]
+    path = Path(config.train.source)
+    path.write_text(path.read_text(encoding="utf-8").replace("7 cats", "8 cats"), encoding="utf-8")
+    found.append(prepare(config, seed=1).train.text_digest)
+    assert found[0] == found[1] != found[2]
+    assert None not in found
 
 
 def replaced(config, **changes):
@@ -177,7 +219,7 @@ def test_two_at_once(tmp_path):
         (part / "b").write_text("whole")
 
     def work():
-        folder = build_once(tmp_path / "made", build)
+        folder = build_once(tmp_path / "made", build, [])
         seen.append(sorted(p.name for p in folder.iterdir()))
 
     threads = [threading.Thread(target=work) for _ in range(2)]
@@ -185,7 +227,7 @@ def test_two_at_once(tmp_path):
         t.start()
     for t in threads:
         t.join()
-    assert seen == [["a", "b"]] * 2
+    assert seen == [["a", "b", SUMS]] * 2
     assert [p.name for p in tmp_path.iterdir()] == ["made"]
 
 
@@ -197,7 +239,7 @@ def test_a_folder_appears_whole(tmp_path):
         assert not (tmp_path / "made").exists()
         inodes.append(part.stat().st_ino)
 
-    assert build_once(tmp_path / "made", build).stat().st_ino == inodes[0]
+    assert build_once(tmp_path / "made", build, []).stat().st_ino == inodes[0]
 
 
 def test_a_failure_leaves_nothing(tmp_path):
@@ -206,7 +248,7 @@ def test_a_failure_leaves_nothing(tmp_path):
         raise DataError("line 3 is bad")
 
     with pytest.raises(DataError):
-        build_once(tmp_path / "made", build)
+        build_once(tmp_path / "made", build, [])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -222,7 +264,7 @@ def test_a_full_disk_is_explained(tmp_path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with pytest.raises(DataError, match=r"data\.cache=.* cannot be written: No space left on device"):
-        build_once(tmp_path / "made", build)
+        build_once(tmp_path / "made", build, [])
     assert list(tmp_path.iterdir()) == []
 
 

@@ -7,7 +7,9 @@ command line and in --help.
 """
 
 import math
+import os
 import re
+import sys
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast, get_type_hints
@@ -92,6 +94,7 @@ def check_sections(config: Config) -> None:
     config.yaml of a run does not: a run of an earlier version may have been trained with what would not be started now,
     and other keys given with it (``run=DIR decode.coverage=0``) make it useful.
     """
+    check_encodable(config)
     if config.device != "auto":
         named_device(config.device)
     check_end(config.trainer)
@@ -104,6 +107,20 @@ def check_sections(config: Config) -> None:
         check_guided(config)
     if config.trainer.metric == ALIGNMENT_ERROR:
         check_gold_links(config.data)
+
+
+def check_encodable(config: Config) -> None:
+    """Raise ConfigError for text that the locale cannot encode: no file could have that name, no file hold it."""
+    for key, value in flat(to_tree(config)).items():
+        try:
+            if isinstance(value, str):
+                value.encode()  # what the locale did not understand on the command line are lone surrogates
+                os.fsencode(value)
+        except UnicodeEncodeError:
+            raise ConfigError(
+                f"{key}={ascii(value)[1:-1]} has characters that this locale ({sys.getfilesystemencoding()}) does not "
+                "have; set the environment variable LC_ALL=C.UTF-8"
+            ) from None
 
 
 def check_end(trainer: TrainerConfig) -> None:

@@ -94,6 +94,8 @@ def validation_text(config: DataConfig) -> ParallelText:
             )
         text.gold = strict_lines(path)
         check_gold(text, str(path))
+    elif text.gold is not None:
+        check_gold(text, gold_name(config, text.name))
     return text
 
 
@@ -108,8 +110,16 @@ def gold_text(config: DataConfig) -> ParallelText | None:
     (text,) = named_tests(corpus, [config.gold])
     if text.gold is None:
         raise ConfigError(f"data.gold={config.gold}: this test set has no gold links, or none for its languages")
-    check_gold(text, f"gold links of {text.name}")
+    check_gold(text, gold_name(config, text.name))
     return text
+
+
+def gold_name(config: DataConfig, name: str) -> str:
+    """What messages call the gold links of a held-out set: the key and the file, where both were typed."""
+    if isinstance(config, FilesConfig) and name == "validation":
+        return f"data.validation.gold={config.validation.gold}"
+    files = config.tests.get(name)
+    return f"gold links of {name}" if files is None else f"data.tests.{name}.gold={files.gold}"
 
 
 def check_gold(text: ParallelText, name: str) -> None:
@@ -126,9 +136,13 @@ def tests_of(corpus: Corpus) -> list[str]:
 def test_texts(config: DataConfig, names: list[str] | None = None) -> list[ParallelText]:  # noqa: PT028 - no test
     """The test sets ``names``, or those of data.test, or (where that is empty) all there are, data.tests included.
 
-    Raises ConfigError for a name that does not exist, DataError for text that cannot be used.
+    Raises ConfigError for a name that does not exist, DataError for text and for gold links that cannot be used.
     """
-    return named_tests(open_corpus(config), names or config.test)
+    texts = named_tests(open_corpus(config), names or config.test)
+    for text in texts:
+        if text.gold is not None:
+            check_gold(text, gold_name(config, text.name))
+    return texts
 
 
 def named_tests(corpus: Corpus, names: list[str]) -> list[ParallelText]:

@@ -99,7 +99,7 @@ def zero_based(number: int, count: int, key: str) -> int:
 
     Raises ConfigError, naming ``key``, where there are fewer.
     """
-    if number > count:
+    if not -max(count, 2) <= number <= count:
         raise ConfigError(f"{key}={number}: this model has only {count}")
     return number - 1 if number > 0 else max(count + number, 0)
 

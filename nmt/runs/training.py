@@ -193,14 +193,19 @@ def copy_weights(directory: Path, model: Seq2Seq) -> None:
 def origin(device: torch.device, ranks: Ranks) -> dict[str, Any]:
     """Where and by what the run was made."""
     return {
-        "command": sys.argv,
-        "folder": str(Path.cwd()),
+        "command": [readable(word) for word in sys.argv],
+        "folder": readable(Path.cwd()),
         "nmt": nmt_version(),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "device": device_name(device),
         "processes": ranks.size,
     }
+
+
+def readable(name: str | Path) -> str:
+    """A word or path as text, even where the locale does not have its characters."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 def nmt_version() -> str:

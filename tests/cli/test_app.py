@@ -183,6 +183,11 @@ ACROSS = [  # what is typed, and the message: the last of the values that follow
     ("-m model.attention=global,none trainer.metric=aer", "trainer.metric=aer: this model has no attention"),
     ("-m model.attention=global,none decode.coverage=0.2", "decode.coverage is for models with attention"),
     ("-m trainer.guided_layer=1,2 trainer.guided_alignment=0.1", "trainer.guided_layer=2: this model has only 1"),
+    ("-m trainer.guided_layer=-2,-3 trainer.guided_alignment=0.1", "trainer.guided_layer=-3: this model has only 1"),
+    (
+        "-m trainer.guided_head=-4,-5 trainer.guided_alignment=0.1 model=transformer_tiny",
+        "trainer.guided_head=-5: .* only 4",
+    ),
     ("-m trainer.max_epochs=1,inf trainer.max_steps=null", ".* null or infinite: training has no end"),
     ("-m trainer.max_minutes=1,inf trainer.max_epochs=inf trainer.max_steps=null", ".* training has no end"),
     (

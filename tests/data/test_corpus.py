@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -96,6 +97,22 @@ def test_gold_of_the_wrong_length_is_refused(tmp_path):
     mine.gold = write(tmp_path / "gold", ["0-0"])
     with pytest.raises(DataError, match=r"gold has 1 lines of links, but data\.tests\.mine has 3 pairs"):
         corpora.test_texts(PhrasesConfig(tests={"mine": mine}), ["mine"])
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"), [("0:0", "'0:0' is not a link"), ("0-0 9-0", "link 9-0 is outside its source sentence")]
+)
+def test_gold_links_that_cannot_be_used_are_refused_when_a_held_out_set_is_read(tmp_path, bad, said):
+    """And not after the training that it is to judge; key, file and line are named."""
+    gold = write(tmp_path / "gold", ["0-0", "", bad])
+    files = vars(sides(tmp_path, "mine")) | {"gold": gold}
+    config = FilesConfig(train=sides(tmp_path, "train"), validation=sides(tmp_path, "dev"), tests={"mine": files})
+    with pytest.raises(DataError, match=rf"^data\.tests\.mine\.gold={gold}:3: {said}"):
+        corpora.test_texts(config)
+    with pytest.raises(DataError, match=rf"^data\.tests\.mine\.gold={gold}:3: {said}"):
+        corpora.gold_text(replace(config, gold="mine"))
+    with pytest.raises(DataError, match=rf"^data\.validation\.gold={gold}:3: {said}"):
+        corpora.validation_text(replace(config, validation=TextFiles(**files), tests={}))
 
 
 def test_alignment_is_watched_on_a_test_set_or_with_a_file_for_the_validation_set(tmp_path):
@@ -193,15 +210,15 @@ def test_a_file_named_by_the_code_that_was_typed_is_preferred(tmp_path):
 def test_gold_links_turn_with_the_direction(tmp_path):
     for stem in ("train", "dev", "gold"):
         sides(tmp_path / "hansards_enfr", stem, languages=("en", "fr"))
-    write(tmp_path / "hansards_enfr" / "gold.align", ["0-0", "0-1 2p10", ""])
+    write(tmp_path / "hansards_enfr" / "gold.align", ["0-0", "0-1 2p1", ""])
     there, back = (
         HansardsEnFrConfig(root=str(tmp_path)),
         HansardsEnFrConfig(root=str(tmp_path), source="fr", target="en"),
     )
-    assert corpora.test_texts(there)[0].gold == ["0-0", "0-1 2p10", ""]
-    assert corpora.test_texts(back)[0].gold == ["0-0", "1-0 10p2", ""]
+    assert corpora.test_texts(there)[0].gold == ["0-0", "0-1 2p1", ""]
+    assert corpora.test_texts(back)[0].gold == ["0-0", "1-0 1p2", ""]
     spelt = HansardsEnFrConfig(root=str(tmp_path), source="fra_Latn", target="ENG")
-    assert corpora.test_texts(spelt)[0].gold == ["0-0", "1-0 10p2", ""]
+    assert corpora.test_texts(spelt)[0].gold == ["0-0", "1-0 1p2", ""]
 
 
 @pytest.mark.parametrize("error", [None, OSError("no route")])

@@ -97,9 +97,9 @@ def check_sections(config: Config) -> None:
     check_encodable(config)
     if config.device != "auto":
         named_device(config.device)
-    check_end(config.trainer)
     check_vocabulary(config)
     check_cosine(config.optim, config.trainer.max_steps)
+    check_end(config.trainer)
     if config.model.attention_heads is None:
         check_without_attention(config)
     open_corpus(config.data)  # which checks its languages

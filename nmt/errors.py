@@ -6,6 +6,14 @@ import errno
 DISK = (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS)
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal ended the work, after everything was saved; ``number`` is the signal's."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 class UserError(ValueError):
     """Anything the user can mend: the message says what, where, and what to do."""
 

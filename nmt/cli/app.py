@@ -1,7 +1,9 @@
 """What every command does: read the command line, compose the configuration, call the job, explain mistakes."""
 
+import contextlib
 import os
 import platform
+import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -19,7 +21,7 @@ from nmt.cli.options import Command
 from nmt.cli.sweep import sweep
 from nmt.cli.words import parse, words_for_hydra
 from nmt.config import CONFIG_DIR
-from nmt.errors import ConfigError
+from nmt.errors import ConfigError, Stopped
 from nmt.runs.training import nmt_version
 
 
@@ -76,9 +78,10 @@ def mistakes_explained(command: Command) -> Iterator[None]:
     """Turn what a user can mend into one message and exit status 1, and an interruption into the status of a signal."""
     try:
         yield
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(128 + 2)  # as by SIGINT
+    except KeyboardInterrupt as error:
+        with contextlib.suppress(OSError):  # the terminal may be gone, too
+            print("interrupted", file=sys.stderr, flush=True)
+        sys.exit(128 + (error.number if isinstance(error, Stopped) else signal.SIGINT))  # as shells tell of a signal
     except BrokenPipeError:  # whoever reads has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
         sys.exit(128 + 13)  # as by SIGPIPE

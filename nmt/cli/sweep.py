@@ -26,6 +26,7 @@ from nmt.cli.options import Command, config_groups
 from nmt.config import CONFIG_DIR, Config
 from nmt.errors import ConfigError, UserError
 from nmt.runs.directory import run_name, time_stamp
+from nmt.train.console import unread_output_ignored
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Task:
     job: Callable[[Any], Any]
     total: int
 
+    @unread_output_ignored()
     def __call__(self, cfg: DictConfig) -> Any:
         config = typed(cfg)
         print(f"\n== job {HydraConfig.get().job.num + 1} of {self.total}: {config.sweep}/{config.name}", flush=True)
@@ -54,6 +56,7 @@ class JobError(RuntimeError):
     """A job of a sweep failed; its own message, as plain text that any process can unpickle."""
 
 
+@unread_output_ignored()
 def sweep(command: Command, job: Callable[[Any], Any], overrides: list[str]) -> None:
     """Check every job, then run all of them through Hydra's launcher; those that fail are named at the end.
 

@@ -16,7 +16,7 @@ from nmt.data.corpus import ParallelText, gold_text
 from nmt.data.prepare import Prepared, load_tests, prepare
 from nmt.data.tokenizer import Tokenizers
 from nmt.device import resolve_device, resolve_precision, seed_everything, set_up
-from nmt.errors import ConfigError, RunError
+from nmt.errors import ConfigError, RunError, Stopped
 from nmt.eval.evaluate import EvaluationOptions, PictureRequest, evaluate, sentences_to_draw
 from nmt.eval.references import notes_on_references
 from nmt.models import build_model
@@ -38,6 +38,7 @@ from nmt.runs.directory import (
 )
 from nmt.runs.scoring import Scorer, languages
 from nmt.train.config import validation_metrics
+from nmt.train.console import unread_output_ignored
 from nmt.train.distributed import Ranks, join_processes
 from nmt.train.log import RunLog, Sample, Validation
 from nmt.train.loop import Ending, Trainer
@@ -48,11 +49,12 @@ FIXED = ("model.", "data.", "seed", "optim.name")
 MOVABLE = ("data.root", "data.cache", "data.test", "data.tests", "data.gold")
 
 
+@unread_output_ignored()
 def train(config: Config) -> None:
     """Train one run, from its beginning or from where it stopped, and score it with its best weights.
 
     What is wrong with the configuration (``check_sections``) or the data is raised before there is a run directory.
-    Raises KeyboardInterrupt where a signal ended training, once everything is saved, so that a sweep ends, too.
+    Raises Stopped, a KeyboardInterrupt, where a signal ended training, once everything is saved; it ends a sweep, too.
     """
     check_sections(config)
     device = resolve_device(config.device)
@@ -102,11 +104,11 @@ def train(config: Config) -> None:
                 device=device,
                 ranks=ranks,
             )
-            ending = trainer.run(resume).ending
-            if ranks.main and ending is not Ending.interrupted:
+            result = trainer.run(resume)
+            if ranks.main and result.ending is not Ending.interrupted:
                 score_test_sets(Run.open(directory), device, log)
-    if ending is Ending.interrupted:
-        raise KeyboardInterrupt
+    if result.ending is Ending.interrupted:
+        raise Stopped(result.signal)
 
 
 def initial_model(config: Config, tokenizers: Tokenizers, ranks: Ranks, resume: bool) -> Seq2Seq:

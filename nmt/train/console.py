@@ -1,9 +1,13 @@
 """What a training run prints: lines on standard output and, on a terminal, a progress bar."""
 
+import contextlib
 import math
+import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO, cast
 
 from tqdm import tqdm
 
@@ -22,6 +26,50 @@ FORMATS = {
     "tokens_per_second": "{:,.0f} tokens/s",
 }
 SECONDS_BETWEEN_LINES = 60.0  # without a terminal, figures of training are printed no more often
+
+
+class Unread:
+    """A stream of text whose writes and flushes may fail: then what is written goes nowhere, and nobody is told."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        """``stream`` None is a standard stream that was closed before Python began."""
+        self.stream = stream or Path(os.devnull).open("w", encoding="utf-8")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        """Write, or lose the text."""
+        with self.losing():
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, or lose what was not yet written."""
+        with self.losing():
+            self.stream.flush()
+
+    @contextlib.contextmanager
+    def losing(self) -> Iterator[None]:
+        """Where the stream refuses, send to nowhere what it still has and what follows."""
+        try:
+            yield
+        except OSError:
+            with contextlib.suppress(OSError, ValueError):  # a stream without a descriptor
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self.stream.fileno())
+                os.close(nowhere)
+
+
+@contextlib.contextmanager
+def unread_output_ignored() -> Iterator[None]:
+    """A context in which printing never fails: a closed pipe or terminal, or a full disk, does not end a training.
+
+    Whatever is printed is in log.jsonl, too.
+    """
+    out, err = (cast(TextIO, Unread(stream)) for stream in (sys.stdout, sys.stderr))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        yield
 
 
 class Console:

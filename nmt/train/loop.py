@@ -47,6 +47,7 @@ class TrainingResult:
     minutes: float  # of training, validations not counted
     best_step: int
     best_metrics: dict[str, float]
+    signal: int = 0  # the number of the signal that ended it, if one did
 
 
 class Trainer:
@@ -88,8 +89,9 @@ class Trainer:
         """Update and validate until one of the limits in the configuration is reached.
 
         After each validation the last state is saved, the best weights if it was the best, and those that
-        trainer.keep_last and trainer.keep_best ask for.  The first Ctrl-C or SIGTERM saves the last state after the
-        update at hand and returns; with ``resume`` training continues from there as if nothing had happened.
+        trainer.keep_last and trainer.keep_best ask for.  The first Ctrl-C, SIGTERM, SIGHUP or SIGUSR1 saves the last
+        state after the update at hand and returns; with ``resume`` training continues from there as if nothing had
+        happened.
 
         Raises ConfigError if the longest batch does not fit in memory, UserError if gradients stay non-finite,
         RunError if there is nothing to resume or the disk refuses.
@@ -283,7 +285,8 @@ class Trainer:
     def finish(self, ending: Ending) -> TrainingResult:
         """Log how training ended."""
         state = self.state
-        result = TrainingResult(ending, state.step, state.seconds / 60, state.best_step, state.best_metrics)
+        number = max(self.ranks.gather(self.signals.received)) if ending is Ending.interrupted else 0
+        result = TrainingResult(ending, state.step, state.seconds / 60, state.best_step, state.best_metrics, number)
         text = f"ended at step {result.step:,} after {result.minutes:.1f} minutes of training: {ending.value}"
         if ending is Ending.interrupted:
             text += f"\n{self.checkpoints.last_name} is saved; the same command with resume=true goes on from it"

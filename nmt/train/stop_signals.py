@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, noticed now and acted upon between two updates."""
+"""Signals that ask a training to end, noticed now and acted upon between two updates."""
 
 import contextlib
 import signal
@@ -6,22 +6,29 @@ import threading
 from collections.abc import Iterator
 from typing import Self
 
+from nmt.errors import Stopped
+
+# Ctrl-C; what kill and batch systems send; a terminal that is closed; what batch systems send before the time is up.
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+
 
 class StopSignals:
-    """While entered, the first SIGINT or SIGTERM only sets ``received``; a second one raises KeyboardInterrupt.
+    """While entered, the first of STOPPING only sets ``received`` to its number; a second one raises Stopped.
 
-    Python delivers signals to the main thread alone; in any other thread this does nothing.
+    A signal that was ignored, as SIGHUP is under nohup, stays ignored.  Python delivers signals to the main thread
+    alone; in any other thread this does nothing.
     """
 
     def __init__(self) -> None:
-        self.received = False
+        self.received = 0
         self.raises_at_once = False
         self.previous: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self.previous[number] = signal.signal(number, self.handle)
+            for number in STOPPING:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self.previous[number] = signal.signal(number, self.handle)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -30,17 +37,17 @@ class StopSignals:
 
     def handle(self, number: int, frame: object) -> None:
         """Called by the interpreter between two of its instructions."""
-        second, self.received = self.received, True
+        second, self.received = self.received, self.received or number
         if second or self.raises_at_once:
-            raise KeyboardInterrupt
+            raise Stopped(self.received)
 
     @contextlib.contextmanager
     def raising_at_once(self) -> Iterator[None]:
-        """Inside this context a signal raises KeyboardInterrupt at once: for work whose result may be lost."""
+        """Inside this context a signal raises Stopped at once: for work whose result may be lost."""
         self.raises_at_once = True
         try:
             if self.received:
-                raise KeyboardInterrupt
+                raise Stopped(self.received)
             yield
         finally:
             self.raises_at_once = False

@@ -23,12 +23,13 @@ from nmt.cli.train import COMMAND
 from nmt.cli.translate import COMMAND as TRANSLATE
 from nmt.config import CONFIG_DIR, Config
 from nmt.data.corpus import PhrasesConfig
-from nmt.errors import UserError
+from nmt.errors import Stopped, UserError
 from nmt.models import LSTMConfig
 from nmt.models.attention import ATTENTIONS, GlobalConfig
 from nmt.runs.directory import save_config
 from nmt.runs.training import train
 from nmt.train.optim import ScheduleName
+from nmt.train.stop_signals import STOPPING
 
 ROOT = Path(__file__).parents[2]
 
@@ -249,6 +250,18 @@ def test_a_failing_job_does_not_stop_the_others(typed, capsys):
     )  # fmt: skip
     err = capsys.readouterr().err
     assert err.count("Traceback") == 1, "a bug shows its traceback, a mistake does not"
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_the_exit_status_tells_which_signal_ended_a_training(typed, number):
+    """As a shell tells it: 143 for SIGTERM."""
+
+    def job(config):
+        raise Stopped(number)
+
+    with pytest.raises(SystemExit) as caught:
+        typed("seed=2", job=job)
+    assert caught.value.code == 128 + number
 
 
 def test_interrupting_a_sweep_ends_it(typed):

@@ -12,6 +12,7 @@ from nmt.errors import RunError
 from nmt.runs import checkpoint, retention
 from nmt.train.loop import Ending
 from nmt.train.optim import OptimConfig, OptimizerName, ScheduleName
+from nmt.train.stop_signals import STOPPING
 
 
 @pytest.mark.parametrize(
@@ -112,17 +113,27 @@ class Interrupting(FakeBatches):
             yield batch
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", STOPPING)
 def test_an_interrupted_run_saves_and_goes_on(tmp_path, number, capsys):
     before = signal.getsignal(number)
     result, _ = run(tmp_path / "parts", batches=Interrupting(8, number))
-    assert (result.ending, result.step) == (Ending.interrupted, 8)
+    assert (result.ending, result.step, result.signal) == (Ending.interrupted, 8, number)
     assert checkpoint.saved_step(tmp_path / "parts" / checkpoint.LAST) == 8
     assert "resume=true" in capsys.readouterr().out
     assert signal.getsignal(number) is before
     _, resumed = run(tmp_path / "parts", resume=True)
     _, model = run(tmp_path / "whole")
     assert torch.equal(weights(model), weights(resumed))
+
+
+def test_a_signal_that_was_ignored_stays_ignored(tmp_path):
+    """nohup has SIGHUP ignored, so that training goes on when the terminal is closed."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        result, _ = run(tmp_path, batches=Interrupting(8, signal.SIGHUP))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (result.ending, result.step) == (Ending.steps, 20)
 
 
 def test_an_interrupted_validation_is_made_up_for(tmp_path):

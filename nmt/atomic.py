@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Literal, TextIO, overload
@@ -55,6 +56,35 @@ def draft_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder whose content becomes the folder ``path`` at the end of the ``with`` block, in the place of what it was.
+
+    The files are written into a draft, a hidden folder beside ``path``, which then takes its name.  If the block or the
+    disk raises an error, the draft is removed and ``path`` stays as it was.  Raises OSError where the disk refuses.
+    """
+    draft = draft_of(path)
+    old = draft.with_suffix(".old")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.mkdir()
+        yield draft
+        for folder, _, files in os.walk(draft):
+            for name in files:
+                sync_folder(Path(folder, name))
+            sync_folder(Path(folder))
+        if path.exists():
+            path.replace(old)
+        draft.replace(path)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        if old.exists() and not path.exists():
+            old.replace(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+    sync_folder(path.parent)
+
+
 def remove_drafts(path: Path) -> None:
     """Delete what killed processes left of ``path``; only for a file that no other process is writing."""
     draft = re.compile(rf"\.{re.escape(path.name)}\.(\d+\.)?tmp")  # earlier versions wrote no process id
@@ -64,7 +94,7 @@ def remove_drafts(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the names of the files in a folder are on the disk."""
+    """Wait until the names of the files in a folder, or what a file holds, are on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

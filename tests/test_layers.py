@@ -20,6 +20,7 @@ LAYERS = (
     ("nmt.train",),
     ("nmt.config",),
     ("nmt.runs",),
+    ("nmt.export",),
     ("nmt.translate",),
     ("nmt.cli",),
     ("nmt",),  # nmt.load

@@ -15,13 +15,13 @@ from unittest.mock import patch
 
 import pytest
 
-from nmt.cli import align, app, data, train, translate
+from nmt.cli import align, app, data, export, train, translate
 from nmt.cli import eval as evaluation
 from nmt.cli.options import Command, config_groups, first_comment
 from nmt.config import CHOICE_GROUPS, CONFIG_DIR
 
 PAGES = Path(__file__).parent / "help"
-COMMANDS = {module.COMMAND.module: module.COMMAND for module in (train, evaluation, align, translate, data)}
+COMMANDS = {module.COMMAND.module: module.COMMAND for module in (train, evaluation, align, translate, data, export)}
 
 
 def printed(command: Command) -> str:

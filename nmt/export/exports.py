@@ -1,0 +1,51 @@
+"""The table of forms that a model can be exported to, and what all of them have in common."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from nmt.atomic import whole_folder
+from nmt.errors import ConfigError, RunError
+from nmt.export.ctranslate2_export import export_ctranslate2
+from nmt.export.request import RECORD, ExportRequest
+
+__all__ = ["EXPORTS", "ExportRequest", "export"]
+
+
+class Form(NamedTuple):
+    """A form of exported models."""
+
+    summary: str  # a line for --help
+    # Writes everything into a folder that is there and empty, and returns a message; raises UserError if it cannot be.
+    write: Callable[[ExportRequest, Path], str]
+    quantizes: bool = False  # whether ``ExportRequest.quantization`` can be asked for
+
+
+EXPORTS: dict[str, Form] = {
+    "ctranslate2": Form("the Transformer for CTranslate2, with its tokenizer and an example", export_ctranslate2, True),
+}
+
+
+def export(request: ExportRequest) -> tuple[Path, str]:
+    """Write the folder that ``request`` describes; returns it with a message about it.
+
+    What cannot be exported, or does not translate as this project does, leaves nothing, and an earlier export as it
+    was.  Raises ConfigError, RunError where the folder cannot be written.
+    """
+    form, output = EXPORTS[request.to], request.folder
+    if request.quantization is not None and not form.quantizes:
+        able = " or ".join(f"to={name}" for name, other in EXPORTS.items() if other.quantizes)
+        raise ConfigError(f"quantization={request.quantization.name} is for {able}, not for to={request.to}")
+    if output.exists() and not is_export(output):
+        raise ConfigError(f"output={output} is there and is no export: type another output=DIR, or remove it")
+    try:
+        with whole_folder(output) as draft:
+            message = form.write(request, draft)
+    except OSError as error:
+        raise RunError(f"output={output} could not be written: {error}") from None
+    return output, message
+
+
+def is_export(folder: Path) -> bool:
+    """Whether a folder may be replaced: it is an earlier export, or empty."""
+    return folder.is_dir() and ((folder / RECORD).is_file() or not any(folder.iterdir()))

@@ -1,0 +1,20 @@
+"""Libraries that only exports need, imported where they are used."""
+
+import importlib
+from typing import Any
+
+from nmt.errors import ConfigError
+
+
+def needed(module: str, what: str) -> Any:
+    """The imported ``module``; raises ConfigError, saying what to install, where it is not there.
+
+    ``what`` is the key with its value that asked for it, as the message begins.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise ConfigError(
+            f"{what} needs the package {package} ({error}): pip install 'nmt[export]', or pip install {package}"
+        ) from None

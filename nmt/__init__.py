@@ -10,12 +10,16 @@ if TYPE_CHECKING:
 
 
 def load(
-    directory: "str | Path | Sequence[str | Path]", device: str = "auto", checkpoint: str = "best"
+    directory: "str | Path | Sequence[str | Path]",
+    device: str = "auto",
+    checkpoint: str = "best",
+    engine: str = "torch",
 ) -> "Translator":
     """What a training left in a run directory, ready to translate: ``nmt.load("runs/local_p").translate(["..."])``.
 
-    Several directories make an ensemble.  ``Translator.hypotheses`` gives more than the best translation.
+    Several directories make an ensemble.  ``Translator.hypotheses`` gives more than the best translation.  ``engine``:
+    torch, or another program that runs the model (ctranslate2), for which it is exported once into the run directory.
     """
     from nmt.translate.translator import load  # here, because it brings torch
 
-    return load(directory, device, checkpoint)
+    return load(directory, device, checkpoint, engine)

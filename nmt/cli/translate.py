@@ -18,6 +18,8 @@ from nmt.cli.translation_input import Window, add_prefixes, compare_line_counts,
 from nmt.device import resolve_device, set_up
 from nmt.errors import ConfigError, DataError
 from nmt.eval.alignment import AlignConfig, hard_alignment, soft_line
+from nmt.export import Quantization
+from nmt.export.engines import EngineKind, open_engine
 from nmt.runs.ensemble import open_run
 from nmt.settings import setting
 from nmt.translate.options import AlignmentOutput, Format, InputFormat, TranslateOptions
@@ -43,6 +45,12 @@ class TranslateConfig(SearchOnRun):
     interactive: bool = setting(
         False, "(or --interactive) translate each line at once; a terminal always has it, with a prompt"
     )
+    engine: EngineKind = setting(
+        EngineKind.torch, "what runs the model: torch, or ctranslate2, to which it is exported once, into the run"
+    )
+    quantization: Quantization | None = setting(
+        None, "engine=ctranslate2: type of the weights; null: fp32, or bf16 if decode.precision says so"
+    )
     translate: TranslateOptions = field(default_factory=TranslateOptions)
     align: AlignConfig = field(default_factory=AlignConfig)
 
@@ -50,6 +58,8 @@ class TranslateConfig(SearchOnRun):
         super().__post_init__()
         if self.interactive and self.translate.prefix_file is not None:
             raise ConfigError(NO_FILE_FOR_TYPED_LINES)
+        if self.quantization is not None and self.engine is not EngineKind.ctranslate2:
+            raise ConfigError(f"quantization={self.quantization.name} is for engine=ctranslate2")
 
 
 COMMAND = Command(
@@ -64,6 +74,7 @@ COMMAND = Command(
         "run=runs/local_p translate.alignments=hard translate.alignments_file=out.align < in.txt > out.txt",
         "run=runs/local_p decode.n_best=5 translate.format=jsonl translate.token_scores=true < in.txt > out.jsonl",
         "run=runs/local_p translate.prefix_file=prefixes.txt input=in.txt output=out.txt",
+        "run=runs/transformer engine=ctranslate2 quantization=int8 < in.txt > out.txt",
         "run=runs/local_p --interactive",
     ),
     groups=("decode",),
@@ -95,11 +106,19 @@ def open_and_translate(config: TranslateConfig, runs: Sequence[str]) -> None:
         links = None
         if options.alignments_file is not None:
             links = stack.enter_context(writing("translate.alignments_file", options.alignments_file))
-        translator = Translator(run, config.decode, device, config.checkpoint, options, config.align)
+        engine = open_engine(
+            config.engine, run, config.checkpoint, device, config.decode, config.quantization, print_note
+        )
+        translator = Translator(run, config.decode, device, config.checkpoint, options, config.align, engine)
         # Where lines come or go one by one, they themselves show the progress.
         hidden = config.interactive or at_terminal or to_terminal(config) or not sys.stderr.isatty()
         bar = stack.enter_context(tqdm(unit=" lines", disable=hidden, total=None if hidden else count_lines(source)))
         translate_windows(windows, translator, Writer(options, target, links), bar)
+
+
+def print_note(message: str) -> None:
+    """A line on standard error, where no translation goes."""
+    print(message, file=sys.stderr, flush=True)
 
 
 def to_terminal(config: TranslateConfig) -> bool:

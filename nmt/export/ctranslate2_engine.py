@@ -23,6 +23,7 @@ from nmt.batch import BOS, EOS, PAD, UNK
 from nmt.device import Precision
 from nmt.errors import ConfigError
 from nmt.export.libraries import needed
+from nmt.export.quantization import Quantization
 from nmt.search import DecodeConfig, Hypothesis, LengthPenalty, Method, Reranking, Scored, Stopping
 from nmt.search.engine import Engine
 from nmt.search.mbr import rerank
@@ -188,7 +189,7 @@ def ranked(hypotheses: list[Hypothesis], number: int) -> list[Hypothesis]:
     return sorted(hypotheses, key=lambda h: -h.score)
 
 
-def check_options(config: DecodeConfig, want_maps: bool, prefixes: bool) -> None:
+def check_options(config: DecodeConfig, want_maps: bool = False, prefixes: bool = False) -> None:
     """Raise ConfigError, naming the key, for what CTranslate2 does not do, or not as this project does."""
     for key in refused(config, want_maps, prefixes):
         raise ConfigError(f"{key} is not to be had with engine=ctranslate2; engine=torch has it")
@@ -211,16 +212,17 @@ def refused(config: DecodeConfig, want_maps: bool, prefixes: bool) -> Iterator[s
         yield 'a prefix (translate.prefix_file, "prefix" in translate.input_format=jsonl)'
 
 
-def compute_type(precision: Precision, quantization: str | None, device: torch.device) -> str:
-    """What CTranslate2 computes in: ``quantization`` (one of its names of types) or, without one, the precision.
+def compute_type(precision: Precision, quantization: Quantization | None, device: torch.device) -> str:
+    """CTranslate2's name of what it computes in: that of ``quantization`` or, without one, of the precision.
 
     decode.precision=auto is float32.  Raises ConfigError for what it does not have on this processor.
     """
     library = needed("ctranslate2", "engine=ctranslate2")
-    chosen = quantization or ("bfloat16" if precision is Precision.bf16 else "float32")
+    plain = Quantization.bf16 if precision is Precision.bf16 else Quantization.fp32
+    chosen = (quantization or plain).value
     there = library.get_supported_compute_types(device.type, device.index or 0)
     if chosen not in there:
-        key = f"decode.precision={precision.name}" if quantization is None else f"quantization={quantization}"
+        key = f"decode.precision={precision.name}" if quantization is None else f"quantization={quantization.name}"
         raise ConfigError(
             f"{key}: CTranslate2 does not compute in {chosen} on this {device.type}; it has {', '.join(sorted(there))}"
         )

@@ -33,7 +33,7 @@ class Unread:
 
     def __init__(self, stream: TextIO | None) -> None:
         """``stream`` None is a standard stream that was closed before Python began."""
-        self.stream = stream or Path(os.devnull).open("w", encoding="utf-8")
+        self.stream = stream or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # open as long as the process
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)

@@ -19,10 +19,13 @@ from nmt.eval.alignment import AlignConfig
 from nmt.eval.forced import NoAttentionError, PairMap
 from nmt.eval.metrics import one_line
 from nmt.eval.reranking import reranking
+from nmt.export.engines import EngineKind, open_engine
 from nmt.languages import without_spaces
+from nmt.models.seq2seq import Seq2Seq
 from nmt.runs.directory import Run, alignment_config
 from nmt.runs.ensemble import EnsembleRun, open_run
-from nmt.search import DecodeConfig, Hypothesis, score_ids, translate_ids
+from nmt.search import DecodeConfig, Hypothesis
+from nmt.search.engine import Engine, ModelEngine
 from nmt.translate.arguments import check_str, given_directories, given_texts
 from nmt.translate.options import ORDINARY, AlignmentOutput, TranslateOptions
 from nmt.translate.prefix import NO_PREFIX, Prefix, check_prefix, tokenize_prefixes
@@ -58,7 +61,9 @@ class Translator:
         checkpoint: str = "best",
         options: TranslateOptions | None = None,
         align: AlignConfig | None = None,
+        engine: Engine | None = None,
     ) -> None:
+        """``engine`` is what runs the model (``nmt.export.engines.open_engine``); None: torch, on ``device``."""
         self.options, self.align = options or TranslateOptions(), alignment_config(run.config, align)
         self.name, self.tokenizers, self.decode, self.device = run.name, run.tokenizers, decode, device
         self.language = run.config.data.target
@@ -70,8 +75,15 @@ class Translator:
             self.decode = replace(decode, allow_unk=True)
             if self.options.dictionary is not None:
                 self.dictionary = read_dictionary(Path(self.options.dictionary), self.normalize_source)
-        self.model, _ = run.load_model(checkpoint, device)
+        self.engine = engine or ModelEngine(run.load_model(checkpoint, device)[0], device)
         self.translated = 0  # sentences so far; sampling is seeded with a sentence's number
+
+    @property
+    def model(self) -> Seq2Seq:
+        """The model in torch; raises ConfigError where another program runs it."""
+        if isinstance(self.engine, ModelEngine):
+            return self.engine.model
+        raise ConfigError("the model is not in torch; load it with engine=torch")
 
     # A str is an iterable of str, too: the first that fits counts.
     @overload
@@ -158,8 +170,8 @@ class Translator:
 
     def source_ceiling(self) -> int | None:
         """The most source pieces that the model can read, without end-of-sentence; None: any number."""
-        longest = self.model.longest_source
-        return None if longest is None else max(1, longest - self.model.source_eos)
+        longest = self.engine.longest_source
+        return None if longest is None else max(1, longest - self.engine.source_eos)
 
     def source_limit(self) -> int:
         """The most source pieces translated at once, unless a text has no place to split: no more than can be read."""
@@ -185,7 +197,7 @@ class Translator:
                 warn(number, message)
             if prefix.ids:
                 _, most = self.decode.lengths(len(parts[0].ids))
-                check_prefix(number, len(prefix.ids), most, self.model.longest_target, warn)
+                check_prefix(number, len(prefix.ids), most, self.engine.longest_target, warn)
             yield parts
 
     def split(self, text: str, total: int, prefix: Prefix) -> tuple[list[TextPart], str]:
@@ -210,11 +222,9 @@ class Translator:
         prefixes = [part.prefix.ids for part in parts]
         decode = replace(self.decode)  # checked anew: a caller may have changed it
         attended = options.alignments is not AlignmentOutput.none or options.replace_unknown
-        found = translate_ids(
-            self.model,
+        found = self.engine.translate_ids(
             sources,
             decode,
-            self.device,
             want_maps=attended,
             progress=progress,
             prefixes=prefixes if any(prefixes) else None,
@@ -225,7 +235,7 @@ class Translator:
         scores: list[list[list[float] | None]] = [[None] * len(hypotheses) for hypotheses in found]
         if options.token_scores:
             targets = [[h.ids for h in hypotheses] for hypotheses in found]
-            scored = score_ids(self.model, sources, targets, decode, self.device)
+            scored = self.engine.score_ids(sources, targets, decode)
             scores = [[given.tokens for given in row] for row in scored]
         return [
             [self.translation(part, h, attended, given) for h, given in zip(hypotheses, row, strict=True)]
@@ -288,21 +298,30 @@ def warn_in_python(number: int, message: str) -> None:
     warnings.warn(f"text {number}: {message}", stacklevel=4)
 
 
-def load(directory: str | Path | Sequence[str | Path], device: str = "auto", checkpoint: str = "best") -> Translator:
+def load(
+    directory: str | Path | Sequence[str | Path], device: str = "auto", checkpoint: str = "best", engine: str = "torch"
+) -> Translator:
     """A translator for a run directory, or for an ensemble of several, decoding as the (first) config.yaml says.
 
     Args:
         directory: one run directory, or several, whose models must have the same vocabularies.
         device: auto, cpu, cuda or cuda:N.
         checkpoint: best, last, or the mean of K retained ones: avg:K the latest, best:K the best.
+        engine: the program that runs the model: torch or ctranslate2.  For another one than torch the model is exported
+            once, into the run directory.
 
     Raises:
         TypeError: an argument is something else.
         RunError: a directory or its weights are missing or cannot be read.
-        ConfigError: the device is not there, or the vocabularies of several runs differ.
+        ConfigError: the device or the engine's library is not there, the engine cannot run the model, or the
+            vocabularies of several runs differ.
     """
     directories = given_directories(directory)
     check_str("device", device)
     check_str("checkpoint", checkpoint)
-    run = open_run(directories)
-    return Translator(run, run.config.decode, resolve_device(device), checkpoint)
+    check_str("engine", engine)
+    if engine not in EngineKind.__members__:
+        raise ConfigError(f"engine={engine} is not one of {', '.join(EngineKind.__members__)}")
+    run, where = open_run(directories), resolve_device(device)
+    runner = open_engine(EngineKind[engine], run, checkpoint, where, run.config.decode)
+    return Translator(run, run.config.decode, where, checkpoint, engine=runner)

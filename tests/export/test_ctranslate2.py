@@ -214,8 +214,8 @@ def test_a_missing_library_is_named(tmp_path, monkeypatch):
 )
 def test_options_that_it_lacks_are_refused_by_name(changes, key):
     with pytest.raises(ConfigError, match=rf"{key} is not to be had with engine=ctranslate2; engine=torch has it"):
-        check_options(replace(FP32, **changes), False, False)
-    check_options(FP32, False, False)
+        check_options(replace(FP32, **changes))
+    check_options(FP32)
 
 
 def test_attention_and_prefixes_are_refused():

@@ -1,14 +1,15 @@
 """Checkpoint files: written whole or not at all, read without executing anything."""
 
+import contextlib
 import pickle
 import struct
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import torch
 
-from nmt.atomic import remove_drafts, whole_file
+from nmt.atomic import link_whole, remove_drafts, whole_file
 from nmt.errors import RunError
 
 BLOCK = 1 << 20  # bytes read at once
@@ -17,19 +18,51 @@ FORMAT = 1  # raised when old files can no longer be read
 LAST, PREVIOUS, BEST = "checkpoints/last.pt", "checkpoints/previous.pt", "checkpoints/best.pt"
 
 
-def save(path: Path, state: dict[str, Any]) -> None:
+class Recorder:
+    """A file to write to that remembers why the disk refused: torch.save loses the reason."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.refusal: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        """Write; an OSError is remembered and raised."""
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.refusal = error
+            raise
+
+    def flush(self) -> None:
+        """Flush; likewise."""
+        try:
+            self.file.flush()
+        except OSError as error:
+            self.refusal = error
+            raise
+
+
+def save(path: Path, state: dict[str, Any], previous: Path | None = None) -> None:
     """Write tensors and plain Python values; a crash at any moment leaves either the old file or the new one.
 
-    A checkpoint has one writer: what an earlier process that was killed left of it is deleted.  Raises RunError where
-    the disk refuses.
+    The old file is kept as ``previous`` where that is given, but on a file system without links.  A checkpoint has one
+    writer: what an earlier process that was killed left of it is deleted.  Raises RunError where the disk refuses.
     """
+    recorder = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_drafts(path)
         with whole_file(path, "wb") as file:
-            torch.save({"format": FORMAT, **state}, file)
+            recorder = Recorder(file)
+            torch.save({"format": FORMAT, **state}, cast(BinaryIO, recorder))
+            recorder.flush()
+            if previous is not None:
+                with contextlib.suppress(OSError):
+                    link_whole(path, previous)
     except (OSError, RuntimeError) as error:
-        raise RunError(f"{path} could not be written: {error}") from error
+        refusal = recorder.refusal if recorder is not None and recorder.refusal is not None else error
+        reason = refusal.strerror if isinstance(refusal, OSError) else refusal
+        raise RunError(f"{path} could not be written: {reason}") from error
 
 
 def load(path: Path, *, mmap: bool = False) -> dict[str, Any]:

@@ -1,10 +1,8 @@
 """The checkpoints of one run directory, as the training loop saves and loads them."""
 
-import contextlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nmt.atomic import link_whole
 from nmt.errors import RunError
 from nmt.runs import checkpoint, retention
 from nmt.train.config import TrainerConfig
@@ -62,10 +60,7 @@ class RunCheckpoints:
 
     def save_last(self, state: dict[str, Any]) -> None:
         """Write last.pt; the one before it becomes previous.pt, unless it is damaged."""
-        if self.last_is_whole:
-            with contextlib.suppress(OSError):  # a file system without links has no previous.pt
-                link_whole(self.last, self.directory / checkpoint.PREVIOUS)
-        checkpoint.save(self.last, state)
+        checkpoint.save(self.last, state, self.directory / checkpoint.PREVIOUS if self.last_is_whole else None)
         self.last_is_whole = True
 
     def load_last(self) -> dict[str, Any]:

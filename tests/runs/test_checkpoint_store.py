@@ -2,6 +2,8 @@
 
 import errno
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,3 +94,32 @@ def test_a_file_system_without_links_has_the_last_state_alone(tmp_path, monkeypa
     monkeypatch.setattr(Path, "hardlink_to", refuse)
     saved(tmp_path, 1, 2)
     assert steps(tmp_path) == {"last.pt": 2}
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+import torch
+from nmt.runs import checkpoint
+from nmt.runs.checkpoint_store import RunCheckpoints
+from nmt.train.config import TrainerConfig
+store = RunCheckpoints(Path(sys.argv[1]), TrainerConfig())
+store.load_last()
+state = {"model": {"w": torch.zeros(1_000_000)}, "step": 3}
+for room in (0, 100, 5_000, 200_000, 3_999_000):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+    for save in (store.save_last, store.save_best):
+        try:
+            save(state)
+        except ValueError as error:
+            print(error)
+"""
+
+
+def test_a_disk_without_room_is_named_and_leaves_the_states_before(tmp_path):
+    """Wherever in the file the room ends: a limit on the size of files stands for a full disk."""
+    saved(tmp_path, 1, 2)
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=True)
+    said = [f"{tmp_path / name} could not be written: File too large" for name in (checkpoint.LAST, checkpoint.BEST)]
+    assert done.stdout.splitlines() == 5 * said
+    assert steps(tmp_path) == {"last.pt": 2, "previous.pt": 1}

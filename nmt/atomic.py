@@ -93,6 +93,13 @@ def remove_drafts(path: Path) -> None:
             other.unlink(missing_ok=True)
 
 
+def remove_folder_drafts(folder: Path) -> None:
+    """Delete what killed processes left of all files of a folder; only where no other process is writing."""
+    for path in folder.glob(".*.tmp"):
+        if re.fullmatch(r"\..+\.\d+\.tmp", path.name):
+            path.unlink(missing_ok=True)
+
+
 def sync_folder(folder: Path) -> None:
     """Wait until the names of the files in a folder, or what a file holds, are on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -36,6 +36,8 @@ log.jsonl
     What happened, one JSON object a line (nmt.train.log.RunLog).
 events.out.tfevents.*
     The same for TensorBoard, with samples of text and pictures of attention.
+.lock
+    Which process trains there now or did last; a lock on it refuses a second one (nmt.runs.lock).
 scores/SET/results.json, hypotheses.txt, reference.txt, source.txt
     The scores of a test set and how they were made, and the sentences, a line each (``Scorer``).
 scores/with-RUN/SET/

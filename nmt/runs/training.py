@@ -1,5 +1,6 @@
 """python -m nmt.train: from a Config to a run directory with everything in it."""
 
+import contextlib
 import os
 import platform
 import sys
@@ -36,6 +37,7 @@ from nmt.runs.directory import (
     save_config,
     write_json,
 )
+from nmt.runs.lock import sole_writer
 from nmt.runs.scoring import Scorer, languages
 from nmt.train.config import validation_metrics
 from nmt.train.console import unread_output_ignored
@@ -59,10 +61,12 @@ def train(config: Config) -> None:
     check_sections(config)
     device = resolve_device(config.device)
     set_up(config.threads, config.deterministic)
-    with join_processes(device) as ranks:
+    with join_processes(device) as ranks, contextlib.ExitStack() as lock:
         tests = load_tests(config.data) if ranks.main else []
         gold = gold_text(config.data) if ranks.main else None
         found = ranks.broadcast(find(config) if ranks.main else None)
+        if ranks.main and found is not None:
+            lock.enter_context(sole_writer(found))
         saved: SavedState | None = ranks.broadcast(
             newest_state(found) if ranks.main and found and can_resume(found) else None
         )
@@ -84,6 +88,8 @@ def train(config: Config) -> None:
         config = replace(config, trainer=replace(config.trainer, precision=precision))
         directory = ranks.broadcast((found or create_directory(directory_for(config))) if ranks.main else None)
         if ranks.main:
+            if found is None:
+                lock.enter_context(sole_writer(directory))
             describe_run(directory, config, data.tokenizers, device, ranks)
         with RunLog(directory, config.logger, main=ranks.main, step=saved.step if saved else 0) as log:
             if saved and saved.damage:

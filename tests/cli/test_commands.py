@@ -69,7 +69,7 @@ def test_a_run_directory_holds_everything(run):
     events = {name for name in have if name.startswith("events.out.tfevents")}
     assert len(events) == 1
     assert have - events == {
-        *("config.yaml", "origin.json", "log.jsonl", "tokenizer/tokenizer.json", "tokenizer/joint.model"),
+        *(".lock", "config.yaml", "origin.json", "log.jsonl", "tokenizer/tokenizer.json", "tokenizer/joint.model"),
         *("checkpoints/best.pt", "checkpoints/last.pt", "checkpoints/previous.pt"),
         *("checkpoints/step-00000002.pt", "checkpoints/step-00000004.pt"),
         *(f"scores/{s}/{f}.txt" for s in ("test", "validation") for f in ("source", "reference", "hypotheses")),

@@ -1,0 +1,45 @@
+"""A run directory has one writer: a lock that ends with the process that holds it, however that ends."""
+
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from nmt.atomic import remove_folder_drafts
+from nmt.errors import RunError
+
+FILE = ".lock"  # inside a run directory; it stays, and only the lock on it counts
+
+
+@contextlib.contextmanager
+def sole_writer(directory: Path) -> Iterator[None]:
+    """A context in which no other process trains into the run directory.
+
+    What killed processes left half-written of what a training writes is removed.  Raises RunError, saying which process
+    it is, where another one trains there, or where the lock file cannot be made.  A file system without locks has none.
+    """
+    path = directory / FILE
+    try:
+        file = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"{path} could not be written: {error.strerror}") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().strip() or "another process"
+            raise RunError(
+                f"{directory} is being written by {owner}; wait for its end, or choose another name"
+            ) from None
+        except OSError:  # this file system has no locks
+            yield
+            return
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        for folder in (directory, directory / "checkpoints", directory / "tokenizer"):
+            remove_folder_drafts(folder)
+        yield

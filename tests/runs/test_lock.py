@@ -1,0 +1,50 @@
+"""Two processes never train into one run directory, and a killed one keeps nobody out."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from nmt.errors import RunError
+from nmt.runs.lock import FILE, sole_writer
+
+HOLDING = """
+import sys
+from pathlib import Path
+from nmt.runs.lock import sole_writer
+with sole_writer(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_writer_is_refused_until_the_first_one_is_gone(tmp_path):
+    """However it goes: here by SIGKILL."""
+    command = [sys.executable, "-c", HOLDING, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with (
+            pytest.raises(RunError, match=rf"^{tmp_path} is being written by process {other.pid} on "),
+            sole_writer(tmp_path),
+        ):
+            pytest.fail("two writers")
+        other.kill()
+        other.wait()
+    with sole_writer(tmp_path):
+        assert (tmp_path / FILE).read_text().startswith(f"process {os.getpid()} on ")
+    with sole_writer(tmp_path):
+        pass
+
+
+def test_what_killed_trainings_left_half_written_is_removed(tmp_path):
+    """Of every file that a training writes; what only looks alike stays, as do results, which nmt.eval writes."""
+    drafts = [".config.yaml.12.tmp", "checkpoints/.previous.pt.3.tmp", "tokenizer/.joint.model.4567.tmp"]
+    others = [".hidden", "config.yaml.12.tmp", "scores/.results.json.5.tmp", "checkpoints/last.pt"]
+    for name in (*drafts, *others):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with sole_writer(tmp_path):
+        left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {*others, FILE}

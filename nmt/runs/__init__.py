@@ -13,8 +13,8 @@ config.yaml
     it is the second run of NAME.  ``resume`` is always false.
 origin.json
     Where and by what the run was last started: ``command`` (the words of the command line), ``folder`` (relative paths
-    of data are looked for there, too), versions of ``nmt``, ``torch`` and ``python``, ``device`` and number of
-    ``processes``.
+    of data are looked for there, too), versions of ``nmt``, ``torch`` and ``python``, of a source tree the git
+    ``commit`` and whether it had ``uncommitted`` changes, ``device`` and number of ``processes``.
 tokenizer/tokenizer.json
     For each tokenizer, "joint" alone or "source" and "target": its ``kind`` and whether it is ``lowercase``.
 tokenizer/joint.model, or source.model and target.model (.json for whole words and characters)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import platform
+import subprocess
 import sys
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -204,6 +205,7 @@ def origin(device: torch.device, ranks: Ranks) -> dict[str, Any]:
         "command": [readable(word) for word in sys.argv],
         "folder": readable(Path.cwd()),
         "nmt": nmt_version(),
+        **source_state(Path(__file__).parent),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "device": device_name(device),
@@ -214,6 +216,23 @@ def origin(device: torch.device, ranks: Ranks) -> dict[str, Any]:
 def readable(name: str | Path) -> str:
     """A word or path as text, even where the locale does not have its characters."""
     return os.fsencode(name).decode(errors="replace")
+
+
+def source_state(folder: Path) -> dict[str, Any]:
+    """The git ``commit`` of the source tree below which ``folder`` is, and whether it has ``uncommitted`` changes.
+
+    Nothing for an installed package, which is in no git repository, and where there is no git.
+    """
+    try:
+        listed = ["git", "-C", str(folder), "ls-files", "--error-unmatch", "."]
+        subprocess.run(listed, capture_output=True, check=True, timeout=10)
+        commit, changes = (
+            subprocess.run(["git", "-C", str(folder), *words], capture_output=True, check=True, text=True, timeout=10)
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        )
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return {"commit": commit.stdout.strip(), "uncommitted": bool(changes.stdout.strip())}
 
 
 def nmt_version() -> str:

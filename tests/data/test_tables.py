@@ -239,3 +239,11 @@ def test_tsv_files_have_tabs_unless_told_otherwise(tmp_path):
 def test_a_separator_is_one_character_that_can_separate(tmp_path, separator):
     with pytest.raises(ConfigError, match=r"data\.separator must be"):
         hub(tmp_path, "csv", "a.csv", separator=separator)
+
+
+@pytest.mark.parametrize("text", ["", "\n", "[]"])
+def test_an_empty_json_file_is_named(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    for read in (trained, corpora.validation_text):
+        with pytest.raises(DataError, match=r"a\.json has no rows"):
+            read(hub(tmp_path, "json", str(tmp_path / "a.json")))

@@ -79,7 +79,7 @@ def sweep(command: Command, job: Callable[[Any], Any], overrides: list[str]) -> 
                 check(loader.load_sweep_config(cfg, words))
             except (HydraException, UserError) as error:
                 raise ConfigError(f"job {number} ({name}): {explain(error, command)}") from None
-        print(f"{len(jobs)} jobs: {', '.join(names)}", flush=True)
+        print(f"{len(jobs)} job{'s' * (len(jobs) > 1)}: {', '.join(names)}", flush=True)
         context = HydraContext(config_loader=loader, callbacks=Callbacks(cfg))
         task = Task(job, len(jobs))
         launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=cfg)
@@ -87,7 +87,7 @@ def sweep(command: Command, job: Callable[[Any], Any], overrides: list[str]) -> 
     failed = [(n, r._return_value) for n, r in zip(names, results, strict=True) if r.status is not JobStatus.COMPLETED]
     if failed:
         lines = "".join(f"\n  {name}: {reason}" for name, reason in failed)
-        raise UserError(f"{len(failed)} of {len(jobs)} jobs failed{lines}")
+        raise UserError(f"{len(failed)} of {len(jobs)} job{'s' * (len(jobs) > 1)} failed{lines}")
 
 
 def swept_words(cfg: DictConfig) -> list[str]:

@@ -26,7 +26,7 @@ from nmt.eval.metrics import (
     score_corpus,
     text_lengths,
 )
-from nmt.eval.references import notes_on_references
+from nmt.eval.references import notes_on_references, notes_on_translations
 from nmt.eval.reranking import reranking
 from nmt.models.seq2seq import Seq2Seq
 from nmt.search import DecodeConfig, ForcedOptions, Hypothesis, evaluating, force_decode, translate_ids
@@ -181,7 +181,7 @@ def evaluate(
         search_seconds=search_seconds,
         seconds=time.perf_counter() - began,
         pictures=drawn,
-        notes=notes_on_references(part.targets, target_language),
+        notes=[*notes_on_references(part.targets, target_language), *notes_on_translations(hypotheses)],
     )
 
 

@@ -210,13 +210,14 @@ def bleu_tokenizer(language: str) -> str:
     return "char" if without_spaces(language) or script in KOREAN else "13a"
 
 
-# trg_lang is not passed on: it would only warn that the tokenizer is not the one sacreBLEU prefers.
+# trg_lang is not passed on: it would only warn that the tokenizer is not the one sacreBLEU prefers.  force changes no
+# number: of tokenized text ``references.notes_on_translations`` warns once, not sacreBLEU for each metric and bucket.
 def _bleu(target_language: str) -> BLEU:
-    return BLEU(tokenize=bleu_tokenizer(target_language))
+    return BLEU(tokenize=bleu_tokenizer(target_language), force=True)
 
 
 def _sentence_bleu(target_language: str) -> BLEU:
-    return BLEU(tokenize=bleu_tokenizer(target_language), effective_order=True)
+    return BLEU(tokenize=bleu_tokenizer(target_language), effective_order=True, force=True)
 
 
 def _lowercase_moses(target_language: str) -> Preparation:

@@ -1,9 +1,11 @@
-"""What a user should know of references before believing a score that is computed against them."""
+"""What a user should know of references and translations before believing a score that is computed of them."""
 
 from collections.abc import Sequence
 
 from nmt.eval.metrics import bleu_tokenizer
 from nmt.languages import language_of, language_without_spaces
+
+TOKENIZED_LINES = 100  # from so many lines on sacreBLEU, too, takes a text for tokenized
 
 
 def notes_on_references(references: Sequence[str], target_language: str) -> list[str]:
@@ -20,3 +22,14 @@ def notes_on_references(references: Sequence[str], target_language: str) -> list
             f"takes clauses for words; type the language of the text, data.target={likely} perhaps"
         )
     return notes
+
+
+def notes_on_translations(hypotheses: Sequence[str]) -> list[str]:
+    """What makes scores of these translations mislead, a sentence each; usually nothing."""
+    tokenized = sum(line.endswith(" .") for line in hypotheses)
+    if tokenized < TOKENIZED_LINES:
+        return []
+    return [
+        f"{tokenized:,} of {len(hypotheses):,} lines of hypotheses.txt end in a full stop with a space before it, as "
+        "in tokenized text; the scores are meant for text as people write it, so train on text that is not tokenized"
+    ]

@@ -247,7 +247,8 @@ def device_name(device: torch.device) -> str:
     """cpu with its threads, or the accelerator's name."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"cpu ({torch.get_num_threads()} threads of {os.cpu_count()} cores)"
+    threads, cores = torch.get_num_threads(), os.cpu_count() or 1
+    return f"cpu ({threads} thread{'s' * (threads > 1)} of {cores} core{'s' * (cores > 1)})"
 
 
 def announce(

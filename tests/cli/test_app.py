@@ -231,6 +231,11 @@ def test_training_from_python_is_refused_the_same_way(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_one_job_is_not_many(typed, capsys):
+    typed("-m", "seed=1", job=lambda config: None)
+    assert capsys.readouterr().out.startswith("1 job: ")
+
+
 def test_a_failing_job_does_not_stop_the_others(typed, capsys):
     """All jobs run; the failed ones are named at the end, and the command leaves with an error."""
     ran = []

@@ -2,7 +2,8 @@
 
 import pytest
 
-from nmt.eval.references import notes_on_references
+from nmt.eval.metrics import score_corpus
+from nmt.eval.references import notes_on_references, notes_on_translations
 
 CHINESE = ["我喜欢猫。", "他去了东京。"]
 
@@ -21,3 +22,13 @@ def test_nothing_is_said_where_the_tokenizer_fits(code):
 
 def test_nothing_is_said_of_text_with_spaces():
     assert notes_on_references(["Ein Mann mit Hut.", "Москва"], "xx") == []
+
+
+def test_tokenized_translations_are_noticed_once(caplog):
+    """In one note with the file; sacreBLEU, which would say it in three lines for each metric and length, is quiet."""
+    hypotheses = [f"this is word {n} ." for n in range(120)] + ["the end."] * 30
+    assert score_corpus(["bleu"], hypotheses, hypotheses)["bleu"].value == pytest.approx(100)
+    assert caplog.records == []
+    (note,) = notes_on_translations(hypotheses)
+    assert note.startswith("120 of 150 lines of hypotheses.txt end in ")
+    assert notes_on_translations(["the end."] * 150) == []

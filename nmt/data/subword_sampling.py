@@ -12,7 +12,7 @@ from nmt.batch import UNK
 from nmt.data import counter_random
 from nmt.data.spans import NONE, PieceTable, Spans, Words
 
-CHARACTERS = 1 << 21  # of texts that are segmented together, which takes some hundred bytes for each
+CHARACTERS = 1 << 20  # of texts that are segmented together, which takes some hundred bytes for each
 CELLS = 1 << 20  # symbols of words, padding included, that are merged at the same time
 NEVER = np.iinfo(np.int32).max  # the rank of a merge that there is not
 UNKNOWN_PENALTY = 10.0  # SentencePiece scores a character that is no piece so much below the worst piece

@@ -50,7 +50,7 @@ def records(folder: Path, name: str, event: str = "train") -> list[dict]:
     return [line for line in map(json.loads, lines) if line["event"] == event]
 
 
-def wait_for(what: Callable[[], object], running: subprocess.Popen[str]) -> None:
+def wait_for(what: Callable[[], object], running: subprocess.Popen) -> None:
     """Until ``what`` is true; fails where the command ends before, or after five minutes."""
     end = time.monotonic() + 300
     while not what():
@@ -59,7 +59,7 @@ def wait_for(what: Callable[[], object], running: subprocess.Popen[str]) -> None
         time.sleep(0.02)
 
 
-def rank_process(running: subprocess.Popen[str], rank: int) -> psutil.Process:
+def rank_process(running: subprocess.Popen, rank: int) -> psutil.Process:
     """The process that torchrun started with this rank."""
     children = psutil.Process(running.pid).children(recursive=True)
     return next(child for child in children if child.environ().get("RANK") == str(rank))
@@ -152,3 +152,21 @@ def test_any_number_of_processes_resumes_any_run(tmp_path):
     assert len(within_an_epoch) > 12
     for step in within_an_epoch:
         assert processes[step] == pytest.approx(alone[step], rel=1e-4), step
+
+
+def test_a_training_that_waits_for_a_process_says_where(tmp_path):
+    """One process is stopped: the other one prints its stacks, and both go on when it goes on."""
+    words = ("trainer.max_steps=1000000", "trainer.validate_every=1000000", "trainer.stall_minutes=0.05", "name=waits")
+    with (tmp_path / "errors").open("w") as errors:
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        running = subprocess.Popen(command(2, *words), cwd=tmp_path, env=env, stdout=errors, stderr=errors)
+        wait_for(lambda: len(records(tmp_path, "waits")) > 3, running)
+        stopped = rank_process(running, 1)
+        stopped.suspend()
+        wait_for(lambda: "process 0 of 2" in (tmp_path / "errors").read_text(), running)
+        steps = len(records(tmp_path, "waits"))
+        stopped.resume()
+        wait_for(lambda: len(records(tmp_path, "waits")) > steps + 3, running)
+        running.send_signal(signal.SIGINT)
+        running.wait(timeout=120)
+    assert "in all_reduce" in (tmp_path / "errors").read_text() or "in backward" in (tmp_path / "errors").read_text()

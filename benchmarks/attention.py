@@ -26,17 +26,22 @@ from common import RESULTS, numbers, peak, settings
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from nmt.batch import UNK, collate
 from nmt.device import set_up
+from nmt.models import build_model
 from nmt.models.attention import ATTENTIONS, Attention, AttentionConfig, Memory, build_attention
 from nmt.models.attention.config import ScoredConfig
 from nmt.models.attention.local_attention import LocalAttention
-from nmt.models.lstm.config import LSTMConfig
+from nmt.models.lstm.config import LSTMConfig, Mixture
 from nmt.models.lstm.decoder import LSTMDecoder
 from nmt.models.ops.lstm_layer import LSTMState
+from nmt.models.seq2seq import Seq2Seq
 
 NAMES = "bahdanau,global,hard,local_m,local_p,local_p/dense,local_p/windows"
 DECODERS = ("none", "bahdanau", "global", "local_m", "local_p")
-QUICK = ["--sources=5,40", "--threads=1", "--batch=2", "--width=16", "--steps=4", "--rounds=2"]
+# MECHANISM[/predictions[/K]]: model.mixture, and model.mixture_top_k.
+MIXTURES = ("global", "global/predictions", "global/predictions/5", "local_m/predictions", "local_p/predictions")
+QUICK = ["--sources=5,40", "--threads=1", "--batch=2", "--width=16", "--steps=4", "--rounds=2", "--words=50"]
 LONG = 1600  # sources beyond this take seconds: a forced way is measured there in the first round alone
 
 
@@ -226,6 +231,47 @@ def decode(decoder: LSTMDecoder, words: Tensor, values: Tensor, backward: bool) 
         vectors.sum().backward()
 
 
+def mixture_cases(options: argparse.Namespace, source: int) -> list[Case]:
+    """A target position of a whole LSTM, encoder, projection and loss included, by what attention weights mix."""
+    B, V = options.batch, options.words
+    clock = time.perf_counter if options.clock == "wall" else time.process_time
+    models = {name: mixture_model(name, options.width, V) for name in MIXTURES}
+    found = [Case(name, source, 1, threads, steps=source) for threads in options.threads for name in models]
+    for threads, turn in product(options.threads, range(options.rounds)):
+        torch.set_num_threads(threads)
+        for case in (c for c in found if c.threads == threads):
+            model = models[case.name]
+            sources, targets = torch.randint(UNK + 1, V, (2, B, source)).tolist()
+            batch = collate(sources, targets, list(range(B)))
+            sample: dict[str, float] = {"round": turn}
+            start = clock()
+            model(batch).loss_sum.backward()
+            sample["training"] = 1e3 * (clock() - start) / source
+            start = clock()
+            with torch.no_grad():
+                state = model.start(model.encode(batch.source, batch.source_lengths))
+                for t in range(source):
+                    _, state, _ = model.step(batch.target_in[:, t : t + 1], state)
+            sample["search"] = 1e3 * (clock() - start) / source
+            case.samples.append(sample)
+    return found
+
+
+def mixture_model(name: str, width: int, words: int) -> Seq2Seq:
+    """The model that one of MIXTURES names."""
+    mechanism, _, mixture = name.partition("/")
+    kind, _, k = mixture.partition("/")
+    config = LSTMConfig(
+        hidden_size=width,
+        dropout=0.0,
+        attention=config_of(mechanism),
+        mixture=Mixture(kind or "contexts"),
+        mixture_top_k=int(k) if k else None,
+    )
+    torch.manual_seed(0)
+    return build_model(config, words, words, joint=True)
+
+
 def main(words: list[str] | None = None) -> None:
     words = sys.argv[1:] if words is None else words
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -236,6 +282,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=numbers, default=[1, 2])
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--words", type=int, default=8000, help="target words, where predictions are mixed")
     parser.add_argument("--steps", type=int, default=50, help="decoder steps a batch, 4 or more")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: where the machine is shared")
@@ -243,9 +290,11 @@ def main(words: list[str] | None = None) -> None:
     options = parser.parse_args([*QUICK, *words] if "--quick" in words else words)
     set_up(options.threads[0], deterministic=False)
     decoder = decoder_cases(options, source=min(options.sources))
+    mixtures = mixture_cases(options, source=min(options.sources))
     cases = attention_cases(options)
     out = options.out or (None if options.quick else RESULTS)
-    print(write_report(settings(options, "batch", "width", "steps", "rounds"), cases, decoder, out))
+    sizes = settings(options, "batch", "width", "words", "steps", "rounds")
+    print(write_report(sizes, cases, decoder, mixtures, out))
 
 
 if __name__ == "__main__":

@@ -170,7 +170,7 @@ def decoder_table(cases: Sequence[Case]) -> str:
     return markdown(["mechanism", "threads", "search", "of global", "training", "of global"], rows)
 
 
-def report(settings: dict[str, Any], cases: Sequence[Case], decoder: Sequence[Case]) -> str:
+def report(settings: dict[str, Any], cases: Sequence[Case], decoder: Sequence[Case], mixtures: Sequence[Case]) -> str:
     """All of it as Markdown."""
     lines = [f"- {name}: {value}" for name, value in settings.items()]
     explained = (__doc__ or "").partition("Columns, ")[2]
@@ -184,6 +184,13 @@ def report(settings: dict[str, Any], cases: Sequence[Case], decoder: Sequence[Ca
         f"A whole decoder step (LSTM, attention, attentional vector) at S={decoder[0].source}, N=1, milliseconds:",
         decoder_table(decoder),
     ]
+    if mixtures:  # which older results do not have
+        parts += [
+            "A target position of a whole LSTM, encoder, projection and loss included, where the attention weights mix "
+            f"predictions (model.mixture), of the K likeliest positions or of all; S={mixtures[0].source}, N=1, "
+            "milliseconds:",
+            decoder_table(mixtures),
+        ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -210,19 +217,26 @@ def plot(cases: Sequence[Case], files: Sequence[Path]) -> None:
         figure.savefig(file, dpi=160)
 
 
-def write_report(settings: dict[str, Any], cases: Sequence[Case], decoder: Sequence[Case], folder: Path | None) -> str:
+def write_report(
+    settings: dict[str, Any],
+    cases: Sequence[Case],
+    decoder: Sequence[Case],
+    mixtures: Sequence[Case],
+    folder: Path | None,
+) -> str:
     """The report; ``folder`` gets it as attention.md, with attention.json and the plot."""
-    text = report(settings, cases, decoder)
+    text = report(settings, cases, decoder, mixtures)
     if folder is not None:
-        found = {"settings": settings, "cases": [asdict(c) for c in cases], "decoder": [asdict(c) for c in decoder]}
+        parts = {"cases": cases, "decoder": decoder, "mixtures": mixtures}
+        found = {"settings": settings} | {name: [asdict(c) for c in part] for name, part in parts.items()}
         save(folder, "attention", found, text, partial(plot, cases))
     return text
 
 
 def main() -> None:
     found, folder = saved("attention")
-    cases, decoder = ([Case(**c) for c in found[part]] for part in ("cases", "decoder"))
-    print(write_report(found["settings"], cases, decoder, folder))
+    cases, decoder, mixtures = ([Case(**c) for c in found.get(part, [])] for part in ("cases", "decoder", "mixtures"))
+    print(write_report(found["settings"], cases, decoder, mixtures, folder))
 
 
 if __name__ == "__main__":

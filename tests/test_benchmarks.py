@@ -81,12 +81,14 @@ def test_a_report_is_a_page_a_plot_and_its_figures(report, tmp_path):
     """From attention.json the same page can be made again."""
     cases = [case(report, name, source, step) for (name, source), step in STEPS.items()]
     decoder = [case(report, name, 25, 2.0) for name in ("global", "local_p")]
-    text = report.write_report({"machine": "one"}, cases, decoder, tmp_path)
+    mixtures = [case(report, name, 25, 2.0 + len(name)) for name in ("global", "global/predictions")]
+    text = report.write_report({"machine": "one"}, cases, decoder, mixtures, tmp_path)
+    assert "| global/predictions | 1 | 20 | 2.50 | 60 | 2.50 |" in text
     assert "| local_p/dense | 6400 | 1 | 1 | 130 |" in text
     assert "search 64, training 64" in text
     assert {p.name for p in tmp_path.iterdir()} == {f"attention.{kind}" for kind in ("json", "md", "png", "svg")}
     tree = json.loads((tmp_path / "attention.json").read_text())
-    again = [[report.Case(**c) for c in tree[part]] for part in ("cases", "decoder")]
+    again = [[report.Case(**c) for c in tree[part]] for part in ("cases", "decoder", "mixtures")]
     assert report.report(tree["settings"], *again) == text == (tmp_path / "attention.md").read_text()
 
 

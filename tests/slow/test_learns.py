@@ -36,6 +36,14 @@ MECHANISMS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "bahdanau": (lstm("model.attention=bahdanau", "model.attention.hidden_size=64"), ("copy", "reverse", "translate")),
     "global": (lstm("model.attention=global"), ("copy", "reverse", "translate")),
     "global unfed": (lstm("model.attention=global", "model.input_feeding=false"), ("copy", "reverse", "translate")),
+    "global latent": (
+        lstm("model.attention=global", "model.mixture=predictions", "model.mixture_top_k=5"),
+        ("copy", "reverse", "translate"),
+    ),
+    "local_m latent": (
+        lstm("model.attention=local_m", "model.attention.half_width=2", "model.mixture=predictions"),
+        ("copy", "translate"),
+    ),
     "hard": (lstm("model.attention=hard"), ("copy", "reverse", "translate")),
     "local_m": (lstm("model.attention=local_m", "model.attention.half_width=2"), ("copy", "translate")),
     "local_m unfed": (

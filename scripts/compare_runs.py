@@ -4,7 +4,8 @@
 
 Reads config.yaml, scores/SET/results.json and log.jsonl of every run directory below the ones given.  Runs whose
 configurations differ in the seed alone make one row: mean ± sample standard deviation (lowest to highest) of each
-metric on each test set, with the minutes of training and the target tokens a second.
+metric on each test set, with the minutes of training and the target tokens a second.  Results made in another way
+than training makes them (eval.limit=20, checkpoint=avg:3) have columns of their own, which say so.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import yaml
 
 from nmt.config import flat
 from nmt.errors import RunError
+from nmt.eval.evaluate import count_of
 from nmt.runs.directory import CONFIG_FILE, read_checked, read_json
 
 # Keys that do not make a configuration another one.
@@ -45,8 +47,8 @@ class Trained:
     directory: Path
     settings: dict[str, str]  # by dotted key, without those of SAME
     seed: int
-    scores: dict[tuple[str, str], float]  # by test set and metric
-    scored: dict[str, str]  # by test set, how: decoding, checkpoint and number of sentences
+    scores: dict[tuple[str, str, str], float]  # by test set, how it was scored differently from training, and metric
+    scored: dict[tuple[str, str], str]  # by the first two of these: decoding, checkpoint and number of sentences
     minutes: float | None
     speed: float | None  # target tokens a second
 
@@ -71,7 +73,8 @@ def main() -> None:
             print(f"\nno results: {run.directory}")
     for where in sorted({where for run in runs for where in run.scored}):
         if len({run.scored[where] for run in runs if where in run.scored}) > 1:
-            print(f"\nnot comparable: {where} was scored with different decoding, checkpoints or numbers of sentences")
+            name = f"{where[0]} {where[1]}".strip()
+            print(f"\nnot comparable: {name} was scored with different decoding, checkpoints or numbers of sentences")
 
 
 def read(directory: Path) -> Trained:
@@ -79,15 +82,32 @@ def read(directory: Path) -> Trained:
     config = yaml.safe_load(read_checked(directory / CONFIG_FILE))
     leaves = settings_of(config)
     settings = {k: str(v) for k, v in leaves.items() if not any(k == s or k.startswith(s + ".") for s in SAME)}
-    results = {path.parent.name: read_json(path) for path in sorted(directory.glob("scores/*/results.json"))}
-    scores = {(name, metric): score["value"] for name, r in results.items() for metric, score in r["scores"].items()}
-    scored = {name: str([r[key] for key in ("decode", "checkpoint", "sentences")]) for name, r in results.items()}
+    results = read_results(directory)
+    scores = {(*key, metric): score["value"] for key, r in results.items() for metric, score in r["scores"].items()}
+    scored = {key: str([r[k] for k in ("decode", "checkpoint", "sentences")]) for key, r in results.items()}
     log = directory / "log.jsonl"
     events = read_events(log) if log.exists() else []
     minutes = [event["minutes"] for event in events if event["event"] == "end"]
     speeds = [event["tokens_per_second"] for event in events if event["event"] == "train"]
     speed = statistics.mean(speeds) if speeds else None
     return Trained(directory, settings, config["seed"], scores, scored, minutes[-1] if minutes else None, speed)
+
+
+def read_results(directory: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """The results of a run by the name of the set and by what was done differently, in words (see nmt.runs.results)."""
+    usual, others = (sorted(directory.glob(f"scores/{folder}/results.json")) for folder in ("*", "*/*"))
+    found = [(path, read_json(path)) for path in (*usual, *others)]
+    # Results deeper down that are made as training makes them are those of an ensemble.
+    own = [(path, r) for path, r in found if path in usual or r.get("difference")]
+    return {(r.get("name", path.parent.name), difference_in_words(r)): r for path, r in own}
+
+
+def difference_in_words(result: dict[str, Any]) -> str:
+    """(20 of 1,000 sentences, beam_size=3) for results made with eval.limit and decode.beam_size; "" for the usual."""
+    other = dict(result.get("difference", {}))
+    part = [f"{count_of(result['sentences'], result['set_sentences'])} sentences"] if other.pop("limit", None) else []
+    words = ", ".join([*part, *(f"{key}={value}" for key, value in other.items())])
+    return f"({words})" if words else ""
 
 
 def settings_of(config: dict[str, Any]) -> dict[str, Any]:
@@ -120,12 +140,18 @@ def table(runs: list[Trained], metrics: list[str] | None = None, sets: list[str]
         rows[tuple(sorted(run.settings.items()))].append(run)
     columns = sorted({key for run in runs for key in run.scores})
     columns = [
-        (where, metric)
-        for where, metric in columns
+        (where, how, metric)
+        for where, how, metric in columns
         if (metric in metrics if metrics else True) and (where in sets if sets else where != "validation")
     ]
     differing = differences([dict(key) for key in rows])
-    head = ["configuration", "seeds", *(f"{metric} {where}" for where, metric in columns), "minutes", "tokens/s"]
+    head = [
+        "configuration",
+        "seeds",
+        *(f"{metric} {where} {how}".strip() for where, how, metric in columns),
+        "minutes",
+        "tokens/s",
+    ]
     lines = [head, ["---"] * len(head)]
     for key, group in rows.items():
         settings = dict(key)

@@ -120,6 +120,22 @@ def test_a_key_that_differs_among_those_that_have_it_is_shown(sweep):
     assert "| model.attention=global |" in out
 
 
+def test_results_made_in_another_way_have_columns_that_say_so(sweep):
+    """And are not taken for the run's; those of an ensemble are not shown."""
+    limited = {"decode": {}, "checkpoint": "best", "sentences": 2, "set_sentences": 1000, "name": "flickr"}
+    scores = {"bleu": {"value": 99.0}}
+    for folder, difference in (
+        ("flickr/limit_2-beam_size_3", {"limit": 2, "beam_size": 3}),
+        ("with-b-1a2b/flickr", {}),
+    ):
+        path = sweep / "global-seed_1" / "scores" / folder / "results.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"scores": scores, "difference": difference, **limited}), encoding="utf-8")
+    head, _, row, *_ = compare(sweep, "--metric", "bleu").stdout.splitlines()
+    assert "| bleu flickr | bleu flickr (2 of 1,000 sentences, beam_size=3) | minutes" in head
+    assert "| 32.00 ± 2.65 (30.00 to 35.00) | 99.00 |" in row
+
+
 def test_scores_of_different_decoding_are_not_passed_over_in_silence(sweep):
     assert "not comparable" not in compare(sweep).stdout
     write_run(sweep / "beam", {"name": "global"}, 4, 21.0, beam=1)

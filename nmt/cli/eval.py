@@ -64,8 +64,7 @@ def score_runs(configs: Sequence[EvalCommandConfig]) -> None:
         found.append([])
         for text in sets:
             found[-1].append(scorer.score(text))
-            print(f"{found[-1][-1]}\n", flush=True)
-        print(f"written to {run.scores}", flush=True)
+            print(f"{found[-1][-1]}\n  written to {scorer.folder(text)}\n", flush=True)
     if len(configs) > 1:
         for number, text in enumerate(texts[0]):
             compare_on(text, configs, [evaluations[number] for evaluations in found])

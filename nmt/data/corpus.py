@@ -11,7 +11,7 @@ from nmt.data.hub import Hub, HubConfig
 from nmt.data.named import HansardsEnFrConfig, Multi30kConfig, Named, NewsEnDeConfig
 from nmt.data.pharaoh import leading_words, parse_line, parse_pharaoh, split_words
 from nmt.data.phrases import Phrases, PhrasesConfig
-from nmt.data.text import Corpus, DataConfig, ParallelText, TextFiles
+from nmt.data.text import VALIDATION, Corpus, DataConfig, ParallelText, TextFiles
 from nmt.data.textfile import lines, strict_lines
 from nmt.errors import ConfigError, DataError
 
@@ -129,7 +129,15 @@ def check_gold(text: ParallelText, name: str) -> None:
 
 
 def tests_of(corpus: Corpus) -> list[str]:
-    """The names of an open corpus's test sets, data.tests included."""
+    """The names of an open corpus's test sets, data.tests included.
+
+    Raises ConfigError for a test set that has the name of the validation set, whose scores it would replace.
+    """
+    if VALIDATION in corpus.config.tests:
+        raise ConfigError(
+            f"data.tests.{VALIDATION}: {VALIDATION} is the name of the validation set; give this test set another name "
+            f"('~data.tests.{VALIDATION}' takes away what a run was trained with)"
+        )
     return list(dict.fromkeys([*corpus.test_names(), *corpus.config.tests]))
 
 
@@ -147,10 +155,10 @@ def test_texts(config: DataConfig, names: list[str] | None = None) -> list[Paral
 
 def named_tests(corpus: Corpus, names: list[str]) -> list[ParallelText]:
     """The test sets of an open corpus and of its data.tests, all of them if ``names`` is empty."""
-    extra = corpus.config.tests
+    extra, every = corpus.config.tests, tests_of(corpus)
     return [
         read_text(name, extra[name], f"data.tests.{name}") if name in extra else corpus.test(name)
-        for name in names or tests_of(corpus)
+        for name in names or every
     ]
 
 

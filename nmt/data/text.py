@@ -11,6 +11,8 @@ from nmt.data.tokenizer import TokenizerConfig
 from nmt.errors import ConfigError, DataError
 from nmt.settings import check_ranges, setting
 
+VALIDATION = "validation"  # what messages, folders of results and data.test call the validation set
+
 
 @dataclass
 class ParallelText:

@@ -41,6 +41,7 @@ class Evaluation:
     """A model on a set, or on part of it."""
 
     name: str  # of the set
+    set_sentences: int  # how many the set has
     indices: list[int]  # the sentences' places in the set
     loss: float  # nats per target token, end-of-sentence included, no label smoothing
     target_tokens: int  # how many the loss is a mean of
@@ -80,6 +81,7 @@ class Evaluation:
         return {
             "name": self.name,
             "sentences": self.sentences,
+            "set_sentences": self.set_sentences,
             "loss": self.loss if math.isfinite(self.loss) else None,
             "perplexity": self.perplexity if math.isfinite(self.perplexity) else None,
             "target_tokens": self.target_tokens,
@@ -94,8 +96,9 @@ class Evaluation:
         }
 
     def __str__(self) -> str:
+        sentences = count_of(self.sentences, self.set_sentences)
         lines = [
-            f"{self.name}: {self.sentences} sentences, loss {self.loss:.4f}, perplexity {self.perplexity:.2f}, "
+            f"{self.name}: {sentences} sentences, loss {self.loss:.4f}, perplexity {self.perplexity:.2f}, "
             f"search {self.search_seconds:.1f} s ({self.tokens_per_second:.0f} tokens/s)",
             *(f"  {metric}" for metric in self.scores.values()),
             *(f"  {bucket}" for bucket in self.by_length),
@@ -170,6 +173,7 @@ def evaluate(
     lengths = text_lengths(part.sources, source_language)
     return Evaluation(
         name=text.name,
+        set_sentences=len(text),
         indices=part.indices,
         loss=loss,
         target_tokens=target_tokens,
@@ -200,6 +204,11 @@ class EvaluatedPart:
         """Translations as they stand in a file: one line each, blank where the source is."""
         pairs = zip(self.sources, translations, strict=True)
         return ["" if blank(source) else one_line(translation) for source, translation in pairs]
+
+
+def count_of(part: int, whole: int) -> str:
+    """How many sentences were evaluated, as tables show it: 1,000, or 20 of 1,000."""
+    return f"{part:,} of {whole:,}" if part < whole else f"{part:,}"
 
 
 def spread(total: int, limit: int | None) -> list[int]:

@@ -40,7 +40,10 @@ events.out.tfevents.*
     Which process trains there now or did last; a lock on it refuses a second one (nmt.runs.lock).
 scores/SET/results.json, hypotheses.txt, reference.txt, source.txt
     The scores of a test set and how they were made, and the sentences, a line each (``Scorer``).
-scores/with-RUN/SET/
+scores/SET/limit_20-beam_size_3/
+    The same made in another way than training scores sets: with another number of sentences, checkpoint, decoding or
+    precision.  The name says what is different.  (Earlier versions wrote all ways into scores/SET.)
+scores/with-RUN-HASH/SET/
     The same of an ensemble whose first member is this run.
 """
 

@@ -61,9 +61,13 @@ def run_name(parts: Sequence[str]) -> str:
     name = "-".join(re.sub(r"[^A-Za-z0-9._-]+", "_", part) for part in parts).lstrip(".-")
     longest = MAX_NAME - len("-9999")
     if len(name) > longest:
-        digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-        name = f"{name[: longest - 9]}-{digest}"
+        name = f"{name[: longest - 9]}-{short_hash(name)}"
     return name or DEFAULT_NAME
+
+
+def short_hash(text: str) -> str:
+    """Eight hexadecimal digits that tell a text from others."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def directory_for(config: Config) -> Path:

@@ -9,7 +9,7 @@ import torch
 
 from nmt.data.tokenizer import Tokenizer
 from nmt.errors import ConfigError
-from nmt.runs.directory import Run, run_name
+from nmt.runs.directory import Run, run_name, short_hash
 from nmt.search import Average, Ensemble
 
 
@@ -38,7 +38,10 @@ class EnsembleRun:
     @property
     def scores(self) -> Path:
         """The folder of its results, inside that of its first run."""
-        return self.runs[0].scores / run_name(["with", *(run.name for run in self.runs[1:])])
+        name = run_name(["with", *(run.name for run in self.runs[1:])])
+        # Two runs in different folders, or a/b and a_b, would have one name.
+        paths = "\n".join(str(run.directory.resolve()) for run in self.runs[1:])
+        return self.runs[0].scores / f"{name}-{short_hash(paths)}"
 
     def weights(self, which: str) -> list[Path]:
         """The files of all runs; see ``Run.weights``."""

@@ -1,5 +1,7 @@
 """A run's model scored on sets of sentences; the results are written into the run directory."""
 
+from pathlib import Path
+
 import torch
 from tqdm import tqdm
 
@@ -9,8 +11,9 @@ from nmt.data.text import DataConfig, ParallelText
 from nmt.device import resolve_precision
 from nmt.eval.evaluate import Evaluation, EvaluationOptions, evaluate
 from nmt.eval.metrics import EvalConfig
-from nmt.runs.directory import Run, alignment_config, run_name, write_json, write_text_file
+from nmt.runs.directory import Run, alignment_config
 from nmt.runs.ensemble import EnsembleRun
+from nmt.runs.results import Way, difference_from, folder_of, put_aside, set_folder, way, write_results
 from nmt.search import DecodeConfig
 
 
@@ -41,8 +44,8 @@ class Scorer:
         return corpus.validation_text(self.data)
 
     def score(self, text: ParallelText) -> Evaluation:
-        """Evaluate, and write scores/SET/."""
-        total = len(text) if self.measure.limit is None else min(len(text), self.measure.limit)
+        """Evaluate, and write the results into ``folder``."""
+        total = self.limit(text) or len(text)
         options = EvaluationOptions(
             self.device,
             self.decode,
@@ -56,16 +59,34 @@ class Scorer:
         self.write(text, found)
         return found
 
+    def limit(self, text: ParallelText) -> int | None:
+        """How many sentences of a set are scored; None: all."""
+        limit = self.measure.limit
+        return None if limit is None or limit >= len(text) else limit
+
+    def ways(self, text: ParallelText) -> tuple[Way, Way]:
+        """How the set is scored, and how training scores sets."""
+        usual = self.run.config.decode
+        precision, usual_precision = (resolve_precision(d.precision, self.device) for d in (self.decode, usual))
+        return way(self.which, self.limit(text), precision, self.decode), way("best", None, usual_precision, usual)
+
+    def difference(self, text: ParallelText) -> Way:
+        """How the set is scored differently from how training scores sets."""
+        return difference_from(self.run.scores / set_folder(text.name), *self.ways(text))
+
+    def folder(self, text: ParallelText) -> Path:
+        """Where the results of a set belong (nmt.runs.results)."""
+        return folder_of(self.run.scores / set_folder(text.name), self.difference(text))
+
     def write(self, text: ParallelText, found: Evaluation) -> None:
-        """results.json, and the sentences that were scored: `sacrebleu reference.txt -i hypotheses.txt` agrees."""
-        folder = self.run.scores / run_name([text.name])
-        lines = {
-            "source.txt": [text.source[i] for i in found.indices],
-            "reference.txt": [text.target[i] for i in found.indices],
-            "hypotheses.txt": found.hypotheses,
-        }
-        for name, rows in lines.items():
-            write_text_file(folder / name, "".join(f"{row}\n" for row in rows))
+        """Write the results and the sentences that were scored into ``folder``."""
+        put_aside(self.run.scores / set_folder(text.name), self.ways(text)[1], len(text))
+        folder, difference = self.folder(text), self.difference(text)
+        texts = (
+            [text.source[i] for i in found.indices],
+            [text.target[i] for i in found.indices],
+            found.hypotheses,
+        )
         how = {
             "run": self.run.name,
             "checkpoint": self.which,
@@ -74,5 +95,6 @@ class Scorer:
             "decode": to_tree(self.decode),
             "precision": resolve_precision(self.decode.precision, self.device).name,
             "device": str(self.device),
+            "difference": difference,
         }
-        write_json(folder / "results.json", {**found.to_dict(), **how})
+        write_results(folder, {**found.to_dict(), **how}, texts)

@@ -60,7 +60,8 @@ def run(typed) -> Path:
 
 
 def results(run: Path, name: str = "test") -> dict:
-    return json.loads((run / "scores" / name / "results.json").read_text(encoding="utf-8"))
+    (path,) = run.glob(f"scores/{name}/results.json")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def test_a_run_directory_holds_everything(run):
@@ -289,7 +290,9 @@ def test_comparing_two_runs(run, typed, capsys):
     out = capsys.readouterr().out
     assert "paired bootstrap resampling" in out
     assert "paired approximate randomization" in out
-    assert results(run)["sentences"] == 5
+    assert results(run)["sentences"] == 9, "the run's own results are still there"
+    assert results(run, "test/limit_5")["sentences"] == 5
+    assert "test: 5 of 9 sentences" in out
     with pytest.raises(SystemExit, match="no_such"):
         typed(scoring.main, "run=runs/tiny", "data.test=[no_such]")
 
@@ -301,8 +304,8 @@ def test_averages_and_ensembles_of_runs(run, typed, capsys):
     out = capsys.readouterr().out
     assert "runs/tiny, checkpoint=avg:2 (step-00000002.pt, step-00000004.pt), step 4" in out
     assert "runs/tiny + runs/tiny" in out
-    alone = results(run)
-    together = json.loads((run / "scores" / "with-runs_tiny" / "test" / "results.json").read_text(encoding="utf-8"))
+    alone = results(run, "test/checkpoint_avg_2-limit_3*")
+    together = results(run, "with-runs_tiny-*/test/checkpoint_avg_2-limit_3*")
     assert alone["weights"] == ["step-00000002.pt", "step-00000004.pt"]
     assert together["weights"] == 2 * alone["weights"]
     assert together["run"] == "runs/tiny + runs/tiny"

@@ -166,6 +166,14 @@ def test_sentences_of_a_test_set_are_found_in_training_text(tmp_path):
     assert dict(table.dropped) == {"in_test": 1}
 
 
+def test_a_test_set_with_the_name_of_the_validation_set_is_refused(tmp_path):
+    """Its scores would take the place of the validation set's."""
+    files = sides(tmp_path, "dev")
+    config = FilesConfig(train=files, validation=files, tests={"validation": files})
+    with pytest.raises(ConfigError, match=r"data\.tests\.validation: .* another name"):
+        corpora.test_texts(config)
+
+
 # ---------------------------------------------------------------- named corpora
 
 

@@ -1,15 +1,19 @@
 """The words after a command: flags, and overrides (KEY=VALUE, GROUP=CHOICE), which may stand in any order."""
 
+import re
+import shlex
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Quote, QuotedString
+from hydra.errors import OverrideParseException
 
 from nmt.cli.mistakes import explain_flag
-from nmt.cli.options import Command, optional_groups
+from nmt.cli.options import Command, config_groups, optional_groups
 from nmt.errors import ConfigError
 
 # Flags that Hydra has and that cannot be honoured here, with what takes their place.
@@ -66,9 +70,47 @@ def parse(words: Sequence[str], command: Command) -> Namespace:
     if (args.resolve or args.package) and not args.cfg:
         raise ConfigError("--resolve and --package say how --cfg shows a configuration: type --cfg job, too")
     args.config_dir = [existing_folder(folder) for folder in args.config_dir]
-    groups = optional_groups(replace(command, config_dirs=tuple(args.config_dir)))
-    args.overrides = with_plus(args.overrides, groups) + search_path(args)
+    command = replace(command, config_dirs=tuple(args.config_dir))
+    args.overrides = with_plus(args.overrides, optional_groups(command)) + search_path(args)
+    groups = config_groups(command.config_dirs)
+    for word in args.overrides:
+        check_override(word, groups)
     return args
+
+
+def check_override(word: str, groups: dict[str, dict[str, str]]) -> None:
+    """Raise ConfigError for a word that is no override, and for a choice of a group that is no name."""
+    try:
+        (override,) = OverridesParser.create().parse_overrides([word])
+    except OverrideParseException:
+        raise ConfigError(explain_unreadable(word)) from None
+    group = override.key_or_group
+    if not group:
+        raise ConfigError(f"cannot read {word!r}: expected KEY=VALUE")
+    if group not in groups or override.is_delete() or isinstance(override.value(), Glob):
+        return
+    for value in override.sweep_iterator() if override.is_sweep_override() else [override.value()]:
+        name = value.text if isinstance(value, QuotedString) else value
+        if not name or not isinstance(name, str | list):
+            typed = "null" if name is None else str(name) or "''"
+            raise ConfigError(f"{group}={typed} is no choice; choose one of: {', '.join(groups[group])}")
+
+
+def explain_unreadable(word: str) -> str:
+    """Why Hydra cannot read an override: the character that needs quotes, and how to type them."""
+    key, equals, value = word.partition("=")
+    needs = re.search(r"[^\w\s/\-+.$%*@?|\\:,\[\]{}()'\"]|[^\x00-\x7f]", value) or re.search(r"[\[\]{}()'\"]", value)
+    if not equals or not key or needs is None:
+        return f"cannot read {word!r}: expected KEY=VALUE"
+    if value[0] in "[{":
+        example = as_typed(f"{key}=[{quoted(f'A{needs[0]}B')}]")
+        return f"cannot read {word!r}: quote what holds a {needs[0]!r}, as in {example}"
+    return f"cannot read {word!r}: {needs[0]!r} needs quotes: {as_typed(f'{key}={quoted(value)}')}"
+
+
+def as_typed(word: str) -> str:
+    """A word as it is typed in a shell."""
+    return shlex.quote(word) if re.search(r'[$`\\!"]', word) else f'"{word}"'
 
 
 def existing_folder(typed: str) -> Path:

@@ -1,6 +1,7 @@
 """Flags and overrides in any order; a flag that cannot be honoured is refused, and says what takes its place."""
 
 import re
+import shlex
 
 import pytest
 
@@ -104,3 +105,35 @@ def test_a_folder_of_choices_may_have_any_name(tmp_path):
         (tmp_path / name / "own" / f"seed{seed}.yaml").write_text(f"# @package _global_\nseed: {seed}\n")
     words = ("--config-dir", "it's", "--config-dir", "a\\b")
     assert [config.seed for config in typed(*words, "-m", "own=seed3,seed4")] == [3, 4]
+
+
+@pytest.mark.parametrize("value", ["null", "3", "true", "1.5", "''"])
+@pytest.mark.parametrize("group", ["data", "model", "optim", "trainer", "decode", "logger", "model.attention"])
+def test_a_choice_is_a_name(group, value):
+    """Typed alone or in a sweep; Hydra has a traceback for it."""
+    message = f"error: {group}={value}".lower() + " is no choice; choose one of: "
+    assert refused(f"{group}={value}").lower().startswith(message)
+    assert refused("-m", f"{group}=x,{value}").lower().startswith(message)
+
+
+@pytest.mark.parametrize("word", ["=3", "+=3", "seed", "=", "local_p"])
+def test_a_word_without_a_key_or_value_is_no_override(word):
+    assert refused(word) == f"error: cannot read {word!r}: expected KEY=VALUE"
+
+
+@pytest.mark.parametrize("character", list("!\"#&'();<=>[]^`{}~ä中\u00a0"))
+def test_a_character_that_needs_quotes_is_named_and_the_quoting_shown(character):
+    """What is shown, typed in a shell, is read as the value."""
+    message = refused(f"runs=a{character}b")
+    start, _, shown = message.partition(" needs quotes: ")
+    assert start == f"error: cannot read {f'runs=a{character}b'!r}: {character!r}"
+    (word,) = shlex.split(shown)
+    (config,) = typed(word)
+    assert config.runs == f"a{character}b"
+
+
+def test_in_a_list_each_item_is_quoted():
+    message = refused("data.test=[a#b,c]")
+    (word,) = shlex.split(message.partition("as in ")[2])
+    (config,) = typed(word)
+    assert config.data.test == ["A#B"]

@@ -4,11 +4,11 @@
     python benchmarks/attention.py --quick            tiny sizes, to see that it runs
     python benchmarks/attention.py --names local_p,local_p/dense,local_p/windows --sources 25,50,75,100,150 --out .
 
-A name is MECHANISM[:SCORE][/PATH]; PATH forces one of local attention's two ways, for the rule that chooses between
-them is judged by the better of the two.  One process measures everything: each round goes through all sources and
-all names, so that what else the machine does meets them all alike, and ratios are taken within a round.  Sources
-fill the batch, queries are random, and local_p's centres lie anywhere.  A step is N queries for each of B sentences;
-benchmarks/attention_report.py says what is made of the samples, and draws them.
+A name is MECHANISM[:SCORE][+KEY=VALUE][/PATH], with any key of model.attention; PATH forces one of local attention's
+two ways, for the rule that chooses between them is judged by the better of the two.  One process measures everything:
+each round goes through all sources and all names, so that what else the machine does meets them all alike, and ratios
+are taken within a round.  Sources fill the batch, queries are random, and local_p's centres lie anywhere.  A step is N
+queries for each of B sentences; benchmarks/attention_report.py says what is made of the samples, and draws them.
 """
 
 import argparse
@@ -16,13 +16,15 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
+from typing import cast
 
 import torch
 from attention_report import Case, write_report
 from common import RESULTS, numbers, peak, settings
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -30,14 +32,16 @@ from nmt.batch import UNK, collate
 from nmt.device import set_up
 from nmt.models import build_model
 from nmt.models.attention import ATTENTIONS, Attention, AttentionConfig, Memory, build_attention
-from nmt.models.attention.config import ScoredConfig
 from nmt.models.attention.local_attention import LocalAttention
 from nmt.models.lstm.config import LSTMConfig, Mixture
 from nmt.models.lstm.decoder import LSTMDecoder
 from nmt.models.ops.lstm_layer import LSTMState
 from nmt.models.seq2seq import Seq2Seq
 
-NAMES = "bahdanau,global,hard,local_m,local_p,local_p/dense,local_p/windows"
+NAMES = (
+    "bahdanau,global,hard,local_m,local_p,local_p/dense,local_p/windows,"
+    "global+normalizer=sparsemax,global+normalizer=entmax15"
+)
 DECODERS = ("none", "bahdanau", "global", "local_m", "local_p")
 # MECHANISM[/predictions[/K]]: model.mixture, and model.mixture_top_k.
 MIXTURES = ("global", "global/predictions", "global/predictions/5", "local_m/predictions", "local_p/predictions")
@@ -57,20 +61,20 @@ class Times:
     batch: float  # all of a training batch
 
 
-def config_of(mechanism: str) -> AttentionConfig:
-    return next(c for c in ATTENTIONS if c.name == mechanism)()
+def config_of(name: str) -> AttentionConfig:
+    """The configuration that MECHANISM[:SCORE][+KEY=VALUE] asks for."""
+    mechanism, *keys = name.split("+")
+    mechanism, _, score = mechanism.partition(":")
+    schema = OmegaConf.structured(next(c for c in ATTENTIONS if c.name == mechanism))
+    typed = [*keys, *([f"score={score}"] if score else [])]
+    return cast(AttentionConfig, OmegaConf.to_object(OmegaConf.merge(schema, OmegaConf.from_dotlist(typed))))
 
 
 def build(name: str, width: int) -> Attention:
     """The module that a name asks for, with centres spread over the source."""
-    mechanism, _, path = name.partition("/")
-    mechanism, _, score = mechanism.partition(":")
+    name, _, path = name.partition("/")
     torch.manual_seed(0)
-    asked = config_of(mechanism)
-    if score:
-        assert isinstance(asked, ScoredConfig)
-        asked = replace(asked, score=score)
-    module = build_attention(asked, width, width)
+    module = build_attention(config_of(name), width, width)
     assert module is not None
     if isinstance(module, LocalAttention):
         if path:

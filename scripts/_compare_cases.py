@@ -37,6 +37,8 @@ def attentions() -> dict[str, str]:
     return found | {
         "global-concat_identity": f"{GLOBAL} {identity}",
         "local_p-concat_identity": f"{P} {identity}",
+        "global-sparsemax": f"{GLOBAL} model.attention.normalizer=sparsemax",
+        "local_p-entmax15": f"{P} model.attention.normalizer=entmax15",
         "local_p-renormalize": f"{P} model.attention.renormalize=true",
         "local_p-sigma": f"{P} model.attention.sigma=learned",
     }

@@ -37,6 +37,11 @@ def check_model(model: Seq2Seq, name: str) -> Transformer:
             f"{name} has model.self_attention=local, a window on both sides of each position, which CTranslate2 does "
             f"not have; {other}"
         )
+    if model.config.cross_attention_normalizer != "softmax":
+        raise ConfigError(
+            f"{name} has model.cross_attention_normalizer={model.config.cross_attention_normalizer}, and CTranslate2 "
+            f"has softmax alone; {other}"
+        )
     return model
 
 

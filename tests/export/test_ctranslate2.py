@@ -177,6 +177,10 @@ def test_a_folder_that_is_no_export_is_left_alone(tmp_path):
     [
         (MODELS["local_p"], "is an LSTM: CTranslate2 holds the Transformer alone"),
         (LOCAL, "has model.self_attention=local, a window on both sides"),
+        (
+            replace(MODELS["transformer"], cross_attention_normalizer="sparsemax"),
+            "has model.cross_attention_normalizer=sparsemax, and CTranslate2 has softmax alone",
+        ),
     ],
 )
 def test_models_that_it_cannot_hold_are_refused_in_a_line(tmp_path, model, message):

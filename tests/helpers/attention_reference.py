@@ -38,6 +38,32 @@ def softmax(scores: Scalars) -> Scalars:
     return [t / total for t in terms]
 
 
+def sparsemax(scores: Scalars) -> Scalars:
+    """max(z - tau, 0), from the definition: tau as it is for the support whose members alone lie above it."""
+    for k in range(len(scores), 0, -1):
+        best = sorted(scores, key=Tensor.item, reverse=True)[:k]
+        tau = (dot(best, [torch.ones(())] * k) - 1) / k
+        if best[-1] > tau:
+            return [torch.clamp(z - tau, min=0) for z in scores]
+    raise AssertionError
+
+
+def entmax15(scores: Scalars) -> Scalars:
+    """max(z/2 - tau, 0)^2, likewise: sum over the support of (z/2 - tau)^2 = 1 is a quadratic equation for tau."""
+    halves = [z / 2 for z in scores]
+    for k in range(len(scores), 0, -1):
+        best = sorted(halves, key=Tensor.item, reverse=True)[:k]
+        mean = dot(best, [torch.ones(())] * k) / k
+        deviations = [z - mean for z in best]
+        free = 1 - dot(deviations, deviations)
+        if free >= 0 and best[-1] > (tau := mean - torch.sqrt(free / k)):
+            return [torch.clamp(z - tau, min=0) ** 2 for z in halves]
+    raise AssertionError
+
+
+NORMALIZERS = {"softmax": softmax, "sparsemax": sparsemax, "entmax15": entmax15}
+
+
 def score(module: Attention, config: AttentionConfig, q: Scalars, h: Scalars, row: int) -> Tensor:
     parameters = dict(module.named_parameters())
     if isinstance(config, BahdanauConfig) or config.score == "concat":  # pyright: ignore[reportAttributeAccessIssue]
@@ -78,7 +104,8 @@ def attend(
     if gauss is not None and isinstance(config, LocalPConfig) and config.renormalize:
         scores, gauss = [x * gauss[s] for x, s in zip(scores, window, strict=True)], None
     weights = [torch.zeros((), dtype=torch.float64) for _ in range(S)]
-    for s, a in zip(window, softmax(scores), strict=True):
+    normalize = NORMALIZERS[config.normalizer]  # pyright: ignore[reportAttributeAccessIssue]
+    for s, a in zip(window, normalize(scores), strict=True):
         weights[s] = a if gauss is None else a * gauss[s]
     return weights, torch.stack([dot(weights, [h[m] for h in memory]) for m in range(words.size(1))])
 

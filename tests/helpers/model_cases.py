@@ -61,6 +61,7 @@ CASES: dict[str, dict[str, Case]] = {
         "none": Case(attention("none") | {"embedding_size": 4}),
         "none unfed": Case(attention("none") | {"num_layers": 2, "input_feeding": False}),
         "bahdanau": Case(attention("bahdanau", hidden_size=5) | {"embedding_size": 4}),
+        "bahdanau entmax15": Case(attention("bahdanau", hidden_size=5, normalizer="entmax15")),
         "bahdanau deep": Case(
             attention("bahdanau", hidden_size=5)
             | {"num_layers": 2, "residual": True, "source_eos": False, "reverse_source": True}
@@ -81,7 +82,9 @@ CASES: dict[str, dict[str, Case]] = {
         "global tied all": Case(attention("global") | {"tied": "all"}),
         "global luong dropout": Case(attention("global") | {"dropout_placement": "luong"}),
         "global non_local": Case(attention("global") | {"encoder_block": "non_local"}),
+        "global sparsemax": Case(attention("global", normalizer="sparsemax")),
         "hard": Case(attention("hard")),
+        "hard sparsemax": Case(attention("hard", normalizer="sparsemax")),
         "local_m": Case(attention("local_m", half_width=1)),
         "local_m unfed": Case(attention("local_m", half_width=1) | {"input_feeding": False}),
         "local_m location": Case(attention("local_m", half_width=2, score="location")),
@@ -90,6 +93,7 @@ CASES: dict[str, dict[str, Case]] = {
         "local_p concat": Case(attention("local_p", score="concat", **LOCAL_P), sums_to_one=False),
         "local_p learned": Case(attention("local_p", sigma="learned", **LOCAL_P), sums_to_one=False),
         "local_p renormalized": Case(attention("local_p", renormalize=True, **LOCAL_P)),
+        "local_p entmax15": Case(attention("local_p", normalizer="entmax15", **LOCAL_P), sums_to_one=False),
         "local_p reversed": Case(
             attention("local_p", **LOCAL_P) | {"reverse_source": True, "bidirectional": False}, sums_to_one=False
         ),
@@ -116,6 +120,8 @@ CASES: dict[str, dict[str, Case]] = {
         "after": Case({"norm": "after", "activation": "gelu", "tied": "all"}),
         "learned": Case({"positions": "learned", "max_positions": 90, "tied": "none"}),
         "rotary": Case({"positions": "rotary", "activation": "swiglu"}),
+        "sparsemax": Case({"cross_attention_normalizer": "sparsemax"}),
+        "entmax15": Case({"cross_attention_normalizer": "entmax15", "norm": "after"}),
         "local": Case(self_attention("local", half_width=2) | {"source_eos": False}),
         "local rotary": Case(self_attention("local", half_width=2) | {"positions": "rotary", "norm": "after"}),
         "local learned": Case(self_attention("local", half_width=2) | {"positions": "learned", "max_positions": 90}),

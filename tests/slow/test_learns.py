@@ -44,6 +44,14 @@ MECHANISMS: dict[str, tuple[list[str], tuple[str, ...]]] = {
         lstm("model.attention=local_m", "model.attention.half_width=2", "model.mixture=predictions"),
         ("copy", "translate"),
     ),
+    "global sparsemax": (
+        lstm("model.attention=global", "model.attention.normalizer=sparsemax"),
+        ("copy", "reverse", "translate"),
+    ),
+    "global entmax15": (
+        lstm("model.attention=global", "model.attention.normalizer=entmax15"),
+        ("copy", "reverse", "translate"),
+    ),
     "hard": (lstm("model.attention=hard"), ("copy", "reverse", "translate")),
     "local_m": (lstm("model.attention=local_m", "model.attention.half_width=2"), ("copy", "translate")),
     "local_m unfed": (

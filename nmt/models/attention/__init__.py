@@ -13,10 +13,12 @@ from nmt.models.attention.config import (
 )
 from nmt.models.attention.global_attention import BahdanauAttention, GlobalAttention, HardAttention
 from nmt.models.attention.local_attention import LocalAttention
+from nmt.models.attention.normalizers import NORMALIZERS
 from nmt.models.attention.scores import SCORES, ConcatSource, Score, ScoreFunction
 
 __all__ = [
     "ATTENTIONS",
+    "NORMALIZERS",
     "SCORES",
     "Attended",
     "Attention",

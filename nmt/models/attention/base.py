@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from nmt.models.attention.normalizers import Normalizer, softmax
 from nmt.models.ops.precision import compute_dtype
 from nmt.models.ops.recurrent_linear import QueryProjection
 from nmt.models.ops.rows import Rows
@@ -121,5 +122,13 @@ def additive_mask(visible: Tensor, dtype: torch.dtype) -> Tensor:
 
 def masked_softmax(scores: Tensor, outside: Tensor) -> Tensor:
     """Softmax over the last axis, exactly zero where ``outside`` is True (not all of a row), in float32 or wider."""
+    return masked_weights(scores, outside, softmax)
+
+
+def masked_weights(scores: Tensor, outside: Tensor, normalizer: Normalizer) -> Tensor:
+    """What a normalizer makes of the scores over the last axis, in float32 or wider.
+
+    Exactly zero where ``outside`` is True, which may not be all of a row.
+    """
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
-    return scores.masked_fill(outside, torch.finfo(scores.dtype).min).softmax(-1)
+    return normalizer(scores.masked_fill(outside, torch.finfo(scores.dtype).min))

@@ -5,6 +5,7 @@ from enum import Enum
 from typing import ClassVar
 
 from nmt.errors import ConfigError
+from nmt.models.attention.normalizers import NORMALIZERS
 from nmt.models.attention.scores import SCORES, ConcatSource
 from nmt.settings import check_ranges, setting
 
@@ -37,7 +38,14 @@ class NoneConfig(AttentionConfig):
 
 
 @dataclass
-class BahdanauConfig(AttentionConfig):
+class NormalizedConfig(AttentionConfig):
+    """Fields common to the mechanisms that turn scores into weights."""
+
+    normalizer: str = setting("softmax", "how scores become weights", choices=lambda: tuple(NORMALIZERS))
+
+
+@dataclass
+class BahdanauConfig(NormalizedConfig):
     """every source position, scored by v . tanh(W q + U h_s), q the previous state   (Bahdanau et al. 2015)"""
 
     name: str = "bahdanau"
@@ -47,7 +55,7 @@ class BahdanauConfig(AttentionConfig):
 
 
 @dataclass
-class ScoredConfig(AttentionConfig):
+class ScoredConfig(NormalizedConfig):
     """Fields common to Luong's mechanisms, which share the scores."""
 
     score: str = setting("general", "how a query is compared with the source", choices=lambda: tuple(SCORES))

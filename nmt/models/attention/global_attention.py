@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-from nmt.models.attention.base import Attended, Attention, Memory, masked_softmax
+from nmt.models.attention.base import Attended, Attention, Memory, masked_weights
 from nmt.models.attention.config import BahdanauConfig, GlobalConfig
+from nmt.models.attention.normalizers import NORMALIZERS
 from nmt.models.attention.scores import AdditiveScore, ScoreFunction, build_score
 from nmt.models.ops.recurrent_linear import QueryProjection
 
@@ -12,12 +13,16 @@ LOCATION_ROWS = 256  # where max_source is not set
 
 
 class GlobalAttention(Attention):
-    """Luong et al. 2015, section 3.1: a = softmax_s(score(q, h_s)) over every source position."""
+    """Luong et al. 2015, section 3.1: a = softmax_s(score(q, h_s)) over every source position.
+
+    ``model.attention.normalizer`` puts another normalizer in softmax's place, here and in what is derived from it.
+    """
 
     score: ScoreFunction
 
     def __init__(self, config: GlobalConfig, query_size: int, memory_size: int) -> None:
         super().__init__()
+        self.normalizer = NORMALIZERS[config.normalizer]
         self.score = build_score(config, query_size, memory_size, config.max_source or LOCATION_ROWS)
         self.longest_source = self.score.longest_source
 
@@ -37,7 +42,7 @@ class GlobalAttention(Attention):
 
     def attention_weights(self, query: Tensor, memory: Memory) -> Tensor:
         """a: (B, N, S)"""
-        return masked_softmax(self.score.over_all(query, memory), memory.padding)
+        return masked_weights(self.score.over_all(query, memory), memory.padding, self.normalizer)
 
 
 class BahdanauAttention(GlobalAttention):
@@ -45,6 +50,7 @@ class BahdanauAttention(GlobalAttention):
 
     def __init__(self, config: BahdanauConfig, query_size: int, memory_size: int) -> None:
         Attention.__init__(self)
+        self.normalizer = NORMALIZERS[config.normalizer]
         self.score = AdditiveScore(query_size, memory_size, config.hidden_size)
 
 

@@ -5,8 +5,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from nmt.models.attention.base import Attended, Attention, Memory, masked_softmax
+from nmt.models.attention.base import Attended, Attention, Memory, masked_weights
 from nmt.models.attention.config import LocalMConfig, LocalPConfig, Sigma
+from nmt.models.attention.normalizers import NORMALIZERS, Normalizer
 from nmt.models.attention.scores import build_score
 from nmt.models.ops.recurrent_linear import QueryLinear, QueryProjection
 from nmt.models.ops.rows import RowWindow
@@ -22,7 +23,8 @@ class LocalAttention(Attention):
     sigma=learned, one parameter that starts there.  The Gaussian keeps the real p, is not renormalized, and is the
     only gradient path to W_p and v.  With ``renormalize`` the scores are multiplied by the Gaussian before the
     softmax, so that rows sum to 1: Luong's normLocalAttn, "new approach for local attention after EMNLP'15"
-    (nmt.hybrid, attnLayerForward.m).
+    (nmt.hybrid, attnLayerForward.m).  ``model.attention.normalizer`` takes the place of the softmax; the Gaussian comes
+    after it or before it as above, so that a position to which sparsemax or entmax15 gives no weight has none.
 
     There are two ways to the same numbers, ``attend_in_full`` and ``attend_in_windows``; the cheaper one is taken.
     """
@@ -33,6 +35,7 @@ class LocalAttention(Attention):
     def __init__(self, config: LocalMConfig, query_size: int, memory_size: int) -> None:
         super().__init__()
         self.half_width = config.half_width
+        self.normalizer = NORMALIZERS[config.normalizer]
         self.score = build_score(config, query_size, memory_size, 2 * config.half_width + 1)
         self.predict = CentrePredictor(config, query_size) if isinstance(config, LocalPConfig) else None
         offsets = torch.arange(-config.half_width, config.half_width + 1)
@@ -86,11 +89,9 @@ class LocalAttention(Attention):
 
     def attention_weights(self, scores: Tensor, outside: Tensor, s: Tensor, p: Tensor) -> Tensor:
         """Weights (B, N, R) from the scores at the positions s (R,) or (B, N, R), around p (B, N, 1)."""
-        return (
-            masked_softmax(scores, outside)
-            if self.predict is None
-            else self.predict.attention_weights(scores, outside, s - p)
-        )
+        if self.predict is None:
+            return masked_weights(scores, outside, self.normalizer)
+        return self.predict.attention_weights(scores, outside, s - p, self.normalizer)
 
 
 class CentrePredictor(nn.Module):
@@ -116,10 +117,10 @@ class CentrePredictor(nn.Module):
             hidden = memory.centre_projection(query).tanh()
             return memory.lengths[:, None] * (hidden @ self.energy.weight[0].to(hidden.dtype)).sigmoid()
 
-    def attention_weights(self, scores: Tensor, outside: Tensor, distance: Tensor) -> Tensor:
+    def attention_weights(self, scores: Tensor, outside: Tensor, distance: Tensor, normalizer: Normalizer) -> Tensor:
         """Weights (B, N, R) from the scores and s - p."""
         sigma = self.sigma if self.log_sigma is None else self.log_sigma.to(distance.dtype).exp()
         gauss = torch.exp(distance.square() * (-0.5 / sigma**2))
         if self.renormalize:
-            return masked_softmax(scores * gauss, outside)
-        return masked_softmax(scores, outside) * gauss
+            return masked_weights(scores * gauss, outside, normalizer)
+        return masked_weights(scores, outside, normalizer) * gauss

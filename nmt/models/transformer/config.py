@@ -5,6 +5,7 @@ from enum import Enum
 from typing import ClassVar, cast
 
 from nmt.errors import ConfigError
+from nmt.models.attention.normalizers import NORMALIZERS
 from nmt.models.seq2seq import Choices, ModelConfig, Seq2Seq, Tied
 from nmt.settings import check_ranges, setting
 
@@ -77,6 +78,9 @@ class TransformerConfig(ModelConfig):
     name: str = "transformer"
     dropout: float = setting(0.1, "dropout of embeddings and of every sublayer's output", least=0, below=1)
     attention_dropout: float = setting(0.0, "dropout of attention weights", least=0, below=1)
+    cross_attention_normalizer: str = setting(
+        "softmax", "how scores of source positions become weights", choices=lambda: tuple(NORMALIZERS)
+    )
     activation_dropout: float = setting(0.0, "dropout inside feed-forward sublayers", least=0, below=1)
     hidden_size: int = setting(512, "width of the layers", least=1)
     ffn_size: int = setting(2048, "inner width of the feed-forward sublayers", least=1)

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nmt.models.attention.base import additive_mask, masked_softmax
+from nmt.models.attention.base import additive_mask, masked_weights
+from nmt.models.attention.normalizers import NORMALIZERS, Normalizer, softmax
 from nmt.models.ops.dropout import dropout
 from nmt.models.ops.prepacked import Linear
 from nmt.models.transformer.config import TransformerConfig
@@ -48,12 +49,13 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal
     return dropout(weights, probability, training=True) @ v
 
 
-def attention_weights(q: Tensor, k: Tensor, mask: Tensor) -> Tensor:
-    """The weights of ``attend`` alone, (B, H, N, S) in float32 or wider, for pictures and alignments."""
+def attention_weights(q: Tensor, k: Tensor, mask: Tensor, normalizer: Normalizer = softmax) -> Tensor:
+    """The weights of ``attend`` alone, (B, H, N, S) in float32 or wider: for pictures and alignments, and for another
+    normalizer than softmax."""
     wide = torch.promote_types(q.dtype, torch.float32)
     with torch.autocast(q.device.type, enabled=False):
         scores = q.transpose(1, 2).to(wide) @ k.transpose(1, 2).to(wide).mT
-        return masked_softmax(scores / q.size(3) ** 0.5, mask < 0)
+        return masked_weights(scores / q.size(3) ** 0.5, mask < 0, normalizer)
 
 
 class SelfAttention(nn.Module):
@@ -75,11 +77,16 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Queries of the target's positions; keys and values of the source's, made once a batch."""
+    """Queries of the target's positions; keys and values of the source's, made once a batch.
+
+    ``model.cross_attention_normalizer`` takes the place of eq. 1's softmax (Correia et al. 2019 have learned entmax in
+    every attention of a Transformer; here it is chosen, and for this one).
+    """
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         D, self.heads, self.dropout = config.hidden_size, config.heads, config.attention_dropout
+        self.normalizer = NORMALIZERS[config.cross_attention_normalizer]
         self.query = Linear(D, D)
         self.memory = Linear(D, 2 * D)
         self.output = Linear(D, D)
@@ -96,6 +103,11 @@ class CrossAttention(nn.Module):
         """
         q = self.query(x).unflatten(2, (self.heads, -1))
         k, v = memory.unbind(2)
+        probability = self.dropout if self.training else 0.0
         if record is not None:
-            record.append(attention_weights(q, k, mask))
-        return self.output(attend(q, k, v, mask, probability=self.dropout if self.training else 0.0).flatten(2))
+            record.append(attention_weights(q, k, mask, self.normalizer))
+        if self.normalizer is softmax:
+            return self.output(attend(q, k, v, mask, probability=probability).flatten(2))
+        weights = record[-1] if record is not None else attention_weights(q, k, mask, self.normalizer)
+        dropped = dropout(weights.to(v.dtype), probability, self.training)
+        return self.output((dropped @ v.transpose(1, 2)).transpose(1, 2).flatten(2))

@@ -25,6 +25,7 @@ from nmt.models.attention.local_attention import LocalAttention
 
 SIZE = 4
 PATHS = ["windows", "dense"]
+SPARSE = ["sparsemax", "entmax15"]
 CONFIGS: list[AttentionConfig] = [
     BahdanauConfig(hidden_size=3),
     *(GlobalConfig(score=score) for score in SCORES),
@@ -37,6 +38,11 @@ CONFIGS: list[AttentionConfig] = [
     LocalPConfig(score="concat", half_width=3, hidden_size=3, sigma=Sigma.learned, renormalize=True),
     LocalPConfig(half_width=50, hidden_size=3),
     LocalMConfig(half_width=50),
+    *(BahdanauConfig(hidden_size=3, normalizer=normalizer) for normalizer in SPARSE),
+    *(GlobalConfig(normalizer=normalizer) for normalizer in SPARSE),
+    *(LocalMConfig(half_width=2, normalizer=normalizer) for normalizer in SPARSE),
+    *(LocalPConfig(half_width=2, hidden_size=3, normalizer=normalizer) for normalizer in SPARSE),
+    LocalPConfig(half_width=2, hidden_size=3, renormalize=True, normalizer="entmax15"),
 ]
 LENGTHS = torch.tensor([9, 1, 6, 2])  # D=2: beyond 2D+1, one word, half inside, fewer than D
 POSITION = torch.arange(11)  # the target is longer than any source

@@ -45,6 +45,7 @@ def local_p(**options: Any) -> LocalPConfig:
 
 
 CASES: list[tuple[AttentionConfig, str]] = [
+    *((GlobalConfig(normalizer=normalizer), "reverse") for normalizer in ("sparsemax", "entmax15")),
     *((GlobalConfig(score=score, concat_source=half), "reverse") for score, half in COMPARED),
     *((LocalMConfig(half_width=D, score=score, concat_source=half), "turned") for score, half in COMPARED),
     *((local_p(score=score, concat_source=half), "jumbled") for score, half in COMPARED),

@@ -1,17 +1,19 @@
 """Positions against their formulas, and local self-attention in blocks against the masked whole."""
 
+import itertools
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
+from attention_reference import NORMALIZERS, dot
 from closeness import assert_close
 from transformer_cases import batch_of, build
 
 from nmt.errors import ConfigError
 from nmt.models.attention.base import additive_mask
 from nmt.models.transformer import self_attention
-from nmt.models.transformer.multi_head import plain_attention
+from nmt.models.transformer.multi_head import CrossAttention, plain_attention
 from nmt.models.transformer.positions import Sinusoids, rotate
 from nmt.models.transformer.self_attention import BandedAttention, FullAttention
 
@@ -58,6 +60,25 @@ def test_a_sequence_without_learned_positions_is_refused_by_key():
     model(batch_of([([4] * 8, [5] * 8)]))
     with pytest.raises(ConfigError, match=r"10 positions: model.positions=learned .* model.max_positions=9"):
         model(batch_of([([4] * 9, [5])]))
+
+
+@pytest.mark.parametrize("name", NORMALIZERS)
+def test_heads_normalize_as_they_are_told(name):
+    """Weights and output of attention to the source, head by head and word by word; maps change nothing."""
+    layer = build("before", cross_attention_normalizer=name).decoder.layers[0].cross_attention
+    assert isinstance(layer, CrossAttention)
+    x, source = torch.randn(1, 3, 8, dtype=torch.float64), torch.randn(1, 5, 8, dtype=torch.float64)
+    mask = additive_mask(torch.arange(5) < 4, torch.float64)[None, None, None]
+    memory, record = layer.keys_and_values(source), []
+    got = layer(x, memory, mask, record)
+    assert_close(layer(x, memory, mask, None), got)
+    q = layer.query(x)[0].view(3, 2, 4)
+    for n, h in itertools.product(range(3), range(2)):
+        keys = [list(memory[0, s, 0, h].unbind()) for s in range(4)]
+        weights = NORMALIZERS[name]([dot(list(q[n, h].unbind()), k) / math.sqrt(4) for k in keys])
+        assert_close(record[0][0, h, n], torch.stack([*weights, torch.zeros(())]))
+    mixed = torch.einsum("hns,shf->nhf", record[0][0], memory[0, :, 1]).flatten(1)
+    assert_close(got[0], layer.output(mixed))
 
 
 def masked_whole(q, k, v, W, lengths, causal):

@@ -49,6 +49,8 @@ def lstms() -> dict[str, str]:
     luong = "model.num_layers=2 model.reverse_source=true model.bidirectional=false model.bias=false"
     return {
         "lstm-non_local": f"{P} model.encoder_block=non_local",
+        "lstm-latent": f"{P} model.mixture=predictions trainer.label_smoothing=0.1",
+        "lstm-latent_top_k": f"{GLOBAL} model.mixture=predictions model.mixture_top_k=3",
         "lstm-layers_residual": f"{GLOBAL} model.num_layers=3 model.residual=true",
         "lstm-bahdanau_layers": f"{LSTM} model.attention=bahdanau model.num_layers=2 model.decoder_layers=3",
         "lstm-placement_luong": f"{P} model.dropout_placement=luong",

@@ -40,6 +40,8 @@ def attentions() -> dict[str, str]:
         "global-sparsemax": f"{GLOBAL} model.attention.normalizer=sparsemax",
         "local_p-entmax15": f"{P} model.attention.normalizer=entmax15",
         "local_p-renormalize": f"{P} model.attention.renormalize=true",
+        "local_p-bias": f"{P} model.attention.gaussian=bias",
+        "local_p-diagonal": f"{P} model.attention.centre=diagonal",
         "local_p-sigma": f"{P} model.attention.sigma=learned",
     }
 

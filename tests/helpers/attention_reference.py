@@ -9,7 +9,9 @@ from nmt.models.attention import (
     Attention,
     AttentionConfig,
     BahdanauConfig,
+    Centre,
     ConcatSource,
+    Gaussian,
     GlobalConfig,
     LocalMConfig,
     LocalPConfig,
@@ -88,12 +90,18 @@ def attend(
     S = len(memory)
     window, offset = list(range(S)), 0
     gauss: Scalars | None = None
+    p: Tensor | float = 0.0
+    sigma: Tensor | float = 1.0
     if isinstance(config, LocalMConfig):
         D, centre = config.half_width, min(position, S - 1)
         if isinstance(config, LocalPConfig):
             parameters = dict(module.named_parameters())
             hidden = [torch.tanh(x) for x in times(parameters["predict.hidden.weight"], query)]
-            p = S / (1 + torch.exp(-dot(list(parameters["predict.energy.weight"][0].unbind()), hidden)))
+            energy = dot(list(parameters["predict.energy.weight"][0].unbind()), hidden)
+            if config.centre is Centre.diagonal:
+                share = (min(position, S - 1) + 0.5) / S
+                energy = energy + math.log(share / (1 - share))
+            p = S / (1 + torch.exp(-energy))
             centre = min(math.floor(p.item()), S - 1)
             learned = config.sigma is Sigma.learned
             sigma = torch.exp(parameters["predict.log_sigma"]) if learned else D / 2
@@ -103,6 +111,8 @@ def attend(
     scores = [score(module, config, query, memory[s], s + offset) for s in window]
     if gauss is not None and isinstance(config, LocalPConfig) and config.renormalize:
         scores, gauss = [x * gauss[s] for x, s in zip(scores, window, strict=True)], None
+    if gauss is not None and isinstance(config, LocalPConfig) and config.gaussian is Gaussian.bias:
+        scores, gauss = [x - (s - p) ** 2 / (2 * sigma**2) for x, s in zip(scores, window, strict=True)], None
     weights = [torch.zeros((), dtype=torch.float64) for _ in range(S)]
     normalize = NORMALIZERS[config.normalizer]  # pyright: ignore[reportAttributeAccessIssue]
     for s, a in zip(window, normalize(scores), strict=True):

@@ -93,6 +93,9 @@ CASES: dict[str, dict[str, Case]] = {
         "local_p concat": Case(attention("local_p", score="concat", **LOCAL_P), sums_to_one=False),
         "local_p learned": Case(attention("local_p", sigma="learned", **LOCAL_P), sums_to_one=False),
         "local_p renormalized": Case(attention("local_p", renormalize=True, **LOCAL_P)),
+        "local_p bias diagonal": Case(
+            attention("local_p", gaussian="bias", centre="diagonal", sigma="learned", sigma_start=3.0, **LOCAL_P)
+        ),
         "local_p entmax15": Case(attention("local_p", normalizer="entmax15", **LOCAL_P), sums_to_one=False),
         "local_p reversed": Case(
             attention("local_p", **LOCAL_P) | {"reverse_source": True, "bidirectional": False}, sums_to_one=False

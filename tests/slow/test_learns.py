@@ -59,6 +59,10 @@ MECHANISMS: dict[str, tuple[list[str], tuple[str, ...]]] = {
         ("copy", "translate"),
     ),
     "local_p": (lstm("model.attention=local_p"), ("copy", "reverse", "translate")),
+    "local_p bias diagonal": (
+        lstm("model.attention=local_p", "model.attention.gaussian=bias", "model.attention.centre=diagonal"),
+        ("copy", "translate"),
+    ),
     "local_p unfed": (lstm("model.attention=local_p", "model.input_feeding=false"), ("copy", "reverse", "translate")),
     "transformer global": ([*TRANSFORMER, "model.self_attention=global"], ("copy", "reverse", "translate")),
     "transformer local": (

@@ -4,6 +4,8 @@ from nmt.models.attention.base import Attended, Attention, Memory
 from nmt.models.attention.config import (
     AttentionConfig,
     BahdanauConfig,
+    Centre,
+    Gaussian,
     GlobalConfig,
     HardConfig,
     LocalMConfig,
@@ -24,7 +26,9 @@ __all__ = [
     "Attention",
     "AttentionConfig",
     "BahdanauConfig",
+    "Centre",
     "ConcatSource",
+    "Gaussian",
     "GlobalConfig",
     "HardConfig",
     "LocalMConfig",

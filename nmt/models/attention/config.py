@@ -14,7 +14,22 @@ class Sigma(Enum):
     """The width of local_p's Gaussian."""
 
     fixed = "fixed"  # D/2 (Luong et al. 2015, eq. 10)
-    learned = "learned"  # one parameter that starts at D/2 (the layer-specific window of Yang et al. 2018, section 3.2)
+    # One parameter that starts at D/2 or at sigma_start (the layer-specific window of Yang et al. 2018, section 3.2)
+    learned = "learned"
+
+
+class Gaussian(Enum):
+    """Where local_p's Gaussian enters."""
+
+    product = "product"  # weights are multiplied by it (Luong et al. 2015, eq. 10)
+    bias = "bias"  # its logarithm is added to the scores (Yang et al. 2018)
+
+
+class Centre(Enum):
+    """How local_p predicts the centre of its window."""
+
+    sentence = "sentence"  # S sigmoid(e): starts in the middle of the sentence (Luong et al. 2015, eq. 9)
+    diagonal = "diagonal"  # the same, but for an e that starts where the centre is t (of this project)
 
 
 @dataclass
@@ -108,3 +123,20 @@ class LocalPConfig(LocalMConfig):
     hidden_size: int = setting(256, "width of the score network or of local_p's W_p", least=1)
     sigma: Sigma = setting(Sigma.fixed, "width of the Gaussian: fixed (D/2) or learned")
     renormalize: bool = setting(False, "Gaussian inside the softmax, so that rows sum to 1 (Luong's normLocalAttn)")
+    gaussian: Gaussian = setting(
+        Gaussian.product, "product: multiplies the weights; bias: its logarithm is added to the scores"
+    )
+    centre: Centre = setting(Centre.sentence, "p starts in the middle of the sentence (sentence) or at t (diagonal)")
+    sigma_start: float | None = setting(None, "what sigma=learned starts at (null: D/2)", above=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.renormalize and self.gaussian is Gaussian.bias:
+            raise ConfigError(
+                "model.attention.renormalize=true multiplies scores by the Gaussian: "
+                "it does not apply to model.attention.gaussian=bias, whose rows sum to 1 anyway"
+            )
+        if self.sigma_start is not None and self.sigma is not Sigma.learned:
+            raise ConfigError(
+                f"model.attention.sigma_start belongs to model.attention.sigma=learned, not to sigma={self.sigma.name}"
+            )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from nmt.models.attention.base import Attended, Attention, Memory, masked_weights
-from nmt.models.attention.config import LocalMConfig, LocalPConfig, Sigma
+from nmt.models.attention.config import Centre, Gaussian, LocalMConfig, LocalPConfig, Sigma
 from nmt.models.attention.normalizers import NORMALIZERS, Normalizer
 from nmt.models.attention.scores import build_score
 from nmt.models.ops.recurrent_linear import QueryLinear, QueryProjection
@@ -25,6 +25,15 @@ class LocalAttention(Attention):
     softmax, so that rows sum to 1: Luong's normLocalAttn, "new approach for local attention after EMNLP'15"
     (nmt.hybrid, attnLayerForward.m).  ``model.attention.normalizer`` takes the place of the softmax; the Gaussian comes
     after it or before it as above, so that a position to which sparsemax or entmax15 gives no weight has none.
+
+    Where p is far from the word that matters, Luong's Gaussian leaves next to nothing of the context, and p starts in
+    the middle of the sentence for every word.  Three options, which can be combined, do without that:
+
+    gaussian=bias      a = softmax over the window of score - (s - p)^2 / (2 sigma^2)   (Yang et al. 2018, there for
+                       self-attention and for all positions): rows sum to 1, and the score can outweigh the distance
+    centre=diagonal    p = S sigmoid(logit((t' + 1/2) / S) + v . tanh(W_p q)),  t' = min(t, S-1): with small weights p
+                       lies in the middle of position t', and can still reach every other  (of this project)
+    sigma_start        a learned sigma that starts wide  (of this project)
 
     There are two ways to the same numbers, ``attend_in_full`` and ``attend_in_windows``; the cheaper one is taken.
     """
@@ -56,7 +65,7 @@ class LocalAttention(Attention):
             centre = torch.minimum(position, last).expand(query.shape[:2])
             p = centre.to(torch.promote_types(query.dtype, torch.float32))
         else:
-            p = self.predict(query, memory)
+            p = self.predict(query, memory, position)
             centre = torch.minimum(p.detach().long(), last)  # p > 0, so that long is floor
         attend = self.attend_in_windows if self.gathers(memory.values, query.size(1)) else self.attend_in_full
         context, weights, s = attend(query, memory, centre[..., None], p[..., None])
@@ -95,14 +104,15 @@ class LocalAttention(Attention):
 
 
 class CentrePredictor(nn.Module):
-    """p = S sigmoid(v . tanh(W_p q)) and the Gaussian around it (Luong et al. 2015, eqs. 9 and 10)."""
+    """p = S sigmoid(v . tanh(W_p q)) and the Gaussian around it (Luong et al. 2015, eqs. 9 and 10), or its options."""
 
     def __init__(self, config: LocalPConfig, query_size: int) -> None:
         super().__init__()
         self.hidden = QueryLinear(query_size, config.hidden_size)
         self.energy = nn.Linear(config.hidden_size, 1, bias=False)
-        self.renormalize = config.renormalize
-        self.sigma = config.half_width / 2
+        self.renormalize, self.bias = config.renormalize, config.gaussian is Gaussian.bias
+        self.from_diagonal = config.centre is Centre.diagonal
+        self.sigma = config.sigma_start or config.half_width / 2
         learned = config.sigma is Sigma.learned
         self.log_sigma = nn.Parameter(torch.tensor(math.log(self.sigma))) if learned else None
 
@@ -110,17 +120,24 @@ class CentrePredictor(nn.Module):
         """W_p, in float32 or wider whatever autocast says: bf16 would put position 257 at 256."""
         return self.hidden.for_batch(torch.promote_types(self.hidden.weight.dtype, torch.float32))
 
-    def forward(self, query: Tensor, memory: Memory) -> Tensor:
-        """p (B, N), in the dtype of W_p."""
+    def forward(self, query: Tensor, memory: Memory, position: Tensor) -> Tensor:
+        """p (B, N), in the dtype of W_p, for queries of the target positions (N,) or (B, N)."""
         assert memory.centre_projection is not None
         with torch.autocast(query.device.type, enabled=False):
             hidden = memory.centre_projection(query).tanh()
-            return memory.lengths[:, None] * (hidden @ self.energy.weight[0].to(hidden.dtype)).sigmoid()
+            S, energy = memory.lengths[:, None], hidden @ self.energy.weight[0].to(hidden.dtype)
+            if self.from_diagonal:
+                start = torch.minimum(position, S - 1).to(energy.dtype) + 0.5
+                energy = energy + start.log() - (S - start).log()  # logit(start / S)
+            return S * energy.sigmoid()
 
     def attention_weights(self, scores: Tensor, outside: Tensor, distance: Tensor, normalizer: Normalizer) -> Tensor:
         """Weights (B, N, R) from the scores and s - p."""
         sigma = self.sigma if self.log_sigma is None else self.log_sigma.to(distance.dtype).exp()
-        gauss = torch.exp(distance.square() * (-0.5 / sigma**2))
+        log_gauss = distance.square() * (-0.5 / sigma**2)
+        if self.bias:
+            return masked_weights(scores + log_gauss, outside, normalizer)
+        gauss = torch.exp(log_gauss)
         if self.renormalize:
             return masked_weights(scores * gauss, outside, normalizer)
         return masked_weights(scores, outside, normalizer) * gauss

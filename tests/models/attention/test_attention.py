@@ -15,11 +15,14 @@ from nmt.models.attention import (
     Attention,
     AttentionConfig,
     BahdanauConfig,
+    Centre,
     ConcatSource,
+    Gaussian,
     GlobalConfig,
     LocalMConfig,
     LocalPConfig,
     Sigma,
+    build_attention,
 )
 from nmt.models.attention.local_attention import LocalAttention
 
@@ -37,6 +40,12 @@ CONFIGS: list[AttentionConfig] = [
     LocalPConfig(half_width=2, hidden_size=3, sigma=Sigma.learned),
     LocalPConfig(score="concat", half_width=3, hidden_size=3, sigma=Sigma.learned, renormalize=True),
     LocalPConfig(half_width=50, hidden_size=3),
+    LocalPConfig(half_width=2, hidden_size=3, gaussian=Gaussian.bias),
+    LocalPConfig(half_width=2, hidden_size=3, centre=Centre.diagonal),
+    LocalPConfig(
+        **{"score": "location", "half_width": 3, "hidden_size": 3, "sigma": Sigma.learned, "sigma_start": 4.0},
+        **{"gaussian": Gaussian.bias, "centre": Centre.diagonal},
+    ),
     LocalMConfig(half_width=50),
     *(BahdanauConfig(hidden_size=3, normalizer=normalizer) for normalizer in SPARSE),
     *(GlobalConfig(normalizer=normalizer) for normalizer in SPARSE),
@@ -183,7 +192,7 @@ def test_scores_of_any_size_leave_padding_alone(config: AttentionConfig, path: s
     module = force(build(config), path)
     weights = module(query, module.prepare(values, lengths), POSITION).dense_weights(9)
     assert not weights[(torch.arange(9) >= lengths[:, None])[:, None].expand_as(weights)].any()
-    if not isinstance(config, LocalPConfig) or config.renormalize:
+    if not isinstance(config, LocalPConfig) or config.renormalize or config.gaussian is Gaussian.bias:
         assert_same(weights.sum(2), torch.ones_like(weights[..., 0]))
 
 
@@ -210,6 +219,33 @@ def test_a_centre_at_either_end(end: float):
     assert_same(out.context, context)
 
 
+def test_a_diagonal_centre_starts_where_the_target_stands():
+    """Without a say of the query, p lies in the middle of position t, or of the last word; a say moves it anywhere."""
+    module = build(LocalPConfig(half_width=2, hidden_size=3, centre=Centre.diagonal, gaussian=Gaussian.bias))
+    assert isinstance(module, LocalAttention)
+    assert module.predict is not None
+    query, values, lengths = example()
+    with torch.no_grad():
+        for strength in (0.0, -200.0, 200.0):
+            module.predict.hidden.weight.fill_(100.0)
+            module.predict.energy.weight.fill_(strength)
+            centre = module(query.abs(), module.prepare(values, lengths), POSITION).centre
+            last = (lengths - 1)[:, None]
+            expected = torch.minimum(POSITION, last) + 0.5
+            if strength:
+                expected = (last + 1.0 if strength > 0 else 0.0 * last).expand_as(expected)
+            torch.testing.assert_close(centre, expected.double())
+
+
+def test_sigma_starts_where_it_is_told():
+    for start, expected in ((None, 5.0), (12.0, 12.0)):
+        module = build_attention(LocalPConfig(sigma=Sigma.learned, sigma_start=start), SIZE, SIZE)
+        assert isinstance(module, LocalAttention)
+        assert module.predict is not None
+        assert module.predict.log_sigma is not None
+        assert module.predict.log_sigma.exp().item() == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("score", SCORES)
 def test_no_two_mechanisms_agree_on_a_long_source(score: str):
     """On equal weights and S > 2D+1 every mechanism and option gives another loss: one sees which one ran."""
@@ -218,6 +254,7 @@ def test_no_two_mechanisms_agree_on_a_long_source(score: str):
         LocalMConfig(score=score, half_width=2),
         LocalPConfig(score=score, half_width=2),
         LocalPConfig(score=score, half_width=2, renormalize=True),
+        LocalPConfig(score=score, half_width=2, gaussian=Gaussian.bias),
         LocalMConfig(score=score, half_width=3),
     ]
     query, values, lengths = example(torch.tensor([30, 25]), longest=30)

@@ -38,13 +38,8 @@ if TYPE_CHECKING:
 
 ROWS = 1000  # read at a time
 HUB_TIMEOUT = 5.0  # seconds for the hub to answer; after that ``datasets``, which would try many times, is not asked
-FORMATS = {
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".json": "json",
-    ".jsonl": "json",
-    ".parquet": "parquet",
-}  # what ``datasets`` calls a file
+# What ``datasets`` calls a file.
+FORMATS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 
 # The name of the configuration that ``datasets`` has for files of a kind.
 TABLES: dict[str, Callable[[Path, str | None], Table]] = {
@@ -104,10 +99,8 @@ class Hub(Corpus):
         with using_datasets(f"data.path={config.path}: ") as datasets:
             builder = datasets.load_dataset_builder(**self.place)
         files = builder.config.data_files or {}
-        kind, paths = (
-            TABLES.get(type(builder.config).__name__),
-            [Path(path) for group in files.values() for path in group],
-        )
+        kind = TABLES.get(type(builder.config).__name__)
+        paths = [Path(path) for group in files.values() for path in group]
         if kind is None or not all(path.is_file() and path.suffix != ".zip" for path in paths):
             return None
         return Tables({str(name): [kind(Path(path), config.separator) for path in files[name]] for name in files})

@@ -89,10 +89,8 @@ def prepare(
     text than that.  ``progress`` shows a bar on a terminal.  ``linked``: with the word alignment of the training text.
     Raises UserError for text and settings that cannot work.
     """
-    cache, validation = (
-        Path(config.cache),
-        corpus.validation_text(config),
-    )  # first, so that faults in it are reported at once
+    cache = Path(config.cache)
+    validation = corpus.validation_text(config)  # first, so that faults in it are reported at once
     text_key = {
         "text": corpus.fingerprint(config, seed),
         "checks": {name: getattr(value, "name", value) for name, value in asdict(config.checks).items()},
@@ -102,7 +100,7 @@ def prepare(
         text_key["links"] = corpus.links_fingerprint(config)
     notes: list[str] = []
     folder = build_once(
-        cache / f"text-{digest(text_key)}", lambda part: write_text(config, seed, part, progress, linked), notes
+        cache / f"text-{digest(text_key)}", lambda part: write_checked_text(config, seed, part, progress, linked), notes
     )
     text = encode.open_text(folder)
     own = tokenizers or cached_tokenizers(config, text, text_key, seed, notes)
@@ -147,7 +145,7 @@ def load_tests(config: DataConfig, names: list[str] | None = None) -> list[Paral
     return corpus.test_texts(config, names)
 
 
-def write_text(config: DataConfig, seed: int, folder: Path, progress: bool, linked: bool) -> None:
+def write_checked_text(config: DataConfig, seed: int, folder: Path, progress: bool, linked: bool) -> None:
     """Write the pairs that pass the checks to text.arrow, and how many did not to table.json."""
     table, opened = CheckCounts(), corpus.open_corpus(config)
     raw = corpus.linked_pairs(opened, seed) if linked else opened.pairs(seed)

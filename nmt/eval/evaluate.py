@@ -118,10 +118,8 @@ class EvaluationOptions:
     device: torch.device  # the model's
     decode: DecodeConfig  # its precision is that of the loss and the alignments, too
     metrics: Sequence[str] = ("bleu", "chrf")
-    languages: tuple[str, str] = (
-        "",
-        "",
-    )  # codes of source and target (nmt.languages); the target's chooses BLEU's tokenizer
+    # Codes of source and target (nmt.languages); the target's chooses BLEU's tokenizer.
+    languages: tuple[str, str] = ("", "")
     limit: int | None = None  # evaluate only so many sentences of a set, those of ``spread``
     alignment: AlignConfig = field(default_factory=AlignConfig)  # which map is aligned by; either shift is judged
     gold: ParallelText | None = None

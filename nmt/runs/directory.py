@@ -25,16 +25,8 @@ from nmt.search import average_states
 # Files and folders of a run directory (nmt/runs/__init__.py lists all of them).
 CONFIG_FILE, ORIGIN, TOKENIZER, RESULTS = "config.yaml", "origin.json", "tokenizer", "scores"
 DEFAULT_NAME = "default"  # of a run in which nothing was chosen
-PATH_KEYS = (
-    "root",
-    "train",
-    "validation",
-    "tests",
-    "gold",
-    "alignments",
-    "path",
-    "files",
-)  # keys of data that hold paths
+# Keys of data that hold paths.
+PATH_KEYS = ("root", "train", "validation", "tests", "gold", "alignments", "path", "files")
 WEIGHTS = {"best": checkpoint.BEST, "last": checkpoint.LAST}
 AVERAGE = re.compile(r"(avg|best):([1-9][0-9]*)")
 

@@ -19,9 +19,8 @@ class UpdateStatistics:
 
     def __init__(self, device: torch.device) -> None:
         self.sums = torch.zeros(len(self.SUMS), dtype=torch.float64, device=device)  # of updates that were not skipped
-        self.skipped_in_a_row = torch.zeros(
-            (), dtype=torch.int64, device=device
-        )  # up to now; reading does not reset it
+        # Up to now; reading does not reset it.
+        self.skipped_in_a_row = torch.zeros((), dtype=torch.int64, device=device)
         self.updates = self.tokens = 0  # of all updates
 
     def add(self, nll: Tensor, objective: Tensor, norm: Tensor, tokens: int) -> None:

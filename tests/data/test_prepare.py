@@ -61,7 +61,7 @@ def test_ids_are_the_checked_text(config):
 def test_second_time_comes_from_the_cache(config, monkeypatch):
     """Nothing is read, learnt or encoded again, and the table is the same."""
     first = prepare(config, seed=1)
-    for name in ("write_text", "train_tokenizers"):
+    for name in ("write_checked_text", "train_tokenizers"):
         monkeypatch.setattr(module, name, None)
     monkeypatch.setattr(module.encode, "write_ids", None)
     again = prepare(config, seed=1)

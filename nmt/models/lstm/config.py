@@ -97,7 +97,6 @@ class LSTMConfig(ModelConfig):
                 f"model.input_feeding=true does not apply to model.attention={self.attention.name}: "
                 "its context enters the step instead"
             )
-
         self.check_mixture()
 
     def check_mixture(self) -> None:

@@ -49,7 +49,7 @@ class TranslateConfig(SearchOnRun):
         EngineKind.torch, "what runs the model: torch, or ctranslate2, to which it is exported once, into the run"
     )
     quantization: Quantization | None = setting(
-        None, "engine=ctranslate2: type of the weights; null: fp32, or bf16 if decode.precision says so"
+        None, "engine=ctranslate2: type of the weights; null: as decode.precision says"
     )
     translate: TranslateOptions = field(default_factory=TranslateOptions)
     align: AlignConfig = field(default_factory=AlignConfig)

@@ -20,6 +20,7 @@ from nmt.data.tokenizer import Tokenizers
 from nmt.device import resolve_device, resolve_precision, seed_everything, set_up
 from nmt.errors import ConfigError, RunError, Stopped
 from nmt.eval.evaluate import EvaluationOptions, PictureRequest, evaluate, sentences_to_draw
+from nmt.eval.metrics import METRICS, EvalConfig
 from nmt.eval.references import notes_on_references
 from nmt.models import build_model
 from nmt.models.seq2seq import Seq2Seq
@@ -303,8 +304,16 @@ class Validator:
 
 
 def score_test_sets(run: Run, device: torch.device, log: RunLog) -> None:
-    """Score the whole validation set and the test sets of the configuration with the best checkpoint."""
-    scorer = Scorer(run, run.config.data, run.config.decode, device)
+    """Score the whole validation set and the test sets of the configuration with the best checkpoint.
+
+    The metric that chose it is among the scores.
+    """
+    chosen, usual = run.config.trainer.metric, EvalConfig()
+    if chosen in METRICS and chosen not in usual.metrics:
+        usual = replace(usual, metrics=[*usual.metrics, chosen])
+    best = checkpoint.load(run.directory / checkpoint.BEST, mmap=True)
+    log.say(f"best.pt of step {best['step']:,} ({chosen} {best['metrics'][chosen]:.4f} in validation) is scored:")
+    scorer = Scorer(run, run.config.data, run.config.decode, device, measure=usual)
     for text in (scorer.validation(), *load_tests(run.config.data)):
         found = scorer.score(text)
         log.scored(scorer.step, found.name, str(found), found.numbers())

@@ -54,7 +54,7 @@ class TrainerConfig:
         200, "size of the fixed validation subset used while training; null: all", least=1
     )
     metric: str = setting(
-        "bleu",
+        LOSS,
         "chooses the best checkpoint and stops early; aer needs gold links: data.gold",
         choices=training_metrics,
     )

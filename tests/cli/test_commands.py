@@ -115,6 +115,17 @@ def test_the_best_step_of_the_log_is_the_one_scored(run):
     assert found["scores"]["bleu"]["value"] == pytest.approx(best["bleu"])
 
 
+def test_the_metric_that_chose_the_weights_is_said_and_scored(typed, capsys):
+    """The loss unless another is typed, which nmt.train would otherwise not score by at the end."""
+    folder = typed(train.main, *TINY, "name=chosen", "trainer.metric=chrfpp")
+    chosen = folder / "runs" / "chosen"
+    best = checkpoint.load(chosen / checkpoint.BEST)
+    said = f"best.pt of step {best['step']} (chrfpp {best['metrics']['chrfpp']:.4f} in validation) is scored:"
+    assert said in capsys.readouterr().out
+    assert {"bleu", "chrf", "ter", "chrfpp"} <= results(chosen)["scores"].keys()
+    assert read_config(folder / "runs" / "tiny").trainer.metric == "loss"
+
+
 def test_translating_a_pipe(run):
     """nmt.translate, as typed, gives the hypotheses of nmt.eval and keeps blank lines where they were."""
     folder = run / "scores" / "test"

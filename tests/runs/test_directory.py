@@ -178,14 +178,14 @@ def weights(run: Run, which: str) -> torch.Tensor:
 def test_averages_of_kept_weights(run, tmp_path):
     """avg:K is the mean of the K latest, best:K of the K best; too few are counted, and named."""
     copy_without(run, tmp_path, "")
-    opened, bleu = Run.open(tmp_path), {10: 1.0, 20: 5.0, 30: 2.0, 40: 4.0}
+    opened, losses = Run.open(tmp_path), {10: 5.0, 20: 1.0, 30: 4.0, 40: 2.0}
     with pytest.raises(RunError, match=r"checkpoint=avg:1: .* has none; train with trainer\.keep_last=1"):
         opened.weights("avg:1")
     single = {}
-    for step, value in bleu.items():
+    for step, loss in losses.items():
         model = opened.build()
         single[step] = torch.cat([p.detach().flatten() for p in model.parameters()])
-        state = {"model": model.state_dict(), "step": step, "metrics": {"bleu": value}}
+        state = {"model": model.state_dict(), "step": step, "metrics": {"loss": loss}}
         checkpoint.save(tmp_path / f"checkpoints/step-{step:08d}.pt", state)
     for which, steps in {"avg:1": [40], "avg:3": [20, 30, 40], "best:1": [20], "best:3": [20, 40, 30]}.items():
         assert [path.stem for path in opened.weights(which)] == [f"step-{step:08d}" for step in steps]

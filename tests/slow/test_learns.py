@@ -1,9 +1,9 @@
 """Every mechanism learns to copy, reverse and translate word by word, through the training command, from text files.
 
-Sentences of up to 12 random words (held out: 10 to 12); the target is the same words, the same last to first, or another
-word for each.  A model that cannot look at its source would have to keep the whole sentence in one vector, which it
-does not learn in so few updates: without attention (or with a context of zeros) at most a few of the 100 held-out
-sentences come out right.
+Sentences of up to 12 random words (held out: 10 to 12); the target is the same words, the same last to first, or
+another word for each.  A model that cannot look at its source would have to keep the whole sentence in one vector,
+which it does not learn in so few updates: without attention (or with a context of zeros) at most a few of the 100
+held-out sentences come out right.
 """
 
 import random

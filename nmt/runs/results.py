@@ -76,7 +76,8 @@ def put_aside(of_set: Path, usual: Way, total: int) -> None:
     if not {"checkpoint", "sentences", "decode"} <= found.keys():
         return
     limit = None if found["sentences"] == found.get("set_sentences", total) else found["sentences"]
-    difference = different({"checkpoint": found["checkpoint"], "limit": limit, **found["decode"]}, usual)
+    decode = {key: value for key, value in found["decode"].items() if key not in NOT_A_WAY}
+    difference = different({"checkpoint": found["checkpoint"], "limit": limit, **decode}, usual)
     folder = folder_of(of_set, difference)
     if difference and not folder.exists():
         try:

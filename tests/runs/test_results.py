@@ -2,6 +2,7 @@
 
 import pytest
 
+from nmt.config import to_tree
 from nmt.device import Precision
 from nmt.runs.results import difference_from, folder_of, put_aside, read_results, set_folder, way, write_results
 from nmt.search import DecodeConfig
@@ -78,7 +79,7 @@ def test_damaged_results_are_no_results(tmp_path, content):
 
 
 def test_usual_results_stay_where_they_are(tmp_path):
-    usual = {"checkpoint": "best", "sentences": 1000, "decode": {"beam_size": 5}}
+    usual = {"checkpoint": "best", "sentences": 1000, "decode": to_tree(DecodeConfig())}  # with precision=auto
     write_results(tmp_path, tree(**usual), LINES)
     put_aside(tmp_path, USUAL, total=1000)
     assert read_results(tmp_path) == tree(**usual)

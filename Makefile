@@ -24,8 +24,9 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## train local_p attention on the embedded corpus (4 minutes on 2 cores), score it, translate with it
 	@PYTHON=$(BIN)/python sh scripts/demo.sh
 
+# A process for each core, one thread each; a file's tests stay in one process, because they share what they trained.
 test: $(READY) ## run the fast tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 test-gpu: $(READY) ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu

@@ -124,6 +124,7 @@ def test_the_metric_that_chose_the_weights_is_said_and_scored(typed, capsys):
     assert said in capsys.readouterr().out
     assert {"bleu", "chrf", "ter", "chrfpp"} <= results(chosen)["scores"].keys()
     assert read_config(folder / "runs" / "tiny").trainer.metric == "loss"
+    shutil.rmtree(chosen)
 
 
 def test_translating_a_pipe(run):

@@ -15,8 +15,10 @@ from typing import Any
 import hydra
 import torch
 
+from nmt.cli.completion import completion_script
 from nmt.cli.compose import configs, first_run, register, register_run
-from nmt.cli.mistakes import explain, for_user
+from nmt.cli.first_page import first_page
+from nmt.cli.mistakes import FLAGS, explain, for_user
 from nmt.cli.options import Command
 from nmt.cli.sweep import sweep
 from nmt.cli.words import parse, words_for_hydra
@@ -38,6 +40,12 @@ def run(command: Command, job: Callable[[Any], Any]) -> None:
     with mistakes_explained(command):
         args = parse(sys.argv[1:], command)
         command = replace(command, config_dirs=tuple(args.config_dir))
+        if args.help and (page := first_page(command.module, sys.argv[1:])):
+            print(page)
+            return
+        if args.shell_completion:
+            print(completion_script(args.shell_completion, args.config_dir, FLAGS))
+            return
         register(command)
         if command.of_runs:
             register_run(named_run(command, args))
@@ -56,7 +64,7 @@ def versions() -> str:
 
 def asks_hydra(args: Namespace) -> bool:
     """Whether a flag asks Hydra to show something (--help, --cfg job, --info, ...) instead of running the job."""
-    return bool(args.help or args.cfg or args.info or args.shell_completion)
+    return bool(args.help or args.help_all or args.cfg or args.info)
 
 
 def show(command: Command, args: Namespace) -> None:

@@ -1,6 +1,6 @@
-"""The page that --help prints; all of it is made from the tables, the dataclasses and configs/."""
+"""The page that --help all prints; all of it is made from the tables, the dataclasses and configs/."""
 
-from nmt.cli.options import Command, Option, config_groups, key_options
+from nmt.cli.options import Command, Option, config_groups, key_options, optional_groups
 from nmt.config import Config
 
 
@@ -15,16 +15,16 @@ def help_text(command: Command) -> str:
 
 Examples
 {chr(10).join(f"  python -m {command.module} {example}" for example in command.examples)}
-{"".join(chr(10) + group_text(g) for g in command.groups)}
+{"".join(chr(10) + text for text in group_texts(command))}
 Keys (KEY=VALUE; null is none, [a,b] a list)
 {chr(10).join(key_line(option) for option in key_options(command.schema))}
 
 Flags
-{flags}  --help, --cfg job                this page; the configuration that would be used
+{flags}  --help, --help all, --cfg job    the keys used most; this page; the configuration that would be used
   --config-dir DIR                 more choices of your own: DIR/GROUP/CHOICE.yaml
   --version                        the versions of nmt, torch and Python
 
-Values now in force (add overrides before --help to see their effect)
+Values now in force (add overrides before --help all to see their effect)
 """
     return page.replace("$", "$$") + "$CONFIG"
 
@@ -35,9 +35,15 @@ def key_line(option: Option) -> str:
     return f"  {option.key:<32} {option.help}{mark}".rstrip()
 
 
-def group_text(group: str) -> str:
-    """GROUP=CHOICE with a line for each choice."""
-    rows = config_groups()[group]
+def group_texts(command: Command) -> list[str]:
+    """GROUP=CHOICE with a line for each choice, of every group; those under --config-dir are among them."""
+    rows = config_groups(command.config_dirs)
+    own = [group for group in optional_groups(command) if group not in command.groups]
+    return [group_text(group, rows[group]) for group in (*command.groups, *own)]
+
+
+def group_text(group: str, rows: dict[str, str]) -> str:
+    """GROUP=CHOICE with a line for each of its choices."""
     width = max(len(name) for name in rows)
     return "".join(
         [f"{group}=CHOICE\n", *(f"  {name:<{width}}  {text}".rstrip() + "\n" for name, text in rows.items())]

@@ -94,7 +94,7 @@ def explain_flag(word: str, command: Command) -> str:
 
 def hint(word: str, known: Iterable[str]) -> str:
     """A line that says what was probably meant or, where nothing known is like it, where to look."""
-    return did_you_mean(word, known) or "\n  --help lists them all"
+    return did_you_mean(word, known) or "\n  --help all lists them"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args, get_type_hints
 
+from nmt.cli.first_page import first_comment
 from nmt.config import CHOICE_GROUPS, CONFIG_DIR, Config, group_of_type
 from nmt.eval.metrics import sentence_metrics
 from nmt.models.seq2seq import Choices
@@ -38,6 +39,7 @@ class Option(NamedTuple):
     choices: tuple[str, ...] = ()  # the only values, where they have names
     group: str = ""  # the group some of whose choices have it, if not all do
     only: tuple[str, ...] = ()  # and these choices
+    boolean: bool = False  # whether it is true or false
 
     @property
     def help(self) -> str:
@@ -63,7 +65,8 @@ def key_options(schema: type, prefix: str = "") -> Iterator[Option]:
         elif not (declared.name == "name" and any(issubclass(schema, g.base) for g in CHOICE_GROUPS.values())):
             text = declared.metadata.get("help", "")
             names = CHOICES_KNOWN_ABOVE.get(key, partial(choice_names, declared, kind))
-            yield Option(key, text, allowed(declared), tuple(names()))
+            boolean = bool in (kind, *get_args(kind))
+            yield Option(key, text, allowed(declared), tuple(names()), boolean=boolean)
 
 
 def options_of_choices(group: Choices, key: str) -> Iterator[Option]:
@@ -111,12 +114,6 @@ def optional_groups(command: Command) -> list[str]:
 def first_line(text: str) -> str:
     """The first line of a docstring."""
     return text.strip().partition("\n")[0]
-
-
-def first_comment(path: Path) -> str:
-    """The first line of comment in a YAML file that is not an instruction to Hydra."""
-    lines = [line[1:].strip() for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
-    return next((line for line in lines if not line.startswith("@")), "")
 
 
 def known_keys(schema: type) -> list[str]:

@@ -12,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Quote, QuotedString
 from hydra.errors import OverrideParseException
 
+from nmt.cli.completion import SHELLS
 from nmt.cli.mistakes import explain_flag
 from nmt.cli.options import Command, config_groups, optional_groups
 from nmt.errors import ConfigError
@@ -24,6 +25,7 @@ REFUSED = {
     ("--experimental-rerun",): "type the command that RUN/origin.json records; resume=true goes on with a run",
     ("--hydra-help",): "--help is the help of this command; Hydra's own is on https://hydra.cc",
 }
+HELP_ALL = "--help-all"  # --help all as one word
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 
@@ -39,13 +41,14 @@ def parser() -> Parser:
     made = Parser(add_help=False, allow_abbrev=False)
     made.add_argument("overrides", nargs="*")
     made.add_argument("--help", "-h", action="store_true")
+    made.add_argument(HELP_ALL, action="store_true")
     made.add_argument("--multirun", "-m", action="store_true")
     made.add_argument("--config-dir", "-cd", action="append", default=[])
     made.add_argument("--cfg", "-c", choices=("job", "hydra", "all"))
     made.add_argument("--resolve", action="store_true")
     made.add_argument("--package", "-p")
     made.add_argument("--info", "-i", nargs="?", const="all", choices=INFO)
-    made.add_argument("--shell-completion", "-sc", action="store_true")
+    made.add_argument("--shell-completion", "-sc", choices=SHELLS)
     for flags in REFUSED:
         made.add_argument(*flags, nargs="?", const=True)
     return made
@@ -56,7 +59,7 @@ def parse(words: Sequence[str], command: Command) -> Namespace:
 
     Raises ConfigError for flags that do not exist, are not honoured, or do not go together.
     """
-    args, unknown = parser().parse_known_intermixed_args(list(words))
+    args, unknown = parser().parse_known_intermixed_args(with_help_all(words))
     if unknown:
         raise ConfigError(explain_flag(unknown[0], command))
     for flags, instead in REFUSED.items():
@@ -76,6 +79,17 @@ def parse(words: Sequence[str], command: Command) -> Namespace:
     for word in args.overrides:
         check_override(word, groups)
     return args
+
+
+def with_help_all(words: Sequence[str]) -> list[str]:
+    """The same words, with --help all as one of them: --help alone takes no value, so that overrides may follow it."""
+    joined: list[str] = []
+    for word in words:
+        if word == "all" and joined and joined[-1] in ("--help", "-h"):
+            joined[-1] = HELP_ALL
+        else:
+            joined.append(word)
+    return joined
 
 
 def check_override(word: str, groups: dict[str, dict[str, str]]) -> None:
@@ -143,7 +157,7 @@ def quoted(text: str) -> str:
 def words_for_hydra(args: Namespace) -> list[str]:
     """The command line that asks Hydra itself for what ``args`` ask to be shown."""
     asked = [("--cfg", args.cfg), ("--package", args.package), ("--info", args.info)]
-    flags = [("--help", args.help), ("--resolve", args.resolve), ("--shell-completion", args.shell_completion)]
+    flags = [("--help", args.help or args.help_all), ("--resolve", args.resolve)]
     return [
         *args.overrides,
         *(word for flag, value in asked if value for word in (flag, value)),

@@ -1,6 +1,6 @@
 """python -m nmt.data: the command is nmt/cli/data.py."""
 
-from nmt.cli.data import main
+from nmt.cli.start import data
 
 if __name__ == "__main__":
-    main()
+    data()

@@ -1,6 +1,6 @@
 """python -m nmt.eval: the command is nmt/cli/eval.py."""
 
-from nmt.cli.eval import main
+from nmt.cli.start import evaluate
 
 if __name__ == "__main__":
-    main()
+    evaluate()

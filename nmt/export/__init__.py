@@ -3,7 +3,18 @@
 ``EXPORTS`` is the table of forms: the command line, --help and ``export`` read it.
 """
 
-from nmt.export.exports import EXPORTS, ExportRequest, export
-from nmt.export.quantization import Quantization
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nmt.export.exports import EXPORTS, ExportRequest, export
+    from nmt.export.quantization import Quantization
 
 __all__ = ["EXPORTS", "ExportRequest", "Quantization", "export"]
+
+
+def __getattr__(name: str) -> Any:
+    """The names above, imported when they are used: `python -m nmt.export --help` runs this file and needs no torch."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("nmt.export.quantization" if name == "Quantization" else "nmt.export.exports"), name)

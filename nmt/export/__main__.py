@@ -1,6 +1,6 @@
 """python -m nmt.export: the command is nmt/cli/export.py."""
 
-from nmt.cli.export import main
+from nmt.cli.start import export
 
 if __name__ == "__main__":
-    main()
+    export()

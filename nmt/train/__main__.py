@@ -1,6 +1,6 @@
 """python -m nmt.train: the command is nmt/cli/train.py."""
 
-from nmt.cli.train import main
+from nmt.cli.start import train
 
 if __name__ == "__main__":
-    main()
+    train()

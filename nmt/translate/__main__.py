@@ -1,6 +1,6 @@
 """python -m nmt.translate: the command is nmt/cli/translate.py."""
 
-from nmt.cli.translate import main
+from nmt.cli.start import translate
 
 if __name__ == "__main__":
-    main()
+    translate()

@@ -1,4 +1,4 @@
-"""The whole --help of every command, as it was last reviewed: tests/cli/help/COMMAND.txt.
+"""The whole --help all of every command, as it was last reviewed: tests/cli/help/COMMAND.txt.
 
 Whoever adds, changes or removes an option writes the pages anew, and a reviewer sees the difference:
 
@@ -17,7 +17,9 @@ import pytest
 
 from nmt.cli import align, app, data, export, train, translate
 from nmt.cli import eval as evaluation
-from nmt.cli.options import Command, config_groups, first_comment
+from nmt.cli.first_page import PAGES as FIRST_PAGES
+from nmt.cli.first_page import first_comment
+from nmt.cli.options import Command, config_groups
 from nmt.config import CHOICE_GROUPS, CONFIG_DIR
 
 PAGES = Path(__file__).parent / "help"
@@ -25,8 +27,8 @@ COMMANDS = {module.COMMAND.module: module.COMMAND for module in (train, evaluati
 
 
 def printed(command: Command) -> str:
-    """What --help prints: the page, and the values now in force."""
-    typed, environment = patch("sys.argv", ["nmt", "--help"]), patch.dict(os.environ)
+    """What --help all prints: the page, and the values now in force."""
+    typed, environment = patch("sys.argv", ["nmt", "--help", "all"]), patch.dict(os.environ)
     # Hydra leaves the program after a page of help.
     with typed, environment, redirect_stdout(io.StringIO()) as out, suppress(SystemExit):
         app.run(command, lambda config: None)
@@ -43,6 +45,11 @@ def test_help_is_what_was_reviewed(command):
     reviewed = file_of(command).read_text(encoding="utf-8").splitlines()
     changes = "\n".join(difflib.unified_diff(reviewed, printed(command).splitlines(), "reviewed", "now", lineterm=""))
     assert not changes, f"python tests/cli/test_help.py --write, and look at the difference:\n{changes}"
+
+
+def test_every_command_has_a_first_page():
+    """What --help prints without importing anything: nmt/cli/first_page.py."""
+    assert set(FIRST_PAGES) == set(COMMANDS)
 
 
 def test_each_line_of_a_choice_is_a_whole_phrase():

@@ -57,7 +57,7 @@ def test_what_is_shown_may_be_asked_for_anywhere(capsys):
         ("--batch-size=32", "there is no flag --batch-size: .*\n.*data.batching.tokens"),
         ("--lr 3", "there is no flag --lr: .*\n.*optim.lr"),
         ("--hiden-size 3", "there is no flag --hiden-size: .*\n  did you mean: .*model.hidden_size"),
-        ("--qqq 3", "there is no flag --qqq: .*\n  --help lists them all"),
+        ("--qqq 3", "there is no flag --qqq: .*\n  --help all lists them"),
         ("batch_size=32", "unknown key 'batch_size'\n.*data.batching.tokens"),
         ("--cfg job --info", "type one of --cfg and --info, not both"),
         ("--cfg work", "--cfg/-c: invalid choice: 'work'"),

@@ -41,10 +41,10 @@ def run(installed: Path, cwd: Path, *words: str) -> str:
 
 def test_the_wheel_brings_its_configs(installed, tmp_path):
     """From any folder, as a module and as a script."""
-    page = run(installed, tmp_path, "python", "-m", "nmt.train", "--help")
+    page = run(installed, tmp_path, "python", "-m", "nmt.train", "--help", "all")
     assert "multi30k_en_de" in page
     assert "python -m nmt.train model.attention=local_p" in page
-    assert run(installed, tmp_path, "nmt-train", "--help") == page
+    assert run(installed, tmp_path, "nmt-train", "--help", "all") == page
     where = run(installed, tmp_path, "python", "-c", "import nmt.config as c; print(c.CONFIG_DIR)")
     assert str(installed.parent) in where
 

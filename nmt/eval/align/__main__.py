@@ -1,6 +1,6 @@
 """python -m nmt.eval.align: the command is nmt/cli/align.py."""
 
-from nmt.cli.align import main
+from nmt.cli.start import align
 
 if __name__ == "__main__":
-    main()
+    align()

@@ -1,0 +1,55 @@
+"""Where every command starts: what needs no torch is answered before anything is imported that takes seconds."""
+
+import importlib
+import sys
+
+from nmt.cli.first_page import asks_first_page, first_page
+
+# What stands after python -m, and the module of nmt.cli that is the command.
+COMMANDS = {
+    "nmt.train": "train",
+    "nmt.eval": "eval",
+    "nmt.eval.align": "align",
+    "nmt.translate": "translate",
+    "nmt.data": "data",
+    "nmt.export": "export",
+}
+
+
+def start(module: str) -> None:
+    """Run a command of COMMANDS as typed."""
+    page = first_page(module, sys.argv[1:]) if asks_first_page(sys.argv[1:]) else None
+    if page is None:
+        importlib.import_module(f"nmt.cli.{COMMANDS[module]}").main()
+    else:
+        print(page)
+
+
+def train() -> None:
+    """The command nmt-train."""
+    start("nmt.train")
+
+
+def evaluate() -> None:
+    """The command nmt-eval."""
+    start("nmt.eval")
+
+
+def align() -> None:
+    """The command nmt-align."""
+    start("nmt.eval.align")
+
+
+def translate() -> None:
+    """The command nmt-translate."""
+    start("nmt.translate")
+
+
+def data() -> None:
+    """The command nmt-data."""
+    start("nmt.data")
+
+
+def export() -> None:
+    """The command nmt-export."""
+    start("nmt.export")

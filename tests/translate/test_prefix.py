@@ -83,12 +83,13 @@ def test_the_prefix_is_kept_by_every_tokenizer(tmp_path, kind, prefix):
     run = Run.open(make_run(tmp_path / kind.name, MODELS["local_p"], kind))
     options = TranslateOptions(format=Format.jsonl, alignments=AlignmentOutput.soft, token_scores=True)
     given = translator(run, options, beam_size=2, n_best=2, max_length=40)
+    given.model.double()  # random weights of this size make the rounding errors of 33 steps in float32 visible
     for h in given.hypotheses(["one two"], prefixes=[prefix])[0]:
         assert h.text.startswith(prefix)
         assert h.alignment is not None
         assert h.alignment.shape == (len(h.text.split()), 2)
         assert h.token_log_probs is not None
-        assert sum(h.token_log_probs) == pytest.approx(h.log_prob, abs=1e-3)
+        assert sum(h.token_log_probs) == pytest.approx(h.log_prob, abs=1e-9)
 
 
 def test_a_prefix_is_lower_cased_where_the_model_writes_lower_case(tmp_path):

@@ -7,7 +7,7 @@ MEASUREMENTS := attention self_attention lengths lstm_step ops training data_mem
 export HYDRA_FULL_ERROR := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-gpu test-all check format lint types bench audit clean
+.PHONY: help setup demo test test-gpu test-all check format lint types bench audit docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -18,7 +18,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, $(PYTHON) is " + sys.version)'
 	@echo "installing into .venv; this takes some minutes"
 	$(PYTHON) -m venv .venv
-	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[dev,sweep,export]' -c constraints.txt
+	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[dev,sweep,export,docs]' -c constraints.txt
 	@touch $@
 
 demo: $(READY) ## train local_p attention on the embedded corpus (4 minutes on 2 cores), score it, translate with it
@@ -51,11 +51,14 @@ bench: $(READY) ## run the measurements in benchmarks/; RUN=runs/NAME also measu
 	@for name in $(MEASUREMENTS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 	@echo "== search"; $(if $(RUN),$(BIN)/python benchmarks/search.py $(RUN),echo "measures a trained run: make bench RUN=runs/NAME")
 
+docs: $(READY) ## build the documentation in docs/_build/html, which needs no network to be read; a warning is an error
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+
 audit: $(READY) ## look the installed versions up in the database of known vulnerabilities (needs a network)
 	$(PYTHON) -m venv .venv/audit
 	.venv/audit/bin/python -m pip install -qq --disable-pip-version-check pip-audit
 	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 
 clean: ## remove what can be made again; runs/ and data/ stay
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist docs/_build *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -12,7 +12,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # From the bottom to the top; what stands in one row knows nothing of its neighbours.
 LAYERS = (
     ("nmt.errors",),
-    ("nmt.atomic", "nmt.batch", "nmt.checksum", "nmt.device", "nmt.languages", "nmt.settings"),
+    ("nmt.atomic", "nmt.batch", "nmt.checksum", "nmt.device", "nmt.languages", "nmt.libraries", "nmt.settings"),
     ("nmt.models",),
     ("nmt.data",),
     ("nmt.search",),

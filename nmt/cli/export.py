@@ -26,7 +26,7 @@ class ExportConfig:
     to: str = setting("???", "what to make", choices=lambda: tuple(EXPORTS))
     output: str | None = setting(None, "folder to write; null: DIR/exports/FORM; an earlier export there is replaced")
     quantization: Quantization | None = setting(
-        None, "type of the weights of to=ctranslate2: fp32, fp16, bf16, int8 or int16; null: fp32"
+        None, "type of the weights: fp32, fp16 or bf16, for CTranslate2 int8 or int16, too; null: fp32"
     )
 
     def __post_init__(self) -> None:
@@ -42,6 +42,7 @@ COMMAND = Command(
     examples=(
         "run=runs/transformer to=ctranslate2",
         "run=runs/transformer to=ctranslate2 quantization=int8 output=deploy",
+        "run=runs/local_p to=safetensors output=local_p",
     ),
     of_runs=True,
 )

@@ -22,8 +22,8 @@ import torch
 from nmt.batch import BOS, EOS, PAD, UNK
 from nmt.device import Precision
 from nmt.errors import ConfigError
-from nmt.export.libraries import needed
 from nmt.export.quantization import Quantization
+from nmt.libraries import needed
 from nmt.search import DecodeConfig, Hypothesis, LengthPenalty, Method, Reranking, Scored, Stopping
 from nmt.search.engine import Engine
 from nmt.search.mbr import rerank

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from nmt.data.pieces import Tokenizer
 from nmt.data.tokenizer import Tokenizers
 from nmt.errors import ConfigError
-from nmt.export.libraries import needed
+from nmt.libraries import needed
 from nmt.models import LSTMConfig
 from nmt.models.seq2seq import Seq2Seq
 from nmt.models.transformer.config import Activation, Norm, Positions, TransformerConfig

@@ -1,13 +1,15 @@
 """The table of forms that a model can be exported to, and what all of them have in common."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
 from nmt.atomic import whole_folder
 from nmt.errors import ConfigError, RunError
 from nmt.export.ctranslate2_export import export_ctranslate2
+from nmt.export.quantization import Quantization
 from nmt.export.request import RECORD, ExportRequest
+from nmt.export.safetensors_export import DTYPES, export_safetensors
 
 __all__ = ["EXPORTS", "ExportRequest", "export"]
 
@@ -18,11 +20,16 @@ class Form(NamedTuple):
     summary: str  # a line for --help
     # Writes everything into a folder that is there and empty, and returns a message; raises UserError if it cannot be.
     write: Callable[[ExportRequest, Path], str]
-    quantizes: bool = False  # whether ``ExportRequest.quantization`` can be asked for
+    quantizations: Collection[Quantization]  # what ``ExportRequest.quantization`` may be
 
 
 EXPORTS: dict[str, Form] = {
-    "ctranslate2": Form("the Transformer for CTranslate2, with its tokenizer and an example", export_ctranslate2, True),
+    "ctranslate2": Form(
+        "the Transformer for CTranslate2, with its tokenizer and an example", export_ctranslate2, Quantization
+    ),
+    "safetensors": Form(
+        "any model as a folder that nmt.load and run=DIR read, without pickle", export_safetensors, DTYPES
+    ),
 }
 
 
@@ -33,9 +40,11 @@ def export(request: ExportRequest) -> tuple[Path, str]:
     was.  Raises ConfigError, RunError where the folder cannot be written.
     """
     form, output = EXPORTS[request.to], request.folder
-    if request.quantization is not None and not form.quantizes:
-        able = " or ".join(f"to={name}" for name, other in EXPORTS.items() if other.quantizes)
-        raise ConfigError(f"quantization={request.quantization.name} is for {able}, not for to={request.to}")
+    if request.quantization is not None and request.quantization not in form.quantizations:
+        able = [f"to={name}" for name, other in EXPORTS.items() if request.quantization in other.quantizations]
+        raise ConfigError(
+            f"quantization={request.quantization.name} is for {' or '.join(able)}, not for to={request.to}"
+        )
     if output.exists() and not is_export(output):
         raise ConfigError(f"output={output} is there and is no export: type another output=DIR, or remove it")
     try:

@@ -45,6 +45,8 @@ scores/SET/limit_20-beam_size_3/
     precision.  The name says what is different.  (Earlier versions wrote all ways into scores/SET.)
 scores/with-RUN-HASH/SET/
     The same of an ensemble whose first member is this run.
+model.safetensors
+    The weights of an exported folder (nmt.runs.safetensors_file), which has config.yaml and tokenizer/, and no checkpoints.
 """
 
 from nmt.runs.directory import (

@@ -20,6 +20,7 @@ from nmt.eval.alignment import AlignConfig
 from nmt.models import build_model
 from nmt.models.seq2seq import Seq2Seq
 from nmt.runs import checkpoint, retention
+from nmt.runs.safetensors_file import WEIGHTS_FILE, load_weights
 from nmt.search import average_states
 
 # Files and folders of a run directory (nmt/runs/__init__.py lists all of them).
@@ -218,6 +219,11 @@ class Run:
         """The folder of its results."""
         return self.directory / RESULTS
 
+    @property
+    def exported_weights(self) -> Path:
+        """The file that has the weights where the directory is an export and not what a training left."""
+        return self.directory / WEIGHTS_FILE
+
     def build(self) -> Seq2Seq:
         """The run's model with fresh weights."""
         sizes = self.tokenizers.source.size, self.tokenizers.target.size
@@ -226,11 +232,14 @@ class Run:
     def weights(self, which: str) -> list[Path]:
         """The files whose mean is meant by best, last, avg:K (the K latest retained) or best:K (the K best of them).
 
+        An export has one file, which is its best and its last.
         Raises ConfigError for anything else, RunError, which names what there is, for what the run does not have.
         """
         check_checkpoint(which)
         if which in WEIGHTS:
             path = self.directory / WEIGHTS[which]
+            if not path.exists() and self.exported_weights.exists():
+                return [self.exported_weights]
             if not path.exists():
                 others = [f"checkpoint={name}" for name, file in WEIGHTS.items() if (self.directory / file).exists()]
                 raise RunError(f"{path} is not there; there is {' and '.join(others) or 'no checkpoint yet'}")
@@ -238,6 +247,8 @@ class Run:
         order, _, count = which.partition(":")
         paths = retention.retained_checkpoints(self.directory)
         if len(paths) < int(count):
+            if self.exported_weights.exists():
+                raise RunError(f"checkpoint={which}: {self.directory} is an export, which has {WEIGHTS_FILE} alone")
             there = f"only {', '.join(path.stem for path in paths)}" if paths else "none"
             key = "trainer.keep_last" if order == "avg" else "trainer.keep_best"
             raise RunError(
@@ -252,7 +263,7 @@ class Run:
         Raises RunError for a checkpoint that is missing, damaged or does not fit.
         """
         paths = self.weights(which)
-        states = [checkpoint.load(path) for path in paths]
+        states = [read_weights(path) for path in paths]
         model = self.build()
         try:
             model.load_state_dict(average_states([state["model"] for state in states], [str(path) for path in paths]))
@@ -260,6 +271,11 @@ class Run:
             reason = str(error).strip().splitlines()[-1].strip()
             raise RunError(f"{paths[0]} does not fit {self.directory / CONFIG_FILE}: {reason}") from None
         return model.to(device).eval(), max(state["step"] for state in states)
+
+
+def read_weights(path: Path) -> dict[str, Any]:
+    """A file of ``Run.weights``: its ``model`` (a state_dict) and ``step``; RunError where it cannot be read."""
+    return load_weights(path) if path.suffix == Path(WEIGHTS_FILE).suffix else checkpoint.load(path)
 
 
 def alignment_config(config: Config, given: AlignConfig | None = None) -> AlignConfig:

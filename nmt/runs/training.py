@@ -35,6 +35,7 @@ from nmt.runs.directory import (
     directory_for,
     newest_run,
     read_config,
+    read_weights,
     recorded_name,
     save_config,
     write_json,
@@ -192,7 +193,8 @@ def initial_tokenizers(config: Config) -> Tokenizers | None:
 def copy_weights(directory: Path, model: Seq2Seq) -> None:
     """Load the best weights of another run; raises RunError, naming init_from, where they do not fit."""
     try:
-        model.load_state_dict(checkpoint.load(directory / checkpoint.BEST)["model"])
+        [best] = Run.open(directory).weights("best")
+        model.load_state_dict(read_weights(best)["model"])
     except RunError as error:
         raise RunError(f"init_from: {error}") from None
     except RuntimeError as error:

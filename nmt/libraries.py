@@ -1,4 +1,4 @@
-"""Libraries that only exports need, imported where they are used."""
+"""Libraries that only exports and what they made need, imported where they are used."""
 
 import importlib
 from typing import Any

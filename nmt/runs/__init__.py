@@ -46,7 +46,7 @@ scores/SET/limit_20-beam_size_3/
 scores/with-RUN-HASH/SET/
     The same of an ensemble whose first member is this run.
 model.safetensors
-    The weights of an exported folder (nmt.runs.safetensors_file), which has config.yaml and tokenizer/, and no checkpoints.
+    The weights of an exported folder (nmt.runs.safetensors_file), which has config.yaml, tokenizer/ and no checkpoints.
 """
 
 from nmt.runs.directory import (

@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -98,7 +99,7 @@ def train(config: Config) -> None:
             if saved and saved.damage:
                 said = f"{saved.damage}\ngoing on from the one before it, {saved.path}, step {saved.step:,}"
                 log.event("damaged", said, step=saved.step, damage=saved.damage, used=saved.path)
-            announce(log, directory, config, model, data, device, ranks)
+            announce(log, directory, config, model, data, tests, device, ranks)
             for text in (data.validation, *tests):
                 for note in notes_on_references(text.target, config.data.target):
                     log.say(f"note: {text.name}: {note}")
@@ -255,9 +256,16 @@ def device_name(device: torch.device) -> str:
 
 
 def announce(
-    log: RunLog, directory: Path, config: Config, model: Seq2Seq, data: Prepared, device: torch.device, ranks: Ranks
+    log: RunLog,
+    directory: Path,
+    config: Config,
+    model: Seq2Seq,
+    data: Prepared,
+    tests: Sequence[ParallelText],
+    device: torch.device,
+    ranks: Ranks,
 ) -> None:
-    """Print and log what was built: model, device, precision and data."""
+    """Print and log what was built: model, device, precision and data; and which sets will be scored at the end."""
     parameters = sum(p.numel() for p in model.parameters())
     parts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
     shown = ", ".join(f"{name} {count:,}" for name, count in parts.items() if count)
@@ -269,7 +277,8 @@ def announce(
         "precision": config.trainer.precision.name,
     }
     text = "\n".join([*(f"{key:14}{value}" for key, value in facts.items()), str(data.table)])
-    log.event("built", text, **facts, parameters=parameters, data=data.table.as_dict())
+    sets = [data.validation.name, *(test.name for test in tests)]
+    log.event("built", text, **facts, parameters=parameters, sets=sets, data=data.table.as_dict())
     log.hparams({k: v for k, v in flat(to_tree(config)).items() if k not in ("name", "runs", "sweep", "resume")})
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from nmt.cli import app
@@ -15,7 +16,7 @@ from nmt.eval.evaluate import Evaluation
 from nmt.eval.metrics import EvalConfig
 from nmt.eval.significance import compare
 from nmt.runs.ensemble import open_run
-from nmt.runs.scoring import Scorer, languages
+from nmt.runs.scoring import Scorer, languages, last_line
 from nmt.settings import setting
 
 
@@ -57,6 +58,7 @@ def score_runs(configs: Sequence[EvalCommandConfig]) -> None:
     texts = [load_tests(config.data) for config in configs]
     check_same(configs, texts)
     found: list[list[Evaluation]] = []
+    scored: list[tuple[Evaluation, Path]] = []
     for config, sets in zip(configs, texts, strict=True):
         run = open_run(as_list(config.run), config.decode.ensemble)
         scorer = Scorer(run, config.data, config.decode, device, config.checkpoint, config.eval)
@@ -64,10 +66,14 @@ def score_runs(configs: Sequence[EvalCommandConfig]) -> None:
         found.append([])
         for text in sets:
             found[-1].append(scorer.score(text))
+            scored.append((found[-1][-1], scorer.folder(text)))
             print(f"{found[-1][-1]}\n  written to {scorer.folder(text)}\n", flush=True)
     if len(configs) > 1:
         for number, text in enumerate(texts[0]):
             compare_on(text, configs, [evaluations[number] for evaluations in found])
+        print()
+    systems = [name(config) for config, sets in zip(configs, texts, strict=True) for _ in sets]
+    print(last_line(scored, systems if len(configs) > 1 else ()), flush=True)
 
 
 def name(config: EvalCommandConfig) -> str:

@@ -4,6 +4,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -24,8 +25,10 @@ from nmt.cli.hydra_keys import refuse_composed, refuse_typed
 from nmt.cli.mistakes import explain, for_user, hint
 from nmt.cli.options import Command, config_groups
 from nmt.config import CONFIG_DIR, Config
-from nmt.errors import ConfigError, UserError
+from nmt.errors import ConfigError, RunError, UserError
 from nmt.runs.directory import run_name, time_stamp
+from nmt.runs.summary import read_runs
+from nmt.runs.table import markdown, newest_of_each_seed, remarks, table
 from nmt.train.console import unread_output_ignored
 
 
@@ -73,7 +76,7 @@ def sweep(command: Command, job: Callable[[Any], Any], overrides: list[str]) -> 
         refuse_typed(parser.parse_overrides(overrides), sweep=True)
         cfg = composer.compose_config(command.root, overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=False)
         refuse_composed(cfg.hydra, default_hydra(command), sweep=True)
-        jobs, names = combinations(parser.parse_overrides(swept_words(cfg)), command)
+        jobs, names, folder = combinations(parser.parse_overrides(swept_words(cfg)), command)
         for number, (words, name) in enumerate(zip(jobs, names, strict=True), 1):
             try:
                 check(loader.load_sweep_config(cfg, words))
@@ -84,6 +87,7 @@ def sweep(command: Command, job: Callable[[Any], Any], overrides: list[str]) -> 
         task = Task(job, len(jobs))
         launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=cfg)
         results = launcher.launch(jobs, initial_job_idx=0)
+    show_table(Path(cfg.runs, folder))
     failed = [(n, r._return_value) for n, r in zip(names, results, strict=True) if r.status is not JobStatus.COMPLETED]
     if failed:
         lines = "".join(f"\n  {name}: {reason}" for name, reason in failed)
@@ -98,8 +102,18 @@ def swept_words(cfg: DictConfig) -> list[str]:
     return [f"{key}={value}" for key, value in params.items() if key not in typed_keys] + words
 
 
-def combinations(overrides: list[Override], command: Command) -> tuple[list[list[str]], list[str]]:
-    """The overrides of each job, run name and sweep folder included, and the names."""
+def show_table(folder: Path) -> None:
+    """Print what the runs of a sweep have scored: a row for each configuration."""
+    try:
+        runs, left_out = newest_of_each_seed(read_runs([folder]))
+    except RunError as error:  # no job came far enough to have a run, say
+        print(f"\nno table: {error}", flush=True)
+        return
+    print(f"\n{folder}\n\n{markdown(table(runs))}", *remarks(runs, left_out), sep="\n", flush=True)
+
+
+def combinations(overrides: list[Override], command: Command) -> tuple[list[list[str]], list[str], str]:
+    """The overrides of each job, run name and sweep folder included; the names; and the folder."""
     groups = config_groups(command.config_dirs)
     for o in overrides:
         if o.is_discrete_sweep() and not list(o.sweep_string_iterator()):
@@ -114,7 +128,7 @@ def combinations(overrides: list[Override], command: Command) -> tuple[list[list
         parts = [name_part(key.lstrip("+"), value) for key, _, value in chosen]
         names.append(run_name([given["name"], *parts] if "name" in given else parts))
         words += [f"name='{names[-1]}'", f"sweep='{folder}'"]
-    return jobs, names
+    return jobs, names, folder
 
 
 def check(cfg: DictConfig) -> None:

@@ -17,7 +17,8 @@ from nmt.runs.directory import read_json, run_name, short_hash, write_json, writ
 from nmt.search import DecodeConfig
 
 RESULTS_FILE = "results.json"
-TEXTS = ("source.txt", "reference.txt", "hypotheses.txt")
+SOURCE, REFERENCE, HYPOTHESES = "source.txt", "reference.txt", "hypotheses.txt"
+TEXTS = (SOURCE, REFERENCE, HYPOTHESES)
 # Keys of decode that say how fast a translation is found, or that are written otherwise.
 NOT_A_WAY = ("batch_size", "precision")
 

@@ -1,5 +1,6 @@
 """A run's model scored on sets of sentences; the results are written into the run directory."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,17 +10,33 @@ from nmt.config import to_tree
 from nmt.data import corpus
 from nmt.data.text import DataConfig, ParallelText
 from nmt.device import resolve_precision
-from nmt.eval.evaluate import Evaluation, EvaluationOptions, evaluate
+from nmt.eval.evaluate import Evaluation, EvaluationOptions, count_of, evaluate
 from nmt.eval.metrics import EvalConfig
 from nmt.runs.directory import Run, alignment_config
 from nmt.runs.ensemble import EnsembleRun
-from nmt.runs.results import Way, difference_from, folder_of, put_aside, set_folder, way, write_results
+from nmt.runs.results import HYPOTHESES, Way, difference_from, folder_of, put_aside, set_folder, way, write_results
 from nmt.search import DecodeConfig
 
 
 def languages(data: DataConfig) -> tuple[str, str]:
     """The codes of both languages."""
     return data.source, data.target
+
+
+def last_line(scored: Sequence[tuple[Evaluation, Path]], names: Sequence[str] = ()) -> str:
+    """The number that is wanted of each evaluation, by its first metric, and the file of the translations.
+
+    BLEU on test: 31.63 (runs/a/scores/test/hypotheses.txt).  ``names`` are those of several systems.
+    """
+    found = []
+    for number, (evaluation, folder) in enumerate(scored):
+        of = f" of {names[number]}" if names else ""
+        for metric in list(evaluation.scores.values())[:1]:
+            part = count_of(evaluation.sentences, evaluation.set_sentences)
+            limited = f", {part} sentences" if evaluation.sentences < evaluation.set_sentences else ""
+            file = folder / HYPOTHESES
+            found.append(f"{metric.name} on {evaluation.name}{of}: {metric.value:.2f}{limited} ({file})")
+    return "; ".join(found)
 
 
 class Scorer:

@@ -42,7 +42,7 @@ from nmt.runs.directory import (
     write_json,
 )
 from nmt.runs.lock import sole_writer
-from nmt.runs.scoring import Scorer, languages
+from nmt.runs.scoring import Scorer, languages, last_line
 from nmt.train.config import validation_metrics
 from nmt.train.console import unread_output_ignored
 from nmt.train.distributed import Ranks, join_processes
@@ -317,7 +317,8 @@ class Validator:
 def score_test_sets(run: Run, device: torch.device, log: RunLog) -> None:
     """Score the whole validation set and the test sets of the configuration with the best checkpoint.
 
-    The metric that chose it is among the scores.
+    The metric that chose it is among the scores.  The last line has the score of the test sets, or of the validation
+    set where there are none.
     """
     chosen, usual = run.config.trainer.metric, EvalConfig()
     if chosen in METRICS and chosen not in usual.metrics:
@@ -325,7 +326,10 @@ def score_test_sets(run: Run, device: torch.device, log: RunLog) -> None:
     best = checkpoint.load(run.directory / checkpoint.BEST, mmap=True)
     log.say(f"best.pt of step {best['step']:,} ({chosen} {best['metrics'][chosen]:.4f} in validation) is scored:")
     scorer = Scorer(run, run.config.data, run.config.decode, device, measure=usual)
+    scored = []
     for text in (scorer.validation(), *load_tests(run.config.data)):
         found = scorer.score(text)
+        scored.append((found, scorer.folder(text)))
         log.scored(scorer.step, found.name, str(found), found.numbers())
     log.say(f"{run.directory} holds it all; python -m nmt.translate run={run.directory} < in.txt > out.txt")
+    log.say(last_line(scored[1:] or scored))

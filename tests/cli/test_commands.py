@@ -99,6 +99,7 @@ def test_nmt_eval_says_what_training_said(run, typed, capsys):
     assert after["loss"] == before["loss"]
     assert (run / "scores" / "test" / "hypotheses.txt").read_bytes() == hypotheses
     assert after["scores"]["bleu"]["signature"] in printed
+    assert printed.splitlines()[-1] == wanted_line(run, "tiny")
     words = ["sacrebleu", "reference.txt", "-i", "hypotheses.txt", "-m", "bleu", "chrf", "-w", "6"]
     out = subprocess.run([sys.executable, "-m", *words], cwd=run / "scores" / "test", capture_output=True, check=True)
     for name, line in zip(("bleu", "chrf"), json.loads(out.stdout), strict=True):
@@ -115,13 +116,21 @@ def test_the_best_step_of_the_log_is_the_one_scored(run):
     assert found["scores"]["bleu"]["value"] == pytest.approx(best["bleu"])
 
 
+def wanted_line(run: Path, name: str) -> str:
+    """BLEU of the test set, and the file."""
+    value = results(run)["scores"]["bleu"]["value"]
+    return f"BLEU on test: {value:.2f} (runs/{name}/scores/test/hypotheses.txt)"
+
+
 def test_the_metric_that_chose_the_weights_is_said_and_scored(typed, capsys):
     """The loss unless another is typed, which nmt.train would otherwise not score by at the end."""
     folder = typed(train.main, *TINY, "name=chosen", "trainer.metric=chrfpp")
     chosen = folder / "runs" / "chosen"
     best = checkpoint.load(chosen / checkpoint.BEST)
     said = f"best.pt of step {best['step']} (chrfpp {best['metrics']['chrfpp']:.4f} in validation) is scored:"
-    assert said in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert said in out
+    assert out.splitlines()[-1] == wanted_line(chosen, "chosen")
     assert {"bleu", "chrf", "ter", "chrfpp"} <= results(chosen)["scores"].keys()
     assert read_config(folder / "runs" / "tiny").trainer.metric == "loss"
     shutil.rmtree(chosen)

@@ -9,6 +9,7 @@ from nmt.errors import ConfigError, RunError
 from nmt.export.ctranslate2_export import export_ctranslate2
 from nmt.export.quantization import Quantization
 from nmt.export.request import RECORD, ExportRequest
+from nmt.export.run_export import export_run_copy
 from nmt.export.safetensors_export import DTYPES, export_safetensors
 
 __all__ = ["EXPORTS", "ExportRequest", "export"]
@@ -30,6 +31,7 @@ EXPORTS: dict[str, Form] = {
     "safetensors": Form(
         "any model as a folder that nmt.load and run=DIR read, without pickle", export_safetensors, DTYPES
     ),
+    "run": Form("a slim copy of the run to give away: no optimizer, no logs, no private paths", export_run_copy, ()),
 }
 
 

@@ -1,0 +1,106 @@
+"""to=run: a slim copy of a run to give away, which loads and translates as the run does."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nmt.config import flat, restore, to_tree
+from nmt.errors import RunError
+from nmt.export.request import RECORD, ExportRequest
+from nmt.runs import checkpoint
+from nmt.runs.directory import ORIGIN, RESULTS, TOKENIZER, Run, read_json, read_weights, save_config, write_json
+from nmt.runs.results import RESULTS_FILE
+from nmt.runs.summary import read_all_results
+
+CPU = torch.device("cpu")
+# What of origin.json says by what the run was made; the rest says where, and names folders.
+MADE_BY = ("nmt", "commit", "uncommitted", "torch", "python", "device", "processes")
+# Of the checkpoint, what says how good its weights are; the rest is for going on with the training.
+ABOUT_WEIGHTS = ("precision", "metrics")
+
+
+def export_run_copy(request: ExportRequest, folder: Path) -> str:
+    """Write the copy, and compare its weights with those of the run in every bit; see ``nmt.export.export``.
+
+    It has the weights as checkpoints/best.pt, the tokenizer, the configuration with the paths outside its folder cut to
+    file names, the scores without the sentences, and of origin.json the versions.  Returns what was left out.
+    """
+    run = request.run
+    model, step = run.load_model(request.checkpoint, CPU)
+    paths = run.weights(request.checkpoint)
+    # A mean of weights was validated nowhere.
+    saved = read_weights(paths[0]) if len(paths) == 1 else {}
+    about = {key: saved[key] for key in ABOUT_WEIGHTS if key in saved}
+    checkpoint.save(folder / checkpoint.BEST, {"model": model.state_dict(), "step": step, **about})
+    run.tokenizers.save(folder / TOKENIZER)
+    tree, cut = without_folders(to_tree(run.config))
+    save_config(folder, restore(tree))
+    write_origin(run, folder)
+    write_scores(run, folder)
+    check_weights(folder, model.state_dict(), run.name)
+    write_json(folder / RECORD, request.record(step=step))
+    return left_out(run, folder, cut)
+
+
+def without_folders(tree: Any) -> tuple[Any, list[str]]:
+    """A configuration whose paths that are absolute or lead upwards are file names alone, and the keys of these."""
+    cut = [key for key, value in flat(tree).items() if value != file_name(value)] if isinstance(tree, dict) else []
+    return names_alone(tree), cut
+
+
+def names_alone(value: Any) -> Any:
+    """``file_name`` of every text in a tree."""
+    if isinstance(value, dict):
+        return {key: names_alone(inner) for key, inner in value.items()}
+    return file_name(value)
+
+
+def file_name(value: Any) -> Any:
+    """A path that is absolute or leads upwards without its folders, also in a list; anything else as it is."""
+    if isinstance(value, list):
+        return [names_alone(inner) for inner in value]
+    if isinstance(value, str) and (value.startswith(("/", "~")) or ".." in value.split("/")):
+        return Path(value).name
+    return value
+
+
+def write_origin(run: Run, folder: Path) -> None:
+    """By what the run was made, without the command and the folder it was typed in."""
+    if (run.directory / ORIGIN).exists():
+        origin = read_json(run.directory / ORIGIN)
+        write_json(folder / ORIGIN, {key: origin[key] for key in MADE_BY if key in origin})
+
+
+def write_scores(run: Run, folder: Path) -> None:
+    """The results of every set; not those of ensembles with other runs."""
+    name = run.directory.resolve().name
+    for place, results in read_all_results(run.directory).values():
+        write_json(folder / RESULTS / place.relative_to(run.scores) / RESULTS_FILE, results | {"run": name})
+
+
+def check_weights(folder: Path, weights: dict[str, Any], name: str) -> None:
+    """Raise RunError unless the copy, read as a run is, has these weights."""
+    copied = Run.open(folder).load_model("best", CPU)[0].state_dict()
+    if copied.keys() != weights.keys() or not all(torch.equal(copied[key], weights[key]) for key in weights):
+        raise RunError(f"the copy of {name} does not have its weights")
+
+
+def left_out(run: Run, folder: Path, cut: list[str]) -> str:
+    """What the copy has and has not, with sizes."""
+    have = {path.relative_to(folder) for path in folder.rglob("*")}
+    missing: dict[str, int] = {}
+    for path in sorted(p for p in run.directory.rglob("*") if p.is_file() and not p.name.startswith(".")):
+        relative = path.relative_to(run.directory)
+        if relative not in have and folder not in path.parents:  # the copy may be made inside the run
+            name = (
+                relative.parts[0] if len(relative.parts) > 1 and relative.parts[0] != "checkpoints" else str(relative)
+            )
+            missing[name] = missing.get(name, 0) + path.stat().st_size
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    listed = ", ".join(f"{name} ({bytes_ / 2**20:.1f} MiB)" for name, bytes_ in missing.items()) or "nothing"
+    lines = [f"a copy of {run.name}, {size / 2**20:.1f} MiB, with the same weights", f"left out: {listed}"]
+    lines.append("left out of origin.json: the command and the folder; of scores: the sentences")
+    if cut:
+        lines.append(f"cut to file names in config.yaml: {', '.join(cut)}")
+    return "\n".join(lines)

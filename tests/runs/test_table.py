@@ -78,13 +78,9 @@ def test_a_newer_run_without_results_does_not_hide_one_with_results(sweep):
 def test_results_made_in_another_way_have_columns_that_say_so(sweep):
     """And are not taken for the run's; those of an ensemble are not shown."""
     scores = sweep / "global-seed_1" / "scores"
-    part = {"sentences": 2, "set_sentences": 1000}
-    write_result(
-        scores / "flickr" / "limit_2-beam_size_3",
-        *("flickr", {"bleu": 99.0}),
-        **part,
-        difference={"limit": 2, "beam_size": 3},
-    )
+    how = {"limit": 2, "beam_size": 3}
+    folder = scores / "flickr" / "limit_2-beam_size_3"
+    write_result(folder, "flickr", {"bleu": 99.0}, sentences=2, set_sentences=1000, difference=how)
     write_result(scores / "with-b-1a2b" / "flickr", "flickr", {"bleu": 99.0})
     head, row, *_ = rows_of(sweep, ["bleu"])
     assert head[2:4] == ["bleu flickr", "bleu flickr (2 of 1,000 sentences, beam_size=3)"]

@@ -21,7 +21,7 @@ LAYERS = (
     ("nmt.config",),
     ("nmt.runs",),
     ("nmt.export",),
-    ("nmt.translate",),
+    ("nmt.report", "nmt.translate"),
     ("nmt.cli",),
     ("nmt",),  # nmt.load
 )

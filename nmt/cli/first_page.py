@@ -132,6 +132,22 @@ PAGES = {
         ),
         groups=False,
     ),
+    "nmt.report": FirstPage(
+        "Compare the runs of a sweep: tables with mean and spread over seeds, paired tests, curves, alignments.",
+        (
+            "runs/SWEEP",
+            "runs/SWEEP baseline=none",
+        ),
+        (
+            ("of", "folders of runs; typed without of="),
+            ("baseline", "what the others are tested against, such as none"),
+            ("metrics", "scores to show and test, such as [bleu,chrf]"),
+            ("sets", "sets to show; else all but the validation set"),
+            ("alignments", "sentences whose attention is drawn"),
+            ("output", "folder of report.md, .csv, .tex and .html"),
+        ),
+        groups=False,
+    ),
 }
 
 

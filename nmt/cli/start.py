@@ -13,6 +13,7 @@ COMMANDS = {
     "nmt.translate": "translate",
     "nmt.data": "data",
     "nmt.export": "export",
+    "nmt.report": "report",
 }
 
 
@@ -53,3 +54,8 @@ def data() -> None:
 def export() -> None:
     """The command nmt-export."""
     start("nmt.export")
+
+
+def report() -> None:
+    """The command nmt-report."""
+    start("nmt.report")

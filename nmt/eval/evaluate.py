@@ -1,5 +1,6 @@
 """The one evaluation: what training reports of its validation set, and ``nmt.eval`` of test sets."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from nmt.data.text import ParallelText
 from nmt.data.tokenizer import Tokenizers
 from nmt.errors import DataError
 from nmt.eval.alignment import SHIFTS, AlignConfig, AlignmentScore, hard_alignment, score_alignments
+from nmt.eval.challenges import Challenges, Share, challenges, unaligned_words
 from nmt.eval.figures.painter import Painter, Pair
 from nmt.eval.figures.picture import Picture
 from nmt.eval.forced import NoAttentionError, pair_maps
@@ -54,6 +56,7 @@ class Evaluation:
     seconds: float  # search, loss and metrics
     pictures: list[Picture] = field(repr=False)
     notes: list[str] = field(default_factory=list)  # what makes the scores mislead: see ``notes_on_references``
+    challenges: Challenges | None = None  # where they were asked for
 
     @property
     def sentences(self) -> int:
@@ -93,6 +96,7 @@ class Evaluation:
             "tokens_per_second": self.tokens_per_second,
             "seconds": self.seconds,
             "notes": self.notes,
+            "challenges": None if self.challenges is None else self.challenges.to_dict(),
         }
 
     def __str__(self) -> str:
@@ -103,6 +107,7 @@ class Evaluation:
             *(f"  {metric}" for metric in self.scores.values()),
             *(f"  {bucket}" for bucket in self.by_length),
             *(f"  align.shift={shift}: {judged}" for shift, judged in self.alignment.items()),
+            *([str(self.challenges)] if self.challenges else []),
             *(f"  note: {note}" for note in self.notes),
         ]
         return "\n".join(lines)
@@ -124,6 +129,8 @@ class EvaluationOptions:
     alignment: AlignConfig = field(default_factory=AlignConfig)  # which map is aligned by; either shift is judged
     gold: ParallelText | None = None
     batch_tokens: int = BATCH_TOKENS  # of forced decoding
+    challenges: bool = False  # count the faults of nmt.eval.challenges, for which translations are aligned, too
+    known: Callable[[str], bool] | None = None  # whether the training target has a word in lower case
 
     @property
     def forced(self) -> ForcedOptions:
@@ -183,6 +190,7 @@ def evaluate(
         search_seconds=search_seconds,
         seconds=time.perf_counter() - began,
         pictures=drawn,
+        challenges=judge_challenges(model, tokenizers, part, hypotheses, best, options) if options.challenges else None,
         notes=[*notes_on_references(part.targets, target_language), *notes_on_translations(hypotheses)],
     )
 
@@ -277,6 +285,28 @@ def draw_pictures(
     both = painter.attention(references, "reference"), painter.attention(translations, "translation")
     pictures = [picture for of_sentence in zip(*both, strict=True) for picture in of_sentence]
     return pictures + painter.self_attention(references) if wanted.self_attention else pictures
+
+
+def judge_challenges(
+    model: Seq2Seq,
+    tokenizers: Tokenizers,
+    part: EvaluatedPart,
+    hypotheses: Sequence[str],
+    best: Sequence[Hypothesis],
+    options: EvaluationOptions,
+) -> Challenges:
+    """The faults of the translations; source words are unaligned that no target word attends to most."""
+    finished = [hypothesis.finished for hypothesis in best]
+    pairs = [(s, h) for s, h in zip(part.sources, hypotheses, strict=True) if not blank(s) and not blank(h)]
+    shift, pool = options.alignment.shift, options.alignment.pool
+    unaligned: Share | None = None
+    if pairs:
+        sources, translations = map(list, zip(*pairs, strict=True))
+        with contextlib.suppress(NoAttentionError):
+            maps = pair_maps(model, tokenizers, sources, translations, options.forced, options.alignment)
+            links = (hard_alignment(found.between_words(shift, pool)).sure for found in maps)
+            unaligned = unaligned_words(zip(links, (len(split_words(s)) for s in sources), strict=True))
+    return challenges(part.sources, part.targets, hypotheses, finished, options.known, unaligned)
 
 
 def judge_alignment(

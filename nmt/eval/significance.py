@@ -93,6 +93,29 @@ def compare(
     ]
 
 
+COMBINATION = "twice the mean of one-sided p-values (Vovk and Wang 2020)"
+
+
+def combined_p_value(p_values: Sequence[float], differences: Sequence[float]) -> float:
+    """One two-sided p-value for those of several seeds, p_k with difference d_k; that of one seed is itself.
+
+    For each direction  q_k = p_k / 2 if d_k lies in it, else 1 - p_k / 2,  q = 2 mean_k q_k,  and  p = min(1, 2 min q).
+
+    Twice a mean of p-values is a p-value whatever their dependence (Vovk and Wang 2020, Combining p-values via
+    averaging, Biometrika 107(4)); methods that multiply, as Fisher's, need independent ones, which those of one test
+    set are not.  p is small only if the seeds agree in the direction and nearly all are significant.  Raises ValueError
+    for no p-values.
+    """
+    if not p_values:
+        raise ValueError("there are no p-values to combine")
+    if len(p_values) == 1:
+        return p_values[0]
+    pairs = list(zip(p_values, differences, strict=True))
+    upward = sum(p / 2 if d > 0 else 1 - p / 2 for p, d in pairs) / len(pairs)
+    downward = sum(p / 2 if d < 0 else 1 - p / 2 for p, d in pairs) / len(pairs)
+    return min(1.0, 4 * min(upward, downward))
+
+
 def _paired(
     test: SignificanceTest,
     metric: str,

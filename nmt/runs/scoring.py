@@ -1,6 +1,6 @@
 """A run's model scored on sets of sentences; the results are written into the run directory."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -50,9 +50,11 @@ class Scorer:
         device: torch.device,
         which: str = "best",
         measure: EvalConfig | None = None,
+        known: Callable[[str], bool] | None = None,
     ) -> None:
+        """``known``: whether the training target has a word, in lower case; None where that is not known."""
         self.run, self.data, self.decode, self.device, self.which = run, data, decode, device, which
-        self.measure = measure or EvalConfig()
+        self.measure, self.known = measure or EvalConfig(), known
         self.weights = [path.name for path in run.weights(which)]
         self.model, self.step = run.load_model(which, device)
 
@@ -70,6 +72,8 @@ class Scorer:
             languages=languages(self.data),
             limit=self.measure.limit,
             alignment=alignment_config(self.run.config),
+            challenges=True,
+            known=self.known,
         )
         with tqdm(total=total, desc=text.name, unit=" sentences", leave=False, disable=None) as bar:
             found = evaluate(self.model, self.run.tokenizers, text, options, progress=bar.update)

@@ -11,15 +11,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from nmt.config import Config, check_sections, flat, to_tree
 from nmt.data.batching import TrainBatches
 from nmt.data.corpus import ParallelText, gold_text
+from nmt.data.encode import EncodedCorpus
 from nmt.data.prepare import Prepared, load_tests, prepare
 from nmt.data.tokenizer import Tokenizers
 from nmt.device import resolve_device, resolve_precision, seed_everything, set_up
 from nmt.errors import ConfigError, RunError, Stopped
+from nmt.eval.challenges import words_of
 from nmt.eval.evaluate import EvaluationOptions, PictureRequest, evaluate, sentences_to_draw
 from nmt.eval.metrics import METRICS, EvalConfig
 from nmt.eval.references import notes_on_references
@@ -50,6 +53,7 @@ from nmt.train.log import RunLog, Sample, Validation
 from nmt.train.loop import Ending, Trainer
 from nmt.train.preflight import preflight_check
 
+WORDS_AT_ONCE = 4096  # pairs of training text decoded at once
 # What a resumed run may not change: its weights, its data, the order of its batches, the optimizer's averages.
 FIXED = ("model.", "data.", "seed", "optim.name")
 MOVABLE = ("data.root", "data.cache", "data.test", "data.tests", "data.gold")
@@ -116,7 +120,7 @@ def train(config: Config) -> None:
             )
             result = trainer.run(resume)
             if ranks.main and result.ending is not Ending.interrupted:
-                score_test_sets(Run.open(directory), device, log)
+                score_test_sets(Run.open(directory), device, log, data.train)
     if result.ending is Ending.interrupted:
         raise Stopped(result.signal)
 
@@ -314,7 +318,7 @@ class Validator:
         return Validation(found.numbers(), samples, figures)
 
 
-def score_test_sets(run: Run, device: torch.device, log: RunLog) -> None:
+def score_test_sets(run: Run, device: torch.device, log: RunLog, trained: EncodedCorpus) -> None:
     """Score the whole validation set and the test sets of the configuration with the best checkpoint.
 
     The metric that chose it is among the scores.  The last line has the score of the test sets, or of the validation
@@ -325,11 +329,23 @@ def score_test_sets(run: Run, device: torch.device, log: RunLog) -> None:
         usual = replace(usual, metrics=[*usual.metrics, chosen])
     best = checkpoint.load(run.directory / checkpoint.BEST, mmap=True)
     log.say(f"best.pt of step {best['step']:,} ({chosen} {best['metrics'][chosen]:.4f} in validation) is scored:")
-    scorer = Scorer(run, run.config.data, run.config.decode, device, measure=usual)
+    known = target_words(trained, run.tokenizers)
+    scorer = Scorer(run, run.config.data, run.config.decode, device, measure=usual, known=known.__contains__)
     scored = []
     for text in (scorer.validation(), *load_tests(run.config.data)):
         found = scorer.score(text)
         scored.append((found, scorer.folder(text)))
         log.scored(scorer.step, found.name, str(found), found.numbers())
+        if found.challenges is not None:
+            log.event("challenges", set=found.name, step=scorer.step, **found.challenges.to_dict())
     log.say(f"{run.directory} holds it all; python -m nmt.translate run={run.directory} < in.txt > out.txt")
     log.say(last_line(scored[1:] or scored))
+
+
+def target_words(trained: EncodedCorpus, tokenizers: Tokenizers) -> set[str]:
+    """The words of the training target, in lower case."""
+    words: set[str] = set()
+    for start in range(0, len(trained), WORDS_AT_ONCE):
+        _, targets = trained.read(np.arange(start, min(start + WORDS_AT_ONCE, len(trained))))
+        words |= words_of(tokenizers.target.decode(targets))
+    return words

@@ -408,7 +408,15 @@ def test_every_command_says_its_version(typed, capsys, command):
 
 def test_console_scripts_are_the_commands():
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
-    assert sorted(scripts) == ["nmt-align", "nmt-data", "nmt-eval", "nmt-export", "nmt-train", "nmt-translate"]
+    assert sorted(scripts) == [
+        "nmt-align",
+        "nmt-data",
+        "nmt-eval",
+        "nmt-export",
+        "nmt-report",
+        "nmt-train",
+        "nmt-translate",
+    ]
     for script, target in scripts.items():
         main = EntryPoint(script, target, "console_scripts").load()
         assert main.__module__ == "nmt.cli.start"

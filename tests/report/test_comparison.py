@@ -27,7 +27,7 @@ def write(folder, attention, seed, hypotheses, references=REFERENCES):
     return run
 
 
-def tested(folder, tests):
+def against_none(folder, tests):
     of = configurations(read_runs([folder]))
     shown = [c for c in columns(read_runs([folder])) if c.metric == "bleu"]
     return of, *against_baseline(of, find_baseline(of, "none"), shown, tests, trials=50)
@@ -38,7 +38,7 @@ def test_runs_of_one_seed_are_compared_on_their_own_sentences(tmp_path):
     said = {("none", 1): 3, ("none", 2): 4, ("global", 1): 10, ("global", 2): 15}
     for (attention, seed), every in said.items():
         write(tmp_path, attention, seed, worse(REFERENCES, every))
-    of, found, notes = tested(tmp_path, BOTH)
+    of, found, notes = against_none(tmp_path, BOTH)
     (result,) = found
     pairs = []
     for seed in (1, 2):
@@ -58,7 +58,7 @@ def test_other_sentences_and_other_seeds_are_not_compared(tmp_path):
     write(tmp_path, "none", 1, REFERENCES)
     write(tmp_path, "global", 1, REFERENCES[::-1], REFERENCES[::-1])
     write(tmp_path, "global", 2, REFERENCES)
-    _, found, notes = tested(tmp_path, [SignificanceTest.bs])
+    _, found, notes = against_none(tmp_path, [SignificanceTest.bs])
     assert found == []
     assert any("has other sentences than" in note for note in notes)
     assert any("seeds 2 are not paired" in note for note in notes)
@@ -67,7 +67,7 @@ def test_other_sentences_and_other_seeds_are_not_compared(tmp_path):
 def test_runs_without_their_sentences_are_named(tmp_path):
     write(tmp_path, "none", 1, REFERENCES)
     write_run(tmp_path / "other", {"name": "global"}, 1, 50.0)
-    _, found, notes = tested(tmp_path, [SignificanceTest.bs])
+    _, found, notes = against_none(tmp_path, [SignificanceTest.bs])
     assert found == []
     assert any("other/scores/flickr/reference.txt" in note for note in notes)
 

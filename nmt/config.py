@@ -29,7 +29,7 @@ from nmt.models import MODELS
 from nmt.models.attention import HardConfig
 from nmt.models.seq2seq import Choices, ModelConfig, Tied, check_tied, zero_based
 from nmt.search.config import NO_COVERAGE, DecodeConfig
-from nmt.settings import check_ranges, setting
+from nmt.settings import check_ranges, explain_type, setting
 from nmt.train.config import ALIGNMENT_ERROR, NO_GOLD_LINKS, TrainerConfig
 from nmt.train.guided import NOTHING_TO_GUIDE
 from nmt.train.log import LoggerConfig
@@ -45,6 +45,8 @@ CONFIG_DIR = next(
     Path(__file__).parents[1] / "configs",
 )
 
+DEEPEST, MOST_VALUES = 20, 1_000_000  # a configuration is five levels deep and has some 150 values, and lists of files
+TOO_DEEP = f"no configuration: nested more than {DEEPEST} levels deep, or contains itself"
 MAX_NAME = 120  # characters of a run's folder
 FOLDER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 FIXED_PIECES = 256 + 4  # bytes and special ids, which every vocabulary of subwords holds
@@ -55,15 +57,15 @@ class Config:
     """One training run."""
 
     name: str | None = setting(None, "folder of the run below runs; null: made of the choices typed")
-    runs: str = setting("runs", "where runs live")
+    runs: str = setting("runs", "where runs live", path=True)
     sweep: str | None = setting(None, "folder below runs that holds a sweep; null: the time, in a sweep (-m)")
     resume: bool = setting(False, "go on with the newest run of the same name, if there is one")
     init_from: str | None = setting(
-        None, "run directory whose weights and tokenizer to start from, with a new optimizer"
+        None, "run directory whose weights and tokenizer to start from, with a new optimizer", path=True
     )
     seed: int = setting(1, "seeds weights, dropout, data and the order of batches", least=0, most=2**63 - 1)
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
-    threads: int | None = setting(None, "CPU threads; null: as many as torch finds", least=1)
+    threads: int | None = setting(None, "CPU threads; null: as many as torch finds", least=1, most=1024)
     deterministic: bool = setting(False, "refuse operations whose result can vary")
     model: ModelConfig = MISSING
     data: DataConfig = MISSING
@@ -95,6 +97,7 @@ def check_sections(config: Config) -> None:
     and other keys given with it (``run=DIR decode.coverage=0``) make it useful.
     """
     check_encodable(config)
+    config.decode.check_candidates()
     if config.device != "auto":
         named_device(config.device)
     check_vocabulary(config)
@@ -257,7 +260,27 @@ def from_yaml(text: str) -> Config:
         tree = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"not YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise ConfigError(TOO_DEEP) from None
+    refuse_endless(tree)
     return restore(tree)
+
+
+def refuse_endless(tree: Any) -> None:
+    """Raise ConfigError for a tree that is deeper or larger than a configuration can be, or contains itself."""
+    level: list[Any] = [tree]
+    for _ in range(DEEPEST):
+        level = [
+            item
+            for node in level
+            if isinstance(node, dict | list)
+            for item in (node.values() if isinstance(node, dict) else node)
+        ]
+        if len(level) > MOST_VALUES:
+            raise ConfigError(f"no configuration: more than {MOST_VALUES:,} values")
+        if not level:
+            return
+    raise ConfigError(TOO_DEEP)
 
 
 def restore(tree: Any) -> Config:
@@ -267,7 +290,7 @@ def restore(tree: Any) -> Config:
     try:
         return cast(Config, OmegaConf.to_object(OmegaConf.merge(schema_for(Config, tree), without_interpolation(tree))))
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key or 'configuration'}: {str(error.msg).splitlines()[0]}") from None
+        raise ConfigError(explain_type(error.full_key or "configuration", str(error.msg))) from None
 
 
 def schema_for(kind: type, tree: dict[str, Any], prefix: str = "") -> Any:

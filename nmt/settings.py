@@ -6,14 +6,18 @@ Every dataclass of the configuration declares its fields with ``setting`` and ca
 
 import copy
 import math
+import os
+import re
 from collections.abc import Callable
-from dataclasses import Field, field, fields
+from dataclasses import Field, field, fields, is_dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from nmt.errors import ConfigError
 
 T = TypeVar("T")
 ChoiceValues = tuple[Any, ...] | Callable[[], tuple[Any, ...]]
+
+LARGEST = 2**63 - 1  # of a whole number: what torch, numpy and Arrow hold
 
 
 class Range(NamedTuple):
@@ -30,6 +34,7 @@ class Range(NamedTuple):
         """Whether a key may have this value."""
         return (
             (math.isfinite(value) or (self.infinite and value == math.inf))
+            and (isinstance(value, float) or abs(value) <= LARGEST)
             and (self.least is None or value >= self.least)
             and (self.above is None or value > self.above)
             and (self.most is None or value <= self.most)
@@ -56,15 +61,18 @@ def setting(
     nonzero: bool = False,
     infinite: bool = False,
     choices: ChoiceValues | None = None,
+    path: bool = False,
 ) -> T:
     """A dataclass field with a default, a help text, and the values that it may have.
 
     The bounds are for a number and for every number in a list.  Not a number (nan) is never a value, and infinity only
     where ``infinite`` says so.  ``choices`` are the only values of a key, or of every item of a list; a function gives
-    them where a table can still grow.  The type returned is that of the default, so that a type checker compares it
+    them where a table can still grow.  ``path`` says that a value is the name of a file or folder, which
+    ``expand_paths`` then looks at.  The type returned is that of the default, so that a type checker compares it
     with the field's.
     """
-    metadata = {"help": help, "range": Range(least, above, most, below, nonzero, infinite), "choices": choices}
+    bounds = Range(least, above, most, below, nonzero, infinite)
+    metadata = {"help": help, "range": bounds, "choices": choices, "path": path}
     if isinstance(default, list | dict):
         made: Any = field(default_factory=lambda: copy.copy(default), metadata=metadata)
     else:
@@ -105,9 +113,63 @@ def explain_range(declared: Range, typed: float) -> str:
     words = [str(declared)] if str(declared) else []
     if math.isnan(typed) and declared.infinite:
         words.append("a number")
+    elif isinstance(typed, int) and abs(typed) > LARGEST:
+        words = words or [f"at most {LARGEST}"]
     elif not words or not math.isfinite(typed):
         words.append("finite")
     return " and ".join(words)
+
+
+def expand_paths(config: Any, prefix: str = "") -> None:
+    """Put the user's home in the place of ~ in every path of a config and of the sections in it.
+
+    Raises ConfigError, naming the key, for a path that is empty.
+    """
+    for declared in fields(config):
+        value, name = getattr(config, declared.name), f"{prefix}{declared.name}"
+        if is_dataclass(value):
+            expand_paths(value, f"{name}.")
+        elif declared.metadata.get("path"):
+            setattr(config, declared.name, expanded(value, name))
+
+
+def expanded(value: Any, name: str) -> Any:
+    """A path, or a list or tree of them, with the user's home in the place of ~."""
+    if isinstance(value, list):
+        return [expanded(item, name) for item in value]
+    if isinstance(value, dict):
+        return {key: expanded(item, f"{name}.{key}") for key, item in value.items()}
+    if value == "":
+        raise ConfigError(f"{name} is empty: type a path, or leave {name} out")
+    # Not Path.expanduser, which fails where there is no such user, and would rewrite what else was typed.
+    return os.path.expanduser(value) if isinstance(value, str) else value  # noqa: PTH111
+
+
+def explain_type(key: str, message: str) -> str:
+    """What OmegaConf says of a value that a key cannot have, in the words of somebody who types keys.
+
+    A message that is not among the known ones is passed on, its first line.
+    """
+    for pattern, words in TYPE_MISTAKES.items():
+        found = re.search(pattern, message)
+        if found:
+            return f"{key} {words.format(*found.groups(), key=key)}"
+    return f"{key}: {(message.splitlines() or ['cannot have this value'])[0]}"
+
+
+# What OmegaConf 2.3 and 2.4 say, as patterns, and what is said instead after the key.
+TYPE_MISTAKES = {
+    r"Value '(.*)' of type '\w+' could not be converted to Integer": "must be a whole number, got {0}",
+    r"Value '(.*)' of type '\w+' could not be converted to Float": "must be a number, got {0}",
+    r"Value '(.*)' is not a valid bool": "must be true or false, got {0}",
+    r"Invalid value '(.*)', expected one of \[(.*)\]": "must be one of {1}, got {0}",
+    r"Invalid value assigned: \w+ is not a ListConfig": "is a list: type '{key}=[A,B]'",
+    r"Cannot convert '\w+' to string: '(.*)'": "must be one text, got {0}",
+    r"is not Optional|NoneType is not a subclass": "cannot be null",
+    r"Cannot merge DictConfig with ListConfig": "must be a list, [A,B], where it is one, and else NAME: VALUE pairs",
+    r"Cannot assign \w+ to Dict": "has keys with values: type '{key}={{NAME: VALUE}}'",
+    r"Invalid type assigned: \w+ is not a subclass of \w+. value: (.*)": "is a section of keys, and cannot be {0}",
+}
 
 
 def to_come(value: Any) -> bool:

@@ -28,7 +28,7 @@ from nmt.config import (
 )
 from nmt.errors import ConfigError
 from nmt.models import MODELS, LSTMConfig
-from nmt.models.attention import ATTENTIONS, LocalPConfig
+from nmt.models.attention import ATTENTIONS, GlobalConfig, LocalPConfig
 from nmt.models.seq2seq import ModelConfig, Tied
 from nmt.train.optim import ScheduleName
 
@@ -103,6 +103,32 @@ def test_reading_a_config_evaluates_nothing(monkeypatch):
     assert restore(tree).data.root == "${oc.env:NMT_SECRET}"
     with pytest.raises(ConfigError, match="not YAML"):
         from_yaml("seed: !!python/object/apply:os.system ['true']")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "seed: &itself [*itself]",
+        "a: &a {b: *a}",
+        "seed: " + "[" * 5000 + "]" * 5000,
+        "a: &a [1, 1]\n"
+        + "".join(f"{c}: &{c} [{', '.join([f'*{b}'] * 100)}]\n" for b, c in zip("abc", "bcd", strict=True)),
+    ],
+    ids=["list in itself", "keys in themselves", "deep", "aliases of aliases"],
+)  # fmt: skip
+def test_yaml_without_end_is_refused(text):
+    """In one line, without running out of stack or memory."""
+    with pytest.raises(ConfigError, match=r"no configuration: (nested|more than)"):
+        from_yaml(text)
+
+
+@pytest.mark.parametrize("name", [c.name for c in CHOICE_GROUPS["data"].configs if c.name not in ("files", "hf")])
+def test_python_and_the_command_line_have_the_same_defaults(name):
+    """A Config made in Python is the one that nmt.train composes when nothing is typed but the data."""
+    typed = composed(f"data={name}")
+    data = next(c for c in CHOICE_GROUPS["data"].configs if c.name == name)()
+    made = Config(model=LSTMConfig(attention=GlobalConfig()), data=data)
+    assert flat(to_tree(made)) == flat(to_tree(typed))
 
 
 def test_a_run_that_would_not_be_started_now_can_still_be_read():

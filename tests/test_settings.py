@@ -2,18 +2,20 @@
 
 import math
 import re
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from itertools import product
 from typing import Any, get_args, get_type_hints
 
 import pytest
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from nmt.cli import align, data, train, translate
 from nmt.cli import eval as evaluation
 from nmt.cli.options import key_options
 from nmt.config import CHOICE_GROUPS
 from nmt.errors import ConfigError
-from nmt.settings import Range, check_ranges, setting
+from nmt.settings import Range, check_ranges, expand_paths, explain_type, setting
 
 GROWING = ("a",)
 
@@ -80,6 +82,67 @@ def test_choices_are_read_when_a_value_is_checked(monkeypatch):
     """A table may have got another row since the dataclass was made."""
     monkeypatch.setitem(globals(), "GROWING", ("a", "c"))
     assert Example(kind="c").kind == "c"
+
+
+@dataclass
+class Inner:
+    files: Any = setting(None, "several", path=True)
+
+
+@dataclass
+class Outer:
+    folder: str = setting("~/runs", "a folder", path=True)
+    text: str = setting("~", "no path")
+    inner: Inner = field(default_factory=Inner)
+
+
+def test_home_is_expanded_in_every_path(monkeypatch):
+    """Below sections, in lists and in trees; nowhere else."""
+    monkeypatch.setenv("HOME", "/home/somebody")
+    made = Outer(inner=Inner(["~/a", "b/~"]))
+    expand_paths(made)
+    assert (made.folder, made.text, made.inner.files) == ("/home/somebody/runs", "~", ["/home/somebody/a", "b/~"])
+    made = Outer(inner=Inner({"x": {"source": "~/x"}}))
+    expand_paths(made)
+    assert made.inner.files == {"x": {"source": "/home/somebody/x"}}
+
+
+@pytest.mark.parametrize(("made", "key"), [(Outer(""), "folder"), (Outer(inner=Inner(["a", ""])), "inner.files")])
+def test_an_empty_path_is_refused(made, key):
+    with pytest.raises(ConfigError, match=f"^{key} is empty"):
+        expand_paths(made)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("whole", "x", "whole must be a whole number, got x"),
+        ("whole", None, "whole cannot be null"),
+        ("number", "x", "number must be a number, got x"),
+        ("yes", "perhaps", "yes must be true or false, got perhaps"),
+        ("several", 3, "several is a list: type 'several=[A,B]'"),
+        ("text", [1], "text must be one text, got [1]"),
+        ("tree", 3, "tree has keys with values: type 'tree={NAME: VALUE}'"),
+        ("part", 3, "part is a section of keys, and cannot be 3"),
+    ],
+)
+def test_what_omegaconf_says_of_a_type_is_said_in_other_words(key, value, words):
+    """The installed OmegaConf's own messages, whatever its version."""
+    config = OmegaConf.structured(EveryType)
+    with pytest.raises(OmegaConfBaseException) as caught:
+        OmegaConf.update(config, key, value)
+    assert explain_type(key, str(caught.value.msg)) == words
+
+
+@dataclass
+class EveryType:
+    whole: int = 1
+    number: float = 1.0
+    yes: bool = True
+    text: str = ""
+    several: list[int] = field(default_factory=list)
+    tree: dict[str, int] = field(default_factory=dict)
+    part: Inner = field(default_factory=Inner)
 
 
 def test_lists_are_not_shared():

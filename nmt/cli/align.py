@@ -45,9 +45,9 @@ class AlignCommandConfig(OnRun):
     """What to align and how."""
 
     # "???" is OmegaConf's sign for a value that must be given.
-    run: Any = setting("???", "run directory, or [A,B,...]: an ensemble")
-    source: str = setting("???", "file of source sentences, one a line, plain or compressed")
-    target: str = setting("???", "file of their translations, which are force-decoded")
+    run: Any = setting("???", "run directory, or [A,B,...]: an ensemble", path=True)
+    source: str = setting("???", "file of source sentences, one a line, plain or compressed", path=True)
+    target: str = setting("???", "file of their translations, which are force-decoded", path=True)
     reverse: Any = setting(
         None,
         "merge with the other direction: its run directory, or [A,B,...], or what nmt.eval.align wrote of it",
@@ -56,8 +56,10 @@ class AlignCommandConfig(OnRun):
         None,
         "with reverse: intersection, union, grow_diag or grow_diag_final_and (null: grow_diag_final_and)",
     )
-    gold: str | None = setting(None, "file of gold alignments to judge against, Pharaoh form")
-    output: str | None = setting(None, "file to write, which is there whole or not at all; null: standard output")
+    gold: str | None = setting(None, "file of gold alignments to judge against, Pharaoh form", path=True)
+    output: str | None = setting(
+        None, "file to write, which is there whole or not at all; null: standard output", path=True
+    )
     align: AlignOptions = field(default_factory=AlignOptions)
     precision: Precision = setting(Precision.auto, "fp32, bf16 or auto")
 

@@ -20,6 +20,7 @@ from nmt.cli.compose import configs, first_run, register, register_run
 from nmt.cli.first_page import first_page
 from nmt.cli.mistakes import FLAGS, explain, for_user
 from nmt.cli.options import Command
+from nmt.cli.streams import open_closed_streams
 from nmt.cli.sweep import sweep
 from nmt.cli.words import parse, words_for_hydra
 from nmt.config import CONFIG_DIR
@@ -33,6 +34,7 @@ def run(command: Command, job: Callable[[Any], Any]) -> None:
     A sweep (-m) calls it once for each combination.  A mistake of the user is one message on standard error; a crash
     inside the job shows its whole traceback.
     """
+    open_closed_streams()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra shortens tracebacks unless told not to
     if "--version" in sys.argv[1:]:  # Hydra's parser would print Hydra's
         print(versions())

@@ -28,6 +28,7 @@ from nmt.config import (
 )
 from nmt.errors import ConfigError
 from nmt.runs.directory import read_config, read_data, run_name
+from nmt.settings import expand_paths, explain_type
 
 # Keys that say where and how long, not what: a run has the same name whatever they are.
 NOT_IN_NAMES = (
@@ -84,8 +85,9 @@ def typed(cfg: DictConfig) -> Any:
     except MissingMandatoryValue as error:
         raise ConfigError(f"{error.full_key} is missing: type {error.full_key}=...") from None
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key}: {str(error.msg).splitlines()[0]}") from None
+        raise ConfigError(explain_type(str(error.full_key), str(error.msg))) from None
     refuse_extras(config, type(config))
+    expand_paths(config)
     if isinstance(config, Config):
         check_sections(config)
     return config

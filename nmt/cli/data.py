@@ -7,6 +7,7 @@ from nmt.cli import app
 from nmt.cli.options import Command
 from nmt.data.corpus import DataConfig
 from nmt.data.prepare import prepare
+from nmt.device import set_up
 from nmt.settings import check_ranges, setting
 
 
@@ -15,6 +16,7 @@ class DataCommandConfig:
     """What to prepare."""
 
     seed: int = setting(1, "as in nmt.train: what is prepared with it is found there again", least=0)
+    threads: int | None = setting(None, "CPU threads; null: as many as torch finds", least=1, most=1024)
     # OmegaConf's sign for a value that must be given: the group data fills it.
     data: DataConfig = field(default="???")  # type: ignore[assignment]
 
@@ -38,6 +40,7 @@ COMMAND = Command(
 
 def prepare_data(config: DataCommandConfig) -> None:
     """Prepare and print."""
+    set_up(config.threads, deterministic=False)
     print(prepare(config.data, config.seed, progress=sys.stderr.isatty()).table)
 
 

@@ -20,11 +20,13 @@ class ExportConfig:
     """What to export and how."""
 
     # "???" is OmegaConf's sign for a value that must be given.
-    run: Any = setting("???", "run directory")
+    run: Any = setting("???", "run directory", path=True)
     checkpoint: str = setting("best", "weights: best, last, avg:K or best:K, as for nmt.translate")
     threads: int | None = setting(None, "CPU threads; null: as many as torch finds", least=1)
     to: str = setting("???", "what to make", choices=lambda: tuple(EXPORTS))
-    output: str | None = setting(None, "folder to write; null: DIR/exports/FORM; an earlier export there is replaced")
+    output: str | None = setting(
+        None, "folder to write; null: DIR/exports/FORM; an earlier export there is replaced", path=True
+    )
     quantization: Quantization | None = setting(
         None, "type of the weights: fp32, fp16 or bf16, for CTranslate2 int8 or int16, too; null: fp32"
     )

@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from nmt.cli.options import Command, is_below, key_options, known_keys
 from nmt.config import Config, choices_with
 from nmt.errors import DISK, UserError
+from nmt.settings import explain_type
 
 FLAGS = ("--help", "--version", "--multirun", "--config-dir", "--cfg", "--resolve", "--info", "--shell-completion")
 # What other toolkits call settings, with the keys that do here what those do there.
@@ -60,7 +61,7 @@ def explain(error: BaseException, command: Command) -> str:
     cause = error.__cause__
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         absent = "Could not override" in str(error)
-        return explain_key(cause.full_key, command) if absent else f"{cause.full_key}: {str(cause.msg).splitlines()[0]}"
+        return explain_key(cause.full_key, command) if absent else explain_type(cause.full_key, str(cause.msg))
     unused = re.match(r"(In '[^']+': )?Could not override '([^'@]+)'\. No match in the defaults list", str(error))
     return (unused[1] or "") + explain_key(unused[2], command) if unused else str(error)
 

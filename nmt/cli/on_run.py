@@ -16,14 +16,14 @@ class OnRun:
     """What every command on a finished run takes."""
 
     # "???" is OmegaConf's sign for a value that must be given.
-    run: Any = setting("???", "run directory")
+    run: Any = setting("???", "run directory", path=True)
     checkpoint: str = setting(
         "best",
         "weights: best, last, or the mean of K retained ones: avg:K the latest (trainer.keep_last), "
         "best:K the best (trainer.keep_best)",
     )
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
-    threads: int | None = setting(None, "CPU threads; null: as many as torch finds", least=1)
+    threads: int | None = setting(None, "CPU threads; null: as many as torch finds", least=1, most=1024)
 
     def __post_init__(self) -> None:
         check_ranges(self, "")
@@ -40,11 +40,12 @@ class SearchOnRun(OnRun):
         super().__post_init__()
         if self.decode.reranks:
             check_utility(self.decode.mbr)
+        self.decode.check_candidates()
 
 
 def directories(value: Any) -> list[list[Path]]:
     """run=DIR, run=[A,B] or run=[A,[B,C]] as paths; those of an inner list belong together."""
-    outer = [[Path(str(v)) for v in as_list(inner)] for inner in as_list(value)] if value else []
+    outer = [[Path(str(v)).expanduser() for v in as_list(inner)] for inner in as_list(value)] if value else []
     if not outer or not all(outer):
         raise ConfigError("run=DIR names no run directory")
     return outer

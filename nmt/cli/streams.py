@@ -22,6 +22,20 @@ from nmt.errors import DataError, UserError
 BLOCK = 1 << 16  # bytes read at once
 
 
+def open_closed_streams() -> None:
+    """Open the null device in the place of each standard stream that was closed by whoever started the program.
+
+    Python has None for such a stream, and the next file that is opened would get its descriptor and what is printed.
+    """
+    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != descriptor:
+                os.dup2(opened, descriptor)
+                os.close(opened)
+            setattr(sys, name, os.fdopen(descriptor, mode))
+
+
 class Lines:
     """Reads the lines of a file descriptor, which end at U+000A alone, without waiting for more than one."""
 

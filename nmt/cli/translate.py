@@ -2,9 +2,10 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,9 +40,11 @@ class TranslateConfig(SearchOnRun):
     """What to translate and how."""
 
     # "???" is OmegaConf's sign for a value that must be given.
-    run: Any = setting("???", "run directory, or [A,B,...]: an ensemble, decoding as A does")
-    input: str | None = setting(None, "file to translate, plain or compressed; null: standard input")
-    output: str | None = setting(None, "file to write, which is there whole or not at all; null: standard output")
+    run: Any = setting("???", "run directory, or [A,B,...]: an ensemble, decoding as A does", path=True)
+    input: str | None = setting(None, "file to translate, plain or compressed; null: standard input", path=True)
+    output: str | None = setting(
+        None, "file to write, which is there whole or not at all; null: standard output", path=True
+    )
     interactive: bool = setting(
         False, "(or --interactive) translate each line at once; a terminal always has it, with a prompt"
     )
@@ -58,8 +61,27 @@ class TranslateConfig(SearchOnRun):
         super().__post_init__()
         if self.interactive and self.translate.prefix_file is not None:
             raise ConfigError(NO_FILE_FOR_TYPED_LINES)
+        refuse_same_file(
+            self.input, {"output": self.output, "translate.alignments_file": self.translate.alignments_file}
+        )
         if self.quantization is not None and self.engine is not EngineKind.ctranslate2:
             raise ConfigError(f"quantization={self.quantization.name} is for engine=ctranslate2")
+
+
+def refuse_same_file(read: str | None, written: Mapping[str, str | None]) -> None:
+    """Raise ConfigError where a file would be written over what is read, or two over one another."""
+    known = {} if read is None else {real(read): "input"}
+    for key, path in written.items():
+        if path is None or path.startswith("/dev/"):
+            continue
+        if real(path) in known:
+            raise ConfigError(f"{key}={path} is the same file as {known[real(path)]}")
+        known[real(path)] = key
+
+
+def real(path: str) -> Path:
+    """The file that a typed path leads to, through ~ and links."""
+    return Path(path).expanduser().resolve()
 
 
 COMMAND = Command(

@@ -103,7 +103,11 @@ def file_pairs(files: TextFiles, key: str) -> list[tuple[Path, Path]]:
         raise ConfigError(
             f"{key}.source names {len(sources)} files and {key}.target {len(targets)}: they are read in pairs"
         )
-    return list(zip(sources, targets, strict=True))
+    pairs = list(zip(sources, targets, strict=True))
+    for source, target in pairs:
+        if source.samefile(target):
+            raise ConfigError(f"{key}.source and {key}.target are the same file, {source}")
+    return pairs
 
 
 def line_pairs(source: Path, target: Path, refuse: bool) -> Iterator[tuple[str, str]]:

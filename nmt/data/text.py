@@ -53,8 +53,8 @@ class DataConfig:
     name: str = "?"
     source: str = setting("en", "language translated from: de, deu, de-AT, deu_Latn, ...")
     target: str = setting("de", "language translated into, likewise; it chooses the tokenizer of BLEU")
-    root: str = setting("data", "folder of the named corpora: root/NAME/train.en ...")
-    cache: str = setting("data/cache", "folder of encoded text; safe to delete")
+    root: str = setting("data", "folder of the named corpora: root/NAME/train.en ...", path=True)
+    cache: str = setting("data/cache", "folder of encoded text; safe to delete", path=True)
     test: list[str] = setting([], "test sets to score, by name; [] is every one")
     tests: dict[str, Any] = setting(
         {}, "more test sets: '+data.tests.NAME={source: FILE, target: FILE, gold: FILE}', gold optional"
@@ -63,11 +63,13 @@ class DataConfig:
         None,
         "judge alignment while training: a test set that has gold links, or a file of links (Pharaoh) for "
         "the validation set; null: the validation set's own links, if any",
+        path=True,
     )
     alignments: Any = setting(
         None,
         "for guided alignment: file or files of Pharaoh links, a line for each training pair; null: what "
         "the corpus knows itself (phrases)",
+        path=True,
     )
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     batching: BatchingConfig = field(default_factory=BatchingConfig)

@@ -50,9 +50,9 @@ class DecodeConfig:
     """Lengths count target tokens without end-of-sentence; S is the number of source tokens."""
 
     method: Method = setting(Method.beam, "beam or sample")
-    beam_size: int = setting(5, "hypotheses kept a step; 1 is greedy", least=1)
-    n_best: int = setting(1, "hypotheses returned a sentence, best first", least=1)
-    groups: int = setting(1, "diverse beam search: the beam is split into so many groups", least=1)
+    beam_size: int = setting(5, "hypotheses kept a step; 1 is greedy", least=1, most=1000)
+    n_best: int = setting(1, "hypotheses returned a sentence, best first", least=1, most=10_000)
+    groups: int = setting(1, "diverse beam search: the beam is split into so many groups", least=1, most=1000)
     diversity: float = setting(
         0.5, "diverse beam search: cost of a token for each earlier group that chose it", least=0
     )
@@ -62,14 +62,14 @@ class DecodeConfig:
     coverage: float = setting(0.0, "beta of the GNMT coverage penalty", least=0)
     min_length: int = setting(0, "fewest target tokens", least=0)
     min_ratio: float = setting(0.0, "fewest target tokens as a multiple of S", least=0)
-    max_length: int = setting(256, "most target tokens", least=1)
+    max_length: int = setting(256, "most target tokens", least=1, most=1_000_000)
     max_ratio: float | None = setting(
         2.0, "most target tokens: max_ratio * S + max_extra; null: max_length alone", least=0
     )
     max_extra: int = setting(20, "see max_ratio", least=0)
     no_repeat_ngram: int = setting(0, "no n-gram of this order twice in a hypothesis; 0 allows all", least=0)
     allow_unk: bool = setting(False, "let <unk> be produced; for word-level vocabularies")
-    samples: int = setting(1, "method=sample: draws a sentence", least=1)
+    samples: int = setting(1, "method=sample: draws a sentence", least=1, most=10_000)
     temperature: float = setting(1.0, "method=sample: logits are divided by it", above=0)
     top_k: int | None = setting(None, "method=sample: draw from the k most probable tokens", least=1)
     top_p: float = setting(
@@ -82,7 +82,7 @@ class DecodeConfig:
     ensemble: Average = setting(
         Average.probabilities, "several runs at once: the mean of probabilities or log_probabilities"
     )
-    batch_size: int = setting(64, "sentences searched at once", least=1)
+    batch_size: int = setting(64, "sentences searched at once", least=1, most=100_000)
     precision: Precision = setting(Precision.auto, "fp32, bf16 or auto")
 
     def __post_init__(self) -> None:
@@ -94,6 +94,12 @@ class DecodeConfig:
         if self.n_best > self.candidates:
             source = "beam_size" if self.method is Method.beam else "samples"
             raise ConfigError(f"decode.n_best={self.n_best} is above decode.{source}={self.candidates}")
+
+    def check_candidates(self) -> None:
+        """Raise ConfigError where minimum Bayes risk would have one candidate to choose from."""
+        if self.reranks and self.candidates < 2:
+            key = "beam_size" if self.method is Method.beam else "samples"
+            raise ConfigError(f"decode.mbr={self.mbr} chooses among candidates: decode.{key} must be at least 2, got 1")
 
     @property
     def reranks(self) -> bool:

@@ -25,7 +25,7 @@ class LoggerConfig:
     every: int = setting(50, "steps from one line of training figures to the next", least=1)
     tensorboard: bool = setting(True, "write TensorBoard events beside log.jsonl")
     samples: int = setting(4, "validation sentences logged as text", least=0)
-    heatmaps: int = setting(4, "validation sentences whose attention is drawn", least=0)
+    heatmaps: int = setting(4, "validation sentences whose attention is drawn", least=0, most=1000)
     heatmap_layers: Layers = setting(
         Layers.all, "all, last or mean: a panel for each layer, for the last, or their mean"
     )

@@ -43,7 +43,7 @@ class OptimConfig:
     weight_decay: float = setting(0.0, "of matrices; biases and gains never decay", least=0)
     momentum: float = setting(0.0, "of sgd", least=0, below=1)
     schedule: ScheduleName = setting(ScheduleName.constant, "constant, inverse_sqrt, cosine, plateau or luong")
-    warmup: int = setting(0, "steps of linear warm-up, with any schedule", least=0)
+    warmup: int = setting(100, "steps of linear warm-up, with any schedule", least=0)
     min_lr: float = setting(0.0, "where cosine ends and plateau stops", least=0)
     decay_steps: int | None = setting(None, "step at which cosine reaches min_lr; null: trainer.max_steps", least=1)
     factor: float = setting(0.5, "plateau and luong multiply the learning rate by it", above=0, below=1)

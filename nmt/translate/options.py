@@ -45,6 +45,7 @@ class TranslateOptions:
         None,
         "a line for each line of input: the text its translation begins with, blank: any; the prefix is "
         "tokenized by itself; subword and character models may continue its last word",
+        path=True,
     )
     format: Format = setting(Format.text, "text: the best translation; jsonl: a JSON object with all of decode.n_best")
     token_scores: bool = setting(False, "jsonl: the pieces and the log-probability of each")
@@ -52,10 +53,12 @@ class TranslateOptions:
         AlignmentOutput.none, "words of source and translation: none, hard (links) or soft (weights)"
     )
     alignments_file: str | None = setting(
-        None, "write alignments here, a line for each line: Pharaoh form, or all weights"
+        None, "write alignments here, a line for each line: Pharaoh form, or all weights", path=True
     )
     replace_unknown: bool = setting(False, "word-level models: replace each <unk> by the source word it attends to")
-    dictionary: str | None = setting(None, "for replace_unknown: a file of two columns, source word and translation")
+    dictionary: str | None = setting(
+        None, "for replace_unknown: a file of two columns, source word and translation", path=True
+    )
     max_source: int | None = setting(
         None, f"split lines of more pieces; null: decode.max_length, but at least {ORDINARY}", least=1
     )

@@ -6,6 +6,9 @@ import gzip
 import io
 import lzma
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -15,6 +18,8 @@ from hypothesis import strategies as st
 from nmt.cli import streams
 from nmt.cli.streams import Lines, Sink, count_lines, decode, reading, typed_lines, writing
 from nmt.errors import DataError, UserError
+
+ROOT = Path(__file__).parents[2]
 
 
 def zstd(data):
@@ -106,7 +111,7 @@ def test_a_compressed_file_is_read_as_what_it_holds(tmp_path, compress):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (gzip.compress(b"x"), r"compressed \(\.gz\)"),
+        (gzip.compress(b"x", mtime=0), r"compressed \(\.gz\)"),
         ("\ufefftwo".encode("utf-16-le"), "UTF-16"),
         ("two".encode("utf-16-le"), "UTF-16"),
     ],
@@ -211,3 +216,17 @@ def test_a_disk_that_is_full_at_the_end_is_named(tmp_path, monkeypatch):
         sink.write(["new"])
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["out.txt"]
+
+
+@pytest.mark.parametrize("closed", [[0], [1], [0, 1], [0, 1, 2]])
+def test_closed_streams_are_the_null_device(closed):
+    """The descriptors are open again, so that no file gets one of them, and printing loses what nobody reads."""
+    code = (
+        "from nmt.cli.streams import open_closed_streams; open_closed_streams()\n"
+        "import os, sys; print('x', flush=True); sys.stdin.fileno(); [os.fstat(n) for n in (0, 1, 2)]\n"
+        "sys.exit(3 if os.open('/dev/null', os.O_RDONLY) > 2 else 1)"
+    )
+    shut = " ".join(f"{n}>&-" if n else "0<&-" for n in closed)
+    env = {**os.environ, "PYTHON": sys.executable, "CODE": code, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(f'exec "$PYTHON" -c "$CODE" {shut}', shell=True, env=env, check=False)
+    assert done.returncode == 3

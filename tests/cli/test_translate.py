@@ -15,8 +15,9 @@ from tiny_runs import MODELS, make_run
 from tqdm import tqdm
 
 from nmt.cli.streams import Sink
-from nmt.cli.translate import Writer, main, translate_windows
+from nmt.cli.translate import TranslateConfig, Writer, main, refuse_same_file, translate_windows
 from nmt.cli.translation_input import Window
+from nmt.errors import ConfigError
 from nmt.eval.alignment import hard_alignment
 from nmt.translate.options import TranslateOptions
 from nmt.translate.translation import Translation
@@ -244,3 +245,16 @@ def test_a_conversation_over_pipes(run):
         assert process.wait(300) == code
         assert process.stderr is not None
         assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize("other", ["in.txt", "./in.txt", "link.txt"])
+def test_the_input_is_never_written_over(tmp_path, monkeypatch, other):
+    """Also not under another name."""
+    monkeypatch.chdir(tmp_path)
+    Path("in.txt").write_text("one\n")
+    Path("link.txt").symlink_to("in.txt")
+    with pytest.raises(ConfigError, match=f"output={other} is the same file as input"):
+        TranslateConfig(input="in.txt", output=other)
+    with pytest.raises(ConfigError, match=r"alignments_file=out\.txt is the same file as output"):
+        refuse_same_file("in.txt", {"output": "out.txt", "translate.alignments_file": "out.txt"})
+    refuse_same_file(None, {"output": "/dev/null", "translate.alignments_file": "/dev/null"})

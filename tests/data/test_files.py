@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import nmt.data.corpus as corpora
 from nmt.data.checks import Action, CheckCounts, ChecksConfig, Side, clean
 from nmt.data.corpus import FilesConfig, TextFiles
-from nmt.data.files import explain_unequal
+from nmt.data.files import explain_unequal, file_pairs
 from nmt.data.misalignment import find_missing_lines
 from nmt.data.textfile import strict_lines
 from nmt.errors import ConfigError, DataError
@@ -76,7 +76,8 @@ def test_utf16_is_refused_with_and_without_a_byte_order_mark(tmp_path, encoding,
     (tmp_path / "a.en").write_bytes(data)
     with pytest.raises(DataError, match=r"a\.en .*UTF-16"):
         strict_lines(tmp_path / "a.en")
-    text = TextFiles(str(tmp_path / "a.en"), str(tmp_path / "a.en"))
+    (tmp_path / "a.de").write_bytes(data)
+    text = TextFiles(str(tmp_path / "a.en"), str(tmp_path / "a.de"))
     config = FilesConfig(train=text, validation=text)
     with pytest.raises(DataError, match=r"a\.en .*UTF-16"):
         list(clean(trained(config), config.checks, CheckCounts(), (), corpora.open_corpus(config).locate))
@@ -211,3 +212,10 @@ def test_held_out_sides_of_unequal_length_are_refused(tmp_path):
     config = FilesConfig(train=sides(tmp_path, "train"), validation=text, checks=ChecksConfig(line_counts=Action.drop))
     with pytest.raises(DataError, match=r"data\.validation: .*x\.en has 3 lines and .*x\.de has 2"):
         corpora.validation_text(config)
+
+
+def test_one_file_is_not_both_sides(tmp_path):
+    (tmp_path / "a").write_text("x\n")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(ConfigError, match=r"data\.train\.source and data\.train\.target are the same file"):
+        file_pairs(TextFiles(str(tmp_path / "a"), str(tmp_path / "b")), "data.train")

@@ -53,7 +53,7 @@ def exact() -> Iterator[None]:
 def updated(model: Any, device: torch.device, **config: Any) -> tuple[list[torch.Tensor], dict[str, float]]:
     """The parameters after three updates by plain gradients on ``device``, and the figures of the log."""
     model = copy.deepcopy(model).to(device).train()
-    optim = OptimConfig(name=OptimizerName.sgd, lr=0.05)
+    optim = OptimConfig(warmup=0, name=OptimizerName.sgd, lr=0.05)
     updater = Updater(model, TrainerConfig(**config), optim, Precision.fp32, device, Ranks())
     for number in (1, 2, 3):
         updater.step([batch_of()], number, 0.0)
@@ -122,7 +122,7 @@ def test_an_update_does_not_wait_for_the_device(name, r_drop):
     """torch reports, and here refuses, whatever makes the host wait; the first update may, while it allocates."""
     model = build(name, dropout=0.1).float().to(CUDA).train()
     config = TrainerConfig(r_drop=r_drop, ema=0.99)
-    updater = Updater(model, config, OptimConfig(), Precision.bf16, CUDA, Ranks())
+    updater = Updater(model, config, OptimConfig(warmup=0), Precision.bf16, CUDA, Ranks())
     updater.step([batch_of()], 1, 0.0)
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -168,7 +168,7 @@ def trained(name: str, directory: Path, steps: int, resume: bool = False) -> Any
             resume=resume,
             model=model,
             batches=batches(),
-            optim=OptimConfig(lr=0.01),
+            optim=OptimConfig(warmup=0, lr=0.01),
             device=CUDA,
             max_steps=steps,
             validate_every=3,

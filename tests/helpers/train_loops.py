@@ -57,7 +57,7 @@ def run(
             batches or FakeBatches(),
             validate,
             config=settings,
-            optim=optim or OptimConfig(lr=0.02),
+            optim=optim or OptimConfig(warmup=0, lr=0.02),
             log=log,
             checkpoints=RunCheckpoints(directory, settings),
             device=device,

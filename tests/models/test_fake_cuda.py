@@ -100,7 +100,7 @@ def check(name: str, bf16: bool) -> None:
 
 def update_once(model: Any, batch: Batch) -> None:
     """Forward with maps and dropout, backward and Adam."""
-    optimizer = build_optimizer(model, OptimConfig())
+    optimizer = build_optimizer(model, OptimConfig(warmup=0))
     output = model(batch, want_maps=True)
     with autocast(False):
         backward(output.loss_sum)

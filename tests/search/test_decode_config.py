@@ -14,7 +14,7 @@ PRESETS = sorted((Path(__file__).parents[2] / "configs" / "decode").glob("*.yaml
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"beam_size": 0}, "decode.beam_size must be at least 1, got 0"),
+        ({"beam_size": 0}, "decode.beam_size must be 1 to 1000, got 0"),
         ({"temperature": 0.0}, "decode.temperature must be above 0"),
         ({"top_p": 1.5}, "decode.top_p must be above 0 and at most 1, got 1.5"),
         ({"top_k": 0}, "decode.top_k must be at least 1"),

@@ -60,7 +60,7 @@ def trained(tmp_path, store: MemoryStore, *, validate=measure, resume: bool = Fa
     model = FakeModel(dropout=0.3)
     config = TrainerConfig(max_steps=15, validate_every=5, precision=Precision.fp32, ema=ema)
     with RunLog(tmp_path, QUIET) as log:
-        optim = OptimConfig(lr=0.02)
+        optim = OptimConfig(warmup=0, lr=0.02)
         trainer = Trainer(
             model, FakeBatches(), validate, config=config, optim=optim, log=log, checkpoints=store, device=CPU
         )

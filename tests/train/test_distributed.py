@@ -55,7 +55,7 @@ def work(ranks: Ranks, directory: Path, config: TrainerConfig, resume: bool = Fa
             batches,
             validate,
             config=config,
-            optim=OptimConfig(lr=0.02),
+            optim=OptimConfig(warmup=0, lr=0.02),
             log=log,
             checkpoints=RunCheckpoints(directory, config),
             device=CPU,
@@ -83,7 +83,7 @@ def real_model(config: Any, ranks: Ranks) -> torch.Tensor:
     torch.manual_seed(ranks.rank)
     model = build_model(config, WORDS, WORDS, joint=True, label_smoothing=0.1).double()
     trainer = TrainerConfig(accumulate=2, r_drop=1.0, ema=0.9)
-    sgd = OptimConfig(name=OptimizerName.sgd, lr=0.5)
+    sgd = OptimConfig(warmup=0, name=OptimizerName.sgd, lr=0.5)
     updater = Updater(model, trainer, sgd, Precision.fp32, CPU, ranks)
     stream = iter(FakeBatches(sentences=5, rank=ranks.rank, size=ranks.size))
     updater.try_longest(next(stream))
@@ -182,7 +182,7 @@ def test_the_mean_of_the_ranks_gradients_is_the_gradient_of_all(normalization):
         torch.manual_seed(0)
         model = FakeModel()
         config = TrainerConfig(normalization=normalization, accumulate=2, clip=None)
-        sgd = OptimConfig(name=OptimizerName.sgd, lr=1.0)
+        sgd = OptimConfig(warmup=0, name=OptimizerName.sgd, lr=1.0)
         before = weights(model)
         Updater(model, config, sgd, Precision.fp32, CPU, ranks).step(group, 1, 0.0)
         return before - weights(model)

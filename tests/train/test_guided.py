@@ -85,7 +85,9 @@ def updater(model_config, lr=0.02, ranks=None, sgd=False, **config):
     model = build_model(model_config, 12, 12, joint=False)
     trainer = TrainerConfig(**{"guided_alignment": 1.0, "clip": None, **config})
     name = OptimizerName.sgd if sgd else OptimizerName.adam
-    return model, Updater(model, trainer, OptimConfig(name=name, lr=lr), Precision.fp32, CPU, ranks or Ranks())
+    return model, Updater(
+        model, trainer, OptimConfig(warmup=0, name=name, lr=lr), Precision.fp32, CPU, ranks or Ranks()
+    )
 
 
 def mass(model, batch, layer, head) -> float:

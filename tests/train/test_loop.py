@@ -42,7 +42,7 @@ def test_early_stopping_works_with_any_schedule(tmp_path, schedule):
     def scripted(model, step):
         return found(values[step // 2 - 1])
 
-    optim = OptimConfig(schedule=schedule, plateau_patience=1, halve_after=0)
+    optim = OptimConfig(warmup=0, schedule=schedule, plateau_patience=1, halve_after=0)
     result, _ = run(tmp_path, scripted, optim=optim, validate_every=2, patience=3)
     assert (result.ending, result.step, result.best_step) == (Ending.patience, 14, 8)
     assert checkpoint.load(tmp_path / checkpoint.BEST)["step"] == 8
@@ -168,7 +168,7 @@ def test_weights_that_make_no_translation_are_not_saved(tmp_path):
 
 def test_the_schedule_follows_the_epochs(tmp_path):
     """Of 7 batches each: the last batch of an epoch still has its epoch's learning rate."""
-    optim = OptimConfig(name=OptimizerName.sgd, lr=1.0, schedule=ScheduleName.luong, halve_after=1)
+    optim = OptimConfig(warmup=0, name=OptimizerName.sgd, lr=1.0, schedule=ScheduleName.luong, halve_after=1)
     run(tmp_path, optim=optim, max_steps=21, validate_every=1)
     assert [line["lr"] for line in lines(tmp_path, "train")] == [1.0] * 7 + [0.5] * 7 + [0.25] * 7
 

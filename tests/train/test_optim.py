@@ -16,7 +16,7 @@ ADAM, ADAMW, SGD = OptimizerName.adam, OptimizerName.adamw, OptimizerName.sgd
 
 
 def schedule(max_steps: int | None = None, **config) -> Schedule:
-    c = OptimConfig(**config)
+    c = OptimConfig(**{"warmup": 0, **config})
     return Schedule(build_optimizer(nn.Linear(2, 2), c), c, max_steps)
 
 
@@ -103,7 +103,7 @@ def test_schedule_state_comes_back():
 def test_biases_never_decay(name):
     """With gradients of zero only decay moves anything."""
     model = FakeModel()
-    optimizer = build_optimizer(model, OptimConfig(name=name, lr=0.1, weight_decay=0.5))
+    optimizer = build_optimizer(model, OptimConfig(warmup=0, name=name, lr=0.1, weight_decay=0.5))
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     for p in model.parameters():
         p.grad = torch.zeros_like(p)
@@ -116,7 +116,7 @@ def test_biases_never_decay(name):
 def test_clipping_bounds_the_step_and_reports_the_norm(clip):
     """With SGD at rate 1 the step is the gradient."""
     model = FakeModel()
-    optimizer = build_optimizer(model, OptimConfig(name=SGD, lr=1.0))
+    optimizer = build_optimizer(model, OptimConfig(warmup=0, name=SGD, lr=1.0))
     before = weights(model)
     for p in model.parameters():
         p.grad = torch.randn_like(p)
@@ -129,7 +129,12 @@ def test_clipping_bounds_the_step_and_reports_the_norm(clip):
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize(
-    "config", [OptimConfig(name=ADAM), OptimConfig(name=ADAMW), OptimConfig(name=SGD, momentum=0.9)]
+    "config",
+    [
+        OptimConfig(warmup=0, name=ADAM),
+        OptimConfig(warmup=0, name=ADAMW),
+        OptimConfig(warmup=0, name=SGD, momentum=0.9),
+    ],
 )
 def test_a_gradient_that_is_not_finite_leaves_no_trace(config, bad):
     """Weights, averages and step counts are those of a run that never met it, to the last bit."""

@@ -19,8 +19,8 @@ from nmt.train.stop_signals import STOPPING
     "optim",
     [
         OptimConfig(lr=0.02, schedule=ScheduleName.inverse_sqrt, warmup=4),
-        OptimConfig(lr=0.02, schedule=ScheduleName.plateau, plateau_patience=1),
-        OptimConfig(name=OptimizerName.sgd, lr=0.5, momentum=0.9, schedule=ScheduleName.luong, halve_after=1),
+        OptimConfig(warmup=0, lr=0.02, schedule=ScheduleName.plateau, plateau_patience=1),
+        OptimConfig(warmup=0, name=OptimizerName.sgd, lr=0.5, momentum=0.9, schedule=ScheduleName.luong, halve_after=1),
     ],
     ids=lambda o: o.schedule.name,
 )
@@ -170,12 +170,12 @@ def test_resuming_what_is_not_there_or_does_not_fit_is_refused(tmp_path):
     with pytest.raises(RunError, match=r"last\.pt does not fit this configuration"):
         run(tmp_path / "other", resume=True, model=Wider())
     with pytest.raises(RunError, match=r"last\.pt does not fit .* optim\.name was adam and is sgd"):
-        run(tmp_path / "other", resume=True, optim=OptimConfig(name=OptimizerName.sgd))
+        run(tmp_path / "other", resume=True, optim=OptimConfig(warmup=0, name=OptimizerName.sgd))
 
 
 def test_a_resumed_run_takes_the_settings_it_is_given(tmp_path):
     """The averages are the old ones, the learning rate and the decay are those typed now."""
-    run(tmp_path, max_steps=5, optim=OptimConfig(lr=0.02))
-    run(tmp_path, max_steps=10, optim=OptimConfig(lr=0.01, weight_decay=0.5), resume=True)
+    run(tmp_path, max_steps=5, optim=OptimConfig(warmup=0, lr=0.02))
+    run(tmp_path, max_steps=10, optim=OptimConfig(warmup=0, lr=0.01, weight_decay=0.5), resume=True)
     matrices, rest = checkpoint.load(tmp_path / checkpoint.LAST)["optimizer"]["param_groups"]
     assert (matrices["lr"], matrices["weight_decay"], rest["weight_decay"]) == (0.01, 0.5, 0.0)

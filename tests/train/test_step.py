@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 def updater(model, **config) -> Updater:
     """Plain SGD at rate 1 without clipping: the step is the gradient."""
     trainer = TrainerConfig(**{"clip": None, **config})
-    return Updater(model, trainer, OptimConfig(name=OptimizerName.sgd, lr=1.0), Precision.fp32, CPU, Ranks())
+    return Updater(model, trainer, OptimConfig(warmup=0, name=OptimizerName.sgd, lr=1.0), Precision.fp32, CPU, Ranks())
 
 
 def model_of(seed: int = 0, **options) -> FakeModel:
@@ -72,7 +72,7 @@ def test_accumulated_batches_are_one_large_batch(normalization):
 def test_trying_the_longest_batch_leaves_no_trace(accumulate):
     """Neither in weights, gradients and optimizer nor in any random number generator."""
     model = model_of(dropout=0.5)
-    u = Updater(model, TrainerConfig(accumulate=accumulate), OptimConfig(), Precision.fp32, CPU, Ranks())
+    u = Updater(model, TrainerConfig(accumulate=accumulate), OptimConfig(warmup=0), Precision.fp32, CPU, Ranks())
     before = weights(model)
     seed_everything(1)
     u.try_longest(FakeBatches().longest())
@@ -99,7 +99,7 @@ def test_memory_that_runs_out_names_the_key():
 @pytest.mark.parametrize("name", OptimizerName)
 def test_an_update_reads_nothing_back_but_counts_of_cpu_batches(name):
     model = model_of()
-    u = Updater(model, TrainerConfig(accumulate=2), OptimConfig(name=name), Precision.fp32, CPU, Ranks())
+    u = Updater(model, TrainerConfig(accumulate=2), OptimConfig(warmup=0, name=name), Precision.fp32, CPU, Ranks())
     group = FakeBatches().batches[:2]
     for number, poison in enumerate([False, True, False], 1):
         model.poison = poison
@@ -111,7 +111,7 @@ def test_an_update_reads_nothing_back_but_counts_of_cpu_batches(name):
 def test_figures_are_those_of_the_batches():
     """loss is -log p per token without smoothing, whatever the batches' sizes."""
     model = model_of()
-    u = Updater(model, TrainerConfig(clip=None), OptimConfig(lr=1e-30), Precision.fp32, CPU, Ranks())
+    u = Updater(model, TrainerConfig(clip=None), OptimConfig(warmup=0, lr=1e-30), Precision.fp32, CPU, Ranks())
     batches = [fake_batch(random.Random(i), i + 1) for i in range(4)]
     outputs = [model(b) for b in batches]
     for i, batch in enumerate(batches, 1):

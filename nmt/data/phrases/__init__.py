@@ -15,7 +15,7 @@ import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from itertools import islice
@@ -24,11 +24,13 @@ from typing import Any, NamedTuple, TypeVar
 
 from babel import Locale, UnknownLocaleError, localedata
 
+from nmt.data.batching import BatchingConfig
 from nmt.data.checks import Side
 from nmt.data.pharaoh import SEPARATORS
 from nmt.data.phrases import cldr
 from nmt.data.phrases.cldr import Fragments, Piece, list_of, list_styles, pieces, text_of
 from nmt.data.text import Corpus, DataConfig, ParallelText, no_such_test
+from nmt.data.tokenizer import TokenizerConfig
 from nmt.errors import ConfigError
 from nmt.languages import canonical
 from nmt.settings import setting
@@ -60,6 +62,9 @@ class PhrasesConfig(DataConfig):
     validation_size: int = setting(500, "validation pairs", least=1, most=1_000_000)
     test_size: int = setting(1000, "test pairs", least=1, most=1_000_000)
     max_words: int = setting(40, "words in the longest sentence, on either side", least=MIN_WORDS)
+    # There are some 2,300 different words; the rarest are put together of pieces.
+    tokenizer: TokenizerConfig = field(default_factory=lambda: TokenizerConfig(vocab_size=2000))
+    batching: BatchingConfig = field(default_factory=lambda: BatchingConfig(tokens=1024))
 
 
 class Sentence(NamedTuple):

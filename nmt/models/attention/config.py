@@ -64,7 +64,7 @@ class BahdanauConfig(NormalizedConfig):
     """every source position, scored by v . tanh(W q + U h_s), q the previous state   (Bahdanau et al. 2015)"""
 
     name: str = "bahdanau"
-    hidden_size: int = setting(256, "width of the score network or of local_p's W_p", least=1)
+    hidden_size: int = setting(256, "width of the score network or of local_p's W_p", least=1, most=65_536)
 
     previous_state: ClassVar[bool] = True
 
@@ -90,7 +90,9 @@ class GlobalConfig(ScoredConfig):
     """every source position   (Luong et al. 2015, section 3.1)"""
 
     name: str = "global"
-    max_source: int | None = setting(None, "longest source that score=location has a row for (null: 256)", least=1)
+    max_source: int | None = setting(
+        None, "longest source that score=location has a row for (null: 256)", least=1, most=10_000_000
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -112,7 +114,7 @@ class LocalMConfig(ScoredConfig):
     """a window centred on the target position t   (Luong et al. 2015, section 3.2)"""
 
     name: str = "local_m"
-    half_width: int = setting(10, "D: the window holds 2D+1 positions", least=1)
+    half_width: int = setting(10, "D: the window holds 2D+1 positions", least=1, most=1_000_000)
 
 
 @dataclass
@@ -120,7 +122,7 @@ class LocalPConfig(LocalMConfig):
     """a window whose centre the query predicts   (Luong et al. 2015, section 3.2)"""
 
     name: str = "local_p"
-    hidden_size: int = setting(256, "width of the score network or of local_p's W_p", least=1)
+    hidden_size: int = setting(256, "width of the score network or of local_p's W_p", least=1, most=65_536)
     sigma: Sigma = setting(Sigma.fixed, "width of the Gaussian: fixed (D/2) or learned")
     renormalize: bool = setting(False, "Gaussian inside the softmax, so that rows sum to 1 (Luong's normLocalAttn)")
     gaussian: Gaussian = setting(

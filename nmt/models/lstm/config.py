@@ -41,11 +41,13 @@ class LSTMConfig(ModelConfig):
     """Stacked LSTM encoder-decoder with attention."""
 
     name: str = "lstm"
-    hidden_size: int = setting(512, "width of the layers (half in each direction of a bidirectional LSTM)", least=1)
-    embedding_size: int | None = setting(None, "width of word vectors (null: hidden_size)", least=1)
-    num_layers: int = setting(1, "layers on each side", least=1)
-    encoder_layers: int | None = setting(None, "layers of the encoder (null: num_layers)", least=1)
-    decoder_layers: int | None = setting(None, "layers of the decoder (null: num_layers)", least=1)
+    hidden_size: int = setting(
+        512, "width of the layers (half in each direction of a bidirectional LSTM)", least=1, most=65_536
+    )
+    embedding_size: int | None = setting(None, "width of word vectors (null: hidden_size)", least=1, most=65_536)
+    num_layers: int = setting(1, "layers on each side", least=1, most=1000)
+    encoder_layers: int | None = setting(None, "layers of the encoder (null: num_layers)", least=1, most=1000)
+    decoder_layers: int | None = setting(None, "layers of the decoder (null: num_layers)", least=1, most=1000)
     bidirectional: bool = setting(True, "read the source in both directions")
     input_feeding: bool | None = setting(
         None, "feed the attentional vector to the next step (null: yes, but for bahdanau, which cannot)"
@@ -68,7 +70,10 @@ class LSTMConfig(ModelConfig):
         Mixture.contexts, "what attention weights mix: contexts, or predictions (latent alignment; slower)"
     )
     mixture_top_k: int | None = setting(
-        None, "with mixture=predictions: of the k likeliest positions alone (null: of all that attention sees)", least=1
+        None,
+        "with mixture=predictions: of the k likeliest positions alone (null: of all that attention sees)",
+        least=1,
+        most=1_000_000,
     )
     # OmegaConf's MISSING: the group model.attention fills it.
     attention: AttentionConfig = setting(cast(AttentionConfig, "???"), "attention mechanism")

@@ -60,7 +60,7 @@ class LocalSelfAttentionConfig(SelfAttentionConfig):
     """every position sees W neighbours on either side; in the decoder, the W before it"""
 
     name: str = "local"
-    half_width: int = setting(16, "W: a position sees itself and W neighbours on a side", least=1)
+    half_width: int = setting(16, "W: a position sees itself and W neighbours on a side", least=1, most=1_000_000)
 
     @property
     def reach(self) -> int | None:
@@ -82,14 +82,14 @@ class TransformerConfig(ModelConfig):
         "softmax", "how scores of source positions become weights", choices=lambda: tuple(NORMALIZERS)
     )
     activation_dropout: float = setting(0.0, "dropout inside feed-forward sublayers", least=0, below=1)
-    hidden_size: int = setting(512, "width of the layers", least=1)
-    ffn_size: int = setting(2048, "inner width of the feed-forward sublayers", least=1)
-    heads: int = setting(8, "attention heads of a layer", least=1)
-    num_layers: int = setting(6, "layers on each side", least=1)
-    encoder_layers: int | None = setting(None, "layers of the encoder (null: num_layers)", least=1)
-    decoder_layers: int | None = setting(None, "layers of the decoder (null: num_layers)", least=1)
+    hidden_size: int = setting(512, "width of the layers", least=1, most=65_536)
+    ffn_size: int = setting(2048, "inner width of the feed-forward sublayers", least=1, most=1_048_576)
+    heads: int = setting(8, "attention heads of a layer", least=1, most=1024)
+    num_layers: int = setting(6, "layers on each side", least=1, most=1000)
+    encoder_layers: int | None = setting(None, "layers of the encoder (null: num_layers)", least=1, most=1000)
+    decoder_layers: int | None = setting(None, "layers of the decoder (null: num_layers)", least=1, most=1000)
     positions: Positions = setting(Positions.sinusoidal, "sinusoidal, learned or rotary (in self-attention)")
-    max_positions: int = setting(1024, "longest sequence that positions=learned has rows for", least=1)
+    max_positions: int = setting(1024, "longest sequence that positions=learned has rows for", least=1, most=10_000_000)
     norm: Norm = setting(Norm.before, "layer norm before each sublayer or after it")
     activation: Activation = setting(Activation.relu, "relu, gelu or swiglu (a third map of ffn_size)")
     source_eos: bool | None = setting(None, "end the source with end-of-sentence (null: yes)")

@@ -17,7 +17,8 @@ def load(
 ) -> "Translator":
     """What a training left in a run directory, ready to translate: ``nmt.load("runs/local_p").translate(["..."])``.
 
-    Several directories make an ensemble.  ``Translator.hypotheses`` gives more than the best translation.  ``engine``:
+    Several directories make an ensemble; hf://OWNER/NAME is a model on the Hugging Face hub.  ``Translator.hypotheses``
+    gives more than the best translation, ``Translator.export`` writes the model for other programs.  ``engine``:
     torch, or another program that runs the model (ctranslate2), for which it is exported once into the run directory.
     """
     from nmt.translate.translator import load  # here, because it brings torch

@@ -30,6 +30,9 @@ class ExportConfig:
     quantization: Quantization | None = setting(
         None, "type of the weights: fp32, fp16 or bf16, for CTranslate2 int8 or int16, too; null: fp32"
     )
+    license: str | None = setting(
+        None, "to=huggingface: the licence that the model card names, as mit or cc-by-4.0; null: unknown"
+    )
 
     def __post_init__(self) -> None:
         check_ranges(self, "")
@@ -45,6 +48,7 @@ COMMAND = Command(
         "run=runs/transformer to=ctranslate2",
         "run=runs/transformer to=ctranslate2 quantization=int8 output=deploy",
         "run=runs/local_p to=safetensors output=local_p",
+        "run=runs/local_p to=huggingface license=mit",
     ),
     of_runs=True,
 )
@@ -59,7 +63,8 @@ def export_run(configs: Sequence[ExportConfig]) -> None:
     set_up(config.threads, deterministic=False)
     output = None if config.output is None else Path(config.output)
     run = Run.open(directories[0])
-    folder, message = export(ExportRequest(run, config.to, config.checkpoint, config.quantization, output))
+    request = ExportRequest(run, config.to, config.checkpoint, config.quantization, output, config.license)
+    folder, message = export(request)
     print(f"{message}\nwritten to {folder}")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from nmt.errors import ConfigError
 from nmt.eval.metrics import check_utility
 from nmt.runs.directory import check_checkpoint
+from nmt.runs.hub import local_directory
 from nmt.search import DecodeConfig
 from nmt.settings import check_ranges, setting
 
@@ -44,8 +45,12 @@ class SearchOnRun(OnRun):
 
 
 def directories(value: Any) -> list[list[Path]]:
-    """run=DIR, run=[A,B] or run=[A,[B,C]] as paths; those of an inner list belong together."""
-    outer = [[Path(str(v)).expanduser() for v in as_list(inner)] for inner in as_list(value)] if value else []
+    """run=DIR, run=[A,B] or run=[A,[B,C]] as paths; those of an inner list belong together.
+
+    A model on the hub (hf://OWNER/NAME) is downloaded.
+    """
+    found = [[local_directory(str(v)) for v in as_list(inner)] for inner in as_list(value)] if value else []
+    outer = [[path.expanduser() for path in inner] for inner in found]
     if not outer or not all(outer):
         raise ConfigError("run=DIR names no run directory")
     return outer

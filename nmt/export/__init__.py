@@ -7,10 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nmt.export.exports import EXPORTS, ExportRequest, export
+    from nmt.export.exports import EXPORTS, ExportRequest, export, export_request
     from nmt.export.quantization import Quantization
 
-__all__ = ["EXPORTS", "ExportRequest", "Quantization", "export"]
+__all__ = ["EXPORTS", "ExportRequest", "Quantization", "export", "export_request"]
 
 
 def __getattr__(name: str) -> Any:

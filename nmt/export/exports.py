@@ -7,12 +7,15 @@ from typing import NamedTuple
 from nmt.atomic import whole_folder
 from nmt.errors import ConfigError, RunError
 from nmt.export.ctranslate2_export import export_ctranslate2
+from nmt.export.huggingface_export import export_huggingface
 from nmt.export.quantization import Quantization
 from nmt.export.request import RECORD, ExportRequest
 from nmt.export.run_export import export_run_copy
 from nmt.export.safetensors_export import DTYPES, export_safetensors
+from nmt.runs.directory import Run
+from nmt.runs.ensemble import EnsembleRun
 
-__all__ = ["EXPORTS", "ExportRequest", "export"]
+__all__ = ["EXPORTS", "ExportRequest", "export", "export_request"]
 
 
 class Form(NamedTuple):
@@ -22,6 +25,7 @@ class Form(NamedTuple):
     # Writes everything into a folder that is there and empty, and returns a message; raises UserError if it cannot be.
     write: Callable[[ExportRequest, Path], str]
     quantizations: Collection[Quantization]  # what ``ExportRequest.quantization`` may be
+    card: bool = False  # whether there is a model card, with ``ExportRequest.license``
 
 
 EXPORTS: dict[str, Form] = {
@@ -31,6 +35,7 @@ EXPORTS: dict[str, Form] = {
     "safetensors": Form(
         "any model as a folder that nmt.load and run=DIR read, without pickle", export_safetensors, DTYPES
     ),
+    "huggingface": Form("the same with a model card, for the Hugging Face hub", export_huggingface, DTYPES, card=True),
     "run": Form("a slim copy of the run to give away: no optimizer, no logs, no private paths", export_run_copy, ()),
 }
 
@@ -47,6 +52,9 @@ def export(request: ExportRequest) -> tuple[Path, str]:
         raise ConfigError(
             f"quantization={request.quantization.name} is for {' or '.join(able)}, not for to={request.to}"
         )
+    if request.license is not None and not form.card:
+        able = [f"to={name}" for name, other in EXPORTS.items() if other.card]
+        raise ConfigError(f"license={request.license} is for {' or '.join(able)}, not for to={request.to}")
     if output.exists() and not is_export(output):
         raise ConfigError(f"output={output} is there and is no export: type another output=DIR, or remove it")
     try:
@@ -55,6 +63,24 @@ def export(request: ExportRequest) -> tuple[Path, str]:
     except OSError as error:
         raise RunError(f"output={output} could not be written: {error}") from None
     return output, message
+
+
+def export_request(
+    run: Run | EnsembleRun,
+    to: str,
+    checkpoint: str,
+    quantization: str | None,
+    output: str | Path | None,
+    license: str | None,
+) -> ExportRequest:
+    """What a Python program asks for by names; raises ConfigError for a name that is none, and for an ensemble."""
+    for key, value, table in (("to", to, EXPORTS), ("quantization", quantization, Quantization.__members__)):
+        if value is not None and value not in table:
+            raise ConfigError(f"{key}={value} is not one of {', '.join(table)}")
+    if isinstance(run, EnsembleRun):
+        raise ConfigError(f"{run.name} is an ensemble, and an export holds one model: load one run")
+    kind = None if quantization is None else Quantization[quantization]
+    return ExportRequest(run, to, checkpoint, kind, None if output is None else Path(output), license)
 
 
 def is_export(folder: Path) -> bool:

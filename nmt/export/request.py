@@ -24,6 +24,7 @@ class ExportRequest:
     checkpoint: str = "best"  # which weights, as ``Run.weights`` takes them
     quantization: Quantization | None = None  # None: float32
     output: Path | None = None
+    license: str | None = None  # of a model card, by its short name on the hub (mit, cc-by-4.0)
 
     @property
     def folder(self) -> Path:

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
+from nmt.runs.hub import local_directory
+
 NO_SERIES = (str, bytes, bytearray, Mapping, Set)  # iterable, but no list of texts
 
 
@@ -42,11 +44,11 @@ def given_directories(directory: Any) -> list[Path]:
     """Run directories as a list; one path is one.  Raises TypeError for anything but paths, and for none at all."""
     wanted = "a run directory (str or Path) or a list of them"
     if isinstance(directory, str | os.PathLike):
-        return [Path(directory)]
+        return [local_directory(directory)]
     found = list_of("directory", wanted, (str, os.PathLike), directory)
     if not found:
         raise TypeError(f"directory must be {wanted}, got an empty list")
-    return [Path(path) for path in found]
+    return [local_directory(path) for path in found]
 
 
 def check_str(name: str, value: Any) -> None:

@@ -19,6 +19,7 @@ from nmt.eval.alignment import AlignConfig
 from nmt.eval.forced import NoAttentionError, PairMap
 from nmt.eval.metrics import one_line
 from nmt.eval.reranking import reranking
+from nmt.export import export, export_request
 from nmt.export.engines import EngineKind, open_engine
 from nmt.languages import without_spaces
 from nmt.models.seq2seq import Seq2Seq
@@ -75,6 +76,7 @@ class Translator:
             self.decode = replace(decode, allow_unk=True)
             if self.options.dictionary is not None:
                 self.dictionary = read_dictionary(Path(self.options.dictionary), self.normalize_source)
+        self.run, self.checkpoint = run, checkpoint
         self.engine = engine or ModelEngine(run.load_model(checkpoint, device)[0], device)
         self.translated = 0  # sentences so far; sampling is seeded with a sentence's number
 
@@ -84,6 +86,29 @@ class Translator:
         if isinstance(self.engine, ModelEngine):
             return self.engine.model
         raise ConfigError("the model is not in torch; load it with engine=torch")
+
+    def export(
+        self,
+        to: str,
+        output: str | Path | None = None,
+        quantization: str | None = None,
+        license: str | None = None,
+    ) -> Path:
+        """Write the model for other programs, as ``python -m nmt.export`` does, and return the folder.
+
+        Args:
+            to: the form, a row of ``nmt.export.EXPORTS``: ctranslate2, safetensors, huggingface.
+            output: the folder to write; None: DIR/exports/FORM.  An earlier export there is replaced.
+            quantization: the type of the weights (``nmt.export.Quantization``): fp32, bf16, int8, ...; None: fp32.
+            license: what a model card names, as mit or cc-by-4.0.
+
+        Raises:
+            TypeError: an argument is something else.
+            ConfigError: an ensemble, or what the form does not have.
+            RunError: the exported model does not translate as this one does, or the folder cannot be written.
+        """
+        check_str("to", to)
+        return export(export_request(self.run, to, self.checkpoint, quantization, output, license))[0]
 
     # A str is an iterable of str, too: the first that fits counts.
     @overload
@@ -304,7 +329,8 @@ def load(
     """A translator for a run directory, or for an ensemble of several, decoding as the (first) config.yaml says.
 
     Args:
-        directory: one run directory, or several, whose models must have the same vocabularies.
+        directory: one run directory, or several, whose models must have the same vocabularies.  hf://OWNER/NAME is what
+            to=huggingface exported and somebody uploaded to the hub; it is downloaded once.
         device: auto, cpu, cuda or cuda:N.
         checkpoint: best, last, or the mean of K retained ones: avg:K the latest, best:K the best.
         engine: the program that runs the model: torch or ctranslate2.  For another one than torch the model is exported

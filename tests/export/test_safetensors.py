@@ -156,3 +156,25 @@ def test_another_model_is_not_exported(tmp_path, monkeypatch):
     with pytest.raises(RunError, match="is another model: nothing was exported"):
         export(ExportRequest(run, "safetensors"))
     assert not list((tmp_path / "run" / "exports").glob("*"))
+
+
+def test_python_exports_what_it_loaded(tmp_path):
+    """The same folder as the command's; of the weights that were loaded."""
+    directory = make_run(tmp_path / "run", MODELS["local_p"])
+    save_weights(directory, "checkpoints/last.pt", seed=4)
+    translator = nmt.load(directory, device="cpu", checkpoint="last")
+    assert translator.export("safetensors") == directory / "exports" / "safetensors"
+    folder = translator.export("safetensors", output=str(tmp_path / "small"), quantization="bf16")
+    assert folder == tmp_path / "small"
+    assert json.loads((folder / "export.json").read_text())["checkpoint"] == "last"
+    found = nmt.load(directory / "exports" / "safetensors", device="cpu").hypotheses(TEXTS)
+    assert found == translator.hypotheses(TEXTS)
+    for words, message in (
+        ({"to": "marian"}, "to=marian is not one of ctranslate2, safetensors"),
+        ({"to": "safetensors", "quantization": "int3"}, "quantization=int3 is not one of fp32"),
+        ({"to": "safetensors", "license": "mit"}, "license=mit is for to=huggingface"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            translator.export(**words)
+    with pytest.raises(ConfigError, match=r"run \+ .*run is an ensemble, and an export holds one model"):
+        nmt.load([directory, directory], device="cpu").export("safetensors")

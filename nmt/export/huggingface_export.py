@@ -1,0 +1,52 @@
+"""to=huggingface: what to=safetensors writes, with a model card, laid out as a repository of the Hugging Face hub."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from nmt.config import Config, restore, to_tree
+from nmt.export.model_card import model_card
+from nmt.export.request import RECORD, ExportRequest
+from nmt.export.safetensors_export import write_run
+from nmt.runs.directory import PATH_KEYS, write_json, write_text_file
+from nmt.runs.training import nmt_version
+
+# How git keeps large files on the hub; huggingface_hub decides by itself.
+GIT_ATTRIBUTES = "*.safetensors filter=lfs diff=lfs merge=lfs -text\n"
+
+
+def export_huggingface(request: ExportRequest, folder: Path) -> str:
+    """Write the folder, and read it back to see that it is the same model; see ``nmt.export.export``.
+
+    config.yaml names no folder of this machine: of absolute paths it has the last part alone.
+    """
+    config = request.run.config
+    step, message = write_run(request, folder, without_folders(config))
+    write_text_file(folder / "README.md", model_card(request, step))
+    write_text_file(folder / "config.json", json.dumps(hub_config(config), indent=2) + "\n")
+    write_text_file(folder / ".gitattributes", GIT_ATTRIBUTES)
+    write_json(folder / RECORD, request.record(step=step, check=message))
+    return f"{message}; README.md is the model card: read it before you upload the folder"
+
+
+def hub_config(config: Config) -> dict[str, Any]:
+    """The content of config.json, the file by which the hub counts downloads and knows a kind of model."""
+    model = to_tree(config.model)
+    return {"model_type": f"nmt-{model['name']}", "library": f"nmt {nmt_version()}", "model": model}
+
+
+def without_folders(config: Config) -> Config:
+    """The configuration with the last part alone of every absolute path."""
+    tree = to_tree(config)
+    data = {key: last_parts(value) if key in (*PATH_KEYS, "cache") else value for key, value in tree["data"].items()}
+    own = {key: last_parts(tree[key]) for key in ("runs", "init_from")}
+    return restore({**tree, **own, "data": data})
+
+
+def last_parts(value: Any) -> Any:
+    """The same tree with the last part alone of every absolute path."""
+    if isinstance(value, dict):
+        return {key: last_parts(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [last_parts(inner) for inner in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value

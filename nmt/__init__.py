@@ -19,7 +19,7 @@ def load(
 
     Several directories make an ensemble; hf://OWNER/NAME is a model on the Hugging Face hub.  ``Translator.hypotheses``
     gives more than the best translation, ``Translator.export`` writes the model for other programs.  ``engine``:
-    torch, or another program that runs the model (ctranslate2), for which it is exported once into the run directory.
+    torch, or another program that runs the model (ctranslate2, onnx), for which it is exported once into the run.
     """
     from nmt.translate.translator import load  # here, because it brings torch
 

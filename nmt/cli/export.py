@@ -28,7 +28,7 @@ class ExportConfig:
         None, "folder to write; null: DIR/exports/FORM; an earlier export there is replaced", path=True
     )
     quantization: Quantization | None = setting(
-        None, "type of the weights: fp32, fp16 or bf16, for CTranslate2 int8 or int16, too; null: fp32"
+        None, "type of the weights: fp32, fp16, bf16, int8, int16, as the form has them; null: fp32"
     )
     license: str | None = setting(
         None, "to=huggingface: the licence that the model card names, as mit or cc-by-4.0; null: unknown"
@@ -47,6 +47,7 @@ COMMAND = Command(
     examples=(
         "run=runs/transformer to=ctranslate2",
         "run=runs/transformer to=ctranslate2 quantization=int8 output=deploy",
+        "run=runs/local_p to=onnx",
         "run=runs/local_p to=safetensors output=local_p",
         "run=runs/local_p to=huggingface license=mit",
     ),

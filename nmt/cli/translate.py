@@ -20,7 +20,7 @@ from nmt.device import resolve_device, set_up
 from nmt.errors import ConfigError, DataError
 from nmt.eval.alignment import AlignConfig, hard_alignment, soft_line
 from nmt.export import Quantization
-from nmt.export.engines import EngineKind, open_engine
+from nmt.export.engines import EngineKind, check_quantization, open_engine
 from nmt.runs.ensemble import open_run
 from nmt.settings import setting
 from nmt.translate.options import AlignmentOutput, Format, InputFormat, TranslateOptions
@@ -49,10 +49,10 @@ class TranslateConfig(SearchOnRun):
         False, "(or --interactive) translate each line at once; a terminal always has it, with a prompt"
     )
     engine: EngineKind = setting(
-        EngineKind.torch, "what runs the model: torch, or ctranslate2, to which it is exported once, into the run"
+        EngineKind.torch, "what runs the model: torch; ctranslate2 or onnx, to which it is exported once, into the run"
     )
     quantization: Quantization | None = setting(
-        None, "engine=ctranslate2: type of the weights; null: as decode.precision says"
+        None, "engine=ctranslate2 or onnx: type of the weights; null: as decode.precision says"
     )
     translate: TranslateOptions = field(default_factory=TranslateOptions)
     align: AlignConfig = field(default_factory=AlignConfig)
@@ -66,6 +66,7 @@ class TranslateConfig(SearchOnRun):
         )
         if self.quantization is not None and self.engine is not EngineKind.ctranslate2:
             raise ConfigError(f"quantization={self.quantization.name} is for engine=ctranslate2")
+        check_quantization(self.engine, self.quantization)
 
 
 def refuse_same_file(read: str | None, written: Mapping[str, str | None]) -> None:

@@ -8,6 +8,7 @@ from nmt.atomic import whole_folder
 from nmt.errors import ConfigError, RunError
 from nmt.export.ctranslate2_export import export_ctranslate2
 from nmt.export.huggingface_export import export_huggingface
+from nmt.export.onnx_export import ONNX_TYPES, export_onnx
 from nmt.export.quantization import Quantization
 from nmt.export.request import RECORD, ExportRequest
 from nmt.export.run_export import export_run_copy
@@ -32,6 +33,7 @@ EXPORTS: dict[str, Form] = {
     "ctranslate2": Form(
         "the Transformer for CTranslate2, with its tokenizer and an example", export_ctranslate2, Quantization
     ),
+    "onnx": Form("the LSTM or the Transformer for ONNX: an encoder and a step of the decoder", export_onnx, ONNX_TYPES),
     "safetensors": Form(
         "any model as a folder that nmt.load and run=DIR read, without pickle", export_safetensors, DTYPES
     ),

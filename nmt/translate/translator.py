@@ -21,6 +21,7 @@ from nmt.eval.metrics import one_line
 from nmt.eval.reranking import reranking
 from nmt.export import export, export_request
 from nmt.export.engines import EngineKind, open_engine
+from nmt.export.onnx_model import OnnxModel
 from nmt.languages import without_spaces
 from nmt.models.seq2seq import Seq2Seq
 from nmt.runs.directory import Run, alignment_config
@@ -83,7 +84,7 @@ class Translator:
     @property
     def model(self) -> Seq2Seq:
         """The model in torch; raises ConfigError where another program runs it."""
-        if isinstance(self.engine, ModelEngine):
+        if isinstance(self.engine, ModelEngine) and not isinstance(self.engine.model, OnnxModel):
             return self.engine.model
         raise ConfigError("the model is not in torch; load it with engine=torch")
 
@@ -97,7 +98,7 @@ class Translator:
         """Write the model for other programs, as ``python -m nmt.export`` does, and return the folder.
 
         Args:
-            to: the form, a row of ``nmt.export.EXPORTS``: ctranslate2, safetensors, huggingface.
+            to: the form, a row of ``nmt.export.EXPORTS``: ctranslate2, onnx, safetensors, huggingface.
             output: the folder to write; None: DIR/exports/FORM.  An earlier export there is replaced.
             quantization: the type of the weights (``nmt.export.Quantization``): fp32, bf16, int8, ...; None: fp32.
             license: what a model card names, as mit or cc-by-4.0.
@@ -333,8 +334,8 @@ def load(
             to=huggingface exported and somebody uploaded to the hub; it is downloaded once.
         device: auto, cpu, cuda or cuda:N.
         checkpoint: best, last, or the mean of K retained ones: avg:K the latest, best:K the best.
-        engine: the program that runs the model: torch or ctranslate2.  For another one than torch the model is exported
-            once, into the run directory.
+        engine: the program that runs the model: torch, ctranslate2 or onnx.  For another one than torch the model is
+            exported once, into the run directory.
 
     Raises:
         TypeError: an argument is something else.

@@ -170,7 +170,7 @@ def test_python_exports_what_it_loaded(tmp_path):
     found = nmt.load(directory / "exports" / "safetensors", device="cpu").hypotheses(TEXTS)
     assert found == translator.hypotheses(TEXTS)
     for words, message in (
-        ({"to": "marian"}, "to=marian is not one of ctranslate2, safetensors"),
+        ({"to": "marian"}, "to=marian is not one of ctranslate2, onnx, safetensors"),
         ({"to": "safetensors", "quantization": "int3"}, "quantization=int3 is not one of fp32"),
         ({"to": "safetensors", "license": "mit"}, "license=mit is for to=huggingface"),
     ):

@@ -25,6 +25,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from nmt.models.ops.plain import is_plain
+
 # Scores (..., S) in float32 or wider -> weights (..., S).  Positions to be left out have the lowest finite score of the
 # dtype and get the weight 0 exactly; one position at least is not left out.
 Normalizer: TypeAlias = Callable[[Tensor], Tensor]
@@ -37,12 +39,12 @@ def softmax(scores: Tensor) -> Tensor:
 
 def sparsemax(scores: Tensor) -> Tensor:
     """max(z_s - tau, 0)   (Martins and Astudillo 2016)"""
-    return cast(Tensor, _Sparsemax.apply(scores))
+    return _sparsemax(scores) if is_plain() else cast(Tensor, _Sparsemax.apply(scores))
 
 
 def entmax15(scores: Tensor) -> Tensor:
     """max(z_s / 2 - tau, 0)^2   (Peters et al. 2019)"""
-    return cast(Tensor, _Entmax15.apply(scores))
+    return _entmax15_root(scores).square() if is_plain() else cast(Tensor, _Entmax15.apply(scores))
 
 
 # The one table: the command line, --help and the mechanisms read it.
@@ -52,9 +54,7 @@ NORMALIZERS: dict[str, Normalizer] = {"softmax": softmax, "sparsemax": sparsemax
 class _Sparsemax(Function):
     @staticmethod
     def forward(ctx: Any, scores: Tensor) -> Tensor:
-        z, best, k = _below_the_best(scores)
-        threshold = (best.cumsum(-1) - 1) / k
-        weights = _above(z, threshold, (threshold < best).sum(-1, keepdim=True))
+        weights = _sparsemax(scores)
         ctx.save_for_backward((weights > 0).to(weights.dtype))
         return weights
 
@@ -67,11 +67,7 @@ class _Sparsemax(Function):
 class _Entmax15(Function):
     @staticmethod
     def forward(ctx: Any, scores: Tensor) -> Tensor:
-        z, best, k = _below_the_best(scores / 2)
-        mean = best.cumsum(-1) / k
-        spread = best.square().cumsum(-1) - k * mean.square()  # sum of (z - mean)^2 over the k best
-        threshold = mean - ((1 - spread).clamp(min=0) / k).sqrt()
-        root = _above(z, threshold, (threshold < best).sum(-1, keepdim=True))
+        root = _entmax15_root(scores)
         ctx.save_for_backward(root)
         return root.square()
 
@@ -79,6 +75,22 @@ class _Entmax15(Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         return _gradient(grad, *ctx.saved_tensors)
+
+
+def _sparsemax(scores: Tensor) -> Tensor:
+    """max(z_s - tau, 0)"""
+    z, best, k = _below_the_best(scores)
+    threshold = (best.cumsum(-1) - 1) / k
+    return _above(z, threshold, (threshold < best).sum(-1, keepdim=True))
+
+
+def _entmax15_root(scores: Tensor) -> Tensor:
+    """max(z_s / 2 - tau, 0)"""
+    z, best, k = _below_the_best(scores / 2)
+    mean = best.cumsum(-1) / k
+    spread = best.square().cumsum(-1) - k * mean.square()  # sum of (z - mean)^2 over the k best
+    threshold = mean - ((1 - spread).clamp(min=0) / k).sqrt()
+    return _above(z, threshold, (threshold < best).sum(-1, keepdim=True))
 
 
 def _below_the_best(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -144,9 +144,9 @@ class LSTMDecoder(nn.Module):
         return StepWeights(word, biases, layers, readout)
 
 
-def target_position(t: int, queries: int, like: Tensor) -> Tensor:
+def target_position(t: int | Tensor, queries: int, like: Tensor) -> Tensor:
     """The target position t of each of N ``queries`` as attention takes it: (N,), on the device of ``like``."""
-    return torch.full((queries,), t, device=like.device)
+    return torch.as_tensor(t, device=like.device).expand(queries)
 
 
 class LuongStep:

@@ -37,6 +37,7 @@ from nmt.models.lstm.decoder import LSTMDecoder
 from nmt.models.ops.cross_entropy import CHUNK_LOGITS
 from nmt.models.ops.matmul import PrepackedLinear
 from nmt.models.ops.mixture import mixed_log_probs
+from nmt.models.ops.plain import is_plain
 
 
 class MixedPositions(NamedTuple):
@@ -78,6 +79,8 @@ class LatentAlignment:
         """Those of the queries of all ``steps`` one after the other, in a batch with S source positions."""
         weights = torch.cat([attended.weights for attended in steps], 1)
         found = [attended.positions for attended in steps if attended.positions is not None]
+        if is_plain() and not found:
+            return self.positions_of_any_size(weights)
         size = weights.size(2)
         most = min(n for n in (size, self.window, self.top_k) if n is not None)
         positions = torch.cat(found, 1) if found else torch.arange(size, device=weights.device).expand_as(weights)
@@ -85,6 +88,17 @@ class LatentAlignment:
             chosen = weights.detach().topk(most, dim=2, sorted=False).indices
             weights, positions = weights.gather(2, chosen), positions.gather(2, chosen)
         return MixedPositions(positions.clamp(0, S - 1), weights)
+
+    def positions_of_any_size(self, weights: Tensor) -> MixedPositions:
+        """The same for weights (B, N, S) of all positions without a decision by their number, which a tracer would fix.
+
+        Positions outside of a window stay, with weights of 0; so do some of weight 0 where there are fewer than top_k.
+        """
+        if self.top_k is None:
+            return MixedPositions(torch.arange(weights.size(2), device=weights.device).expand_as(weights), weights)
+        kept = F.pad(weights, (0, self.top_k)).topk(self.top_k, dim=2)
+        last = torch.as_tensor(weights.size(2) - 1, device=weights.device)
+        return MixedPositions(torch.minimum(kept.indices, last), kept.values)
 
     def log_probs(
         self, query_terms: Tensor, source_terms: Tensor, mixed: MixedPositions, project: PrepackedLinear
@@ -96,9 +110,12 @@ class LatentAlignment:
         B, S, H = source_terms.shape
         index = mixed.positions + torch.arange(0, B * S, S, device=mixed.positions.device)[:, None, None]
         index, weights = index.flatten(0, 1), mixed.weights.flatten(0, 1)
-        some = max(1, CHUNK_LOGITS // (index.size(1) * project.out_features))
+        parts = [(query_terms, index, weights)]
+        if not is_plain():
+            some = max(1, CHUNK_LOGITS // (index.size(1) * project.out_features))
+            parts = zip(query_terms.split(some), index.split(some), weights.split(some), strict=True)
         found = []
-        for q, i, a in zip(query_terms.split(some), index.split(some), weights.split(some), strict=True):
+        for q, i, a in parts:
             rows = source_terms.view(B * S, H).index_select(0, i.flatten()).view(*i.shape, H)
             found.append(mixed_log_probs(project((q[:, None] + rows).tanh()).to(a.dtype), a))
         return torch.cat(found)

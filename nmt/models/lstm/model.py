@@ -58,7 +58,7 @@ class LSTMSearchState:
 
     rows: Tensor  # (B, K, 2 layers + 1, H) float32 or wider: a packed Recurrent for each hypothesis
     memory: Memory | None
-    position: int  # target positions read so far
+    position: int | Tensor  # target positions read so far; () int64 while a step is being exported
     weights: SearchWeights
     source_terms: Tensor | None = None  # (B, S, H) what W_c makes of each h_s alone, where predictions are mixed
 
@@ -138,7 +138,7 @@ class LSTM(CachesWeights, Seq2Seq):
         if places is None:
             values = values.transpose(0, 1).contiguous()
         else:
-            rows = places * len(lengths) + torch.arange(len(lengths), device=lengths.device)[:, None]
+            rows = places * lengths.size(0) + torch.arange(lengths.size(0), device=lengths.device)[:, None]
             values = F.embedding(rows, values.flatten(0, 1))
         return Encoded(self.decoder.attention.prepare(values, lengths, queries, hypotheses), start)
 

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from nmt.models.ops.plain import is_plain
+
 
 class DeferredGradient:
     """What the reads of one backward pass have contributed so far to the gradient of one tensor."""
@@ -65,7 +67,7 @@ def defer_gradient(tensor: Tensor, gradient: DeferredGradient) -> Tensor:
 
     Raises RuntimeError in a backward pass with create_graph=True: the deferred gradient has no derivative.
     """
-    return cast(Tensor, _DeferGradient.apply(tensor, gradient))
+    return tensor if is_plain() else cast(Tensor, _DeferGradient.apply(tensor, gradient))
 
 
 class _DeferGradient(Function):

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from nmt.models.ops.matmul import linear, linear_plus
+from nmt.models.ops.plain import is_plain
 from nmt.models.ops.precision import compute_dtype
 
 
@@ -94,7 +95,7 @@ def read_padded(layers: Sequence[LSTMLayer], x: Tensor, lengths: Tensor) -> tupl
     row's last step, backward at its first.  Padding reaches neither: it comes after a forward run's steps, and a
     backward run is zero until a row's last step.  What the outputs hold at padding is undefined, and finite.
     """
-    read = _by_cudnn if x.is_cuda else _by_states
+    read = _by_cudnn if x.is_cuda or is_plain() else _by_states
     return read(layers, x, lengths)
 
 
@@ -150,6 +151,10 @@ def at_last_step(x: Tensor, lengths: Tensor) -> Tensor:
 
 def cell(gates: Tensor, c: Tensor) -> LSTMState:
     """One step: gates (B, 4H) before their nonlinearities, c (B, H) -> the next state."""
+    if is_plain():
+        i, f, g, o = gates.to(c.dtype).chunk(4, 1)
+        after = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        return LSTMState((o.sigmoid() * after.tanh()).to(gates.dtype), after)
     return LSTMState(*_Cell.apply(gates, c))
 
 

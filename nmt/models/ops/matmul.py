@@ -17,17 +17,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nmt.models.ops.plain import is_plain
+
 
 def linear(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
     """x (N, I), w (O, I), bias (O,) -> x w^T + bias (N, O).  Not seen by autograd."""
-    if _ONEDNN is not None and x.dtype == torch.float32 and x.device.type == "cpu" and _dense(x) and _dense(w):
+    if _for_onednn(x) and _dense(x) and _dense(w):
+        assert _ONEDNN is not None
         return _ONEDNN(x, w, bias, "none", [], "")
     return F.linear(x, w, bias)
 
 
 def linear_plus(term: Tensor, x: Tensor, w: Tensor) -> Tensor:
     """term (N, O) + x w^T; term is not changed."""
-    if _ONEDNN is not None and x.dtype == torch.float32 and x.device.type == "cpu":
+    if _for_onednn(x):
         return linear(x, w).add_(term)
     return torch.addmm(term, x, w.t())
 
@@ -65,6 +68,11 @@ class PrepackedLinear:
         return y if term is None else y.add_(term)
 
 
+def _for_onednn(x: Tensor) -> bool:
+    """Whether products with x are rather oneDNN's."""
+    return _ONEDNN is not None and x.dtype == torch.float32 and x.device.type == "cpu" and not is_plain()
+
+
 def _dense(x: Tensor) -> bool:
     """Whether the rows, or the columns, of a matrix follow one another in memory without gaps."""
     return x.is_contiguous() or x.t().is_contiguous()
@@ -86,7 +94,7 @@ def _beats_mkl() -> bool:
 
 def _onednn_takes(weight: Tensor) -> bool:
     """Whether products with this weight are oneDNN's: in bfloat16 by torch's own choice, in float32 by ours."""
-    if _ONEDNN_LINEAR is None or weight.device.type != "cpu":
+    if _ONEDNN_LINEAR is None or weight.device.type != "cpu" or is_plain():
         return False
     if weight.dtype == torch.bfloat16:
         return torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -16,6 +16,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from nmt.models.ops.deferred_gradient import DeferredGradient, defer_gradient
+from nmt.models.ops.plain import is_plain
 
 GATHERED_ELEMENTS = 2**19  # elements of gathered rows that exist at a time: 2 MB, about a core's own cache
 
@@ -46,10 +47,14 @@ class Rows:
 
     def scores(self, query: Tensor) -> Tensor:
         """query . rows: query (B, N, F) -> (B, N, S)"""
+        if is_plain():
+            return query @ self.tensor.transpose(1, 2)
         return cast(Tensor, _Scores.apply(query.to(self.tensor.dtype), self.tensor, self.gradient))
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
         """sum_s weights_s rows_s: weights (B, N, S) -> (B, N, F)"""
+        if is_plain():
+            return weights @ self.tensor
         return cast(Tensor, _WeightedSum.apply(weights.to(self.tensor.dtype), self.tensor, self.gradient))
 
     def keep(self, sentences: Tensor) -> "Rows":

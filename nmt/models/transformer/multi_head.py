@@ -54,7 +54,7 @@ def attention_weights(q: Tensor, k: Tensor, mask: Tensor, normalizer: Normalizer
     normalizer than softmax."""
     wide = torch.promote_types(q.dtype, torch.float32)
     with torch.autocast(q.device.type, enabled=False):
-        scores = q.transpose(1, 2).to(wide) @ k.transpose(1, 2).to(wide).mT
+        scores = q.transpose(1, 2).to(wide) @ k.permute(0, 2, 3, 1).to(wide)
         return masked_weights(scores / q.size(3) ** 0.5, mask < 0, normalizer)
 
 

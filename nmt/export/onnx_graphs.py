@@ -1,0 +1,178 @@
+"""The encoder and one step of the decoder as modules of plain torch code with tensors alone, which can be traced.
+
+Both models look the same from outside.  Shapes: B sentences, K hypotheses a sentence, S source positions, V words.
+
+    encoder    source (B, S), lengths (B,) without end-of-sentence -> of an LSTM the state (B, ...); and the memory,
+               some tensors (B, ...) that all hypotheses read
+    step       tokens (B, K), position (), state (B, K, ...), memory -> logits (B, K, V), state (B, K, ...)
+
+The state is what a hypothesis carries from one position to the next: of an LSTM h and c of each layer and h~
+(2 layers + 1, H), of the Transformer the keys and values of what it has read (layers, 2, t, heads, features), at first
+with t = 0.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from nmt.errors import ConfigError
+from nmt.models.attention import Memory
+from nmt.models.attention.base import real_positions
+from nmt.models.attention.local_attention import LocalAttention
+from nmt.models.lstm.model import LSTM, LSTMSearchState, Recurrent
+from nmt.models.ops.rows import Rows
+from nmt.models.seq2seq import Seq2Seq, append_eos
+from nmt.models.transformer.layers import SourceMemory
+from nmt.models.transformer.model import Transformer
+from nmt.models.transformer.multi_head import attend
+from nmt.models.transformer.positions import Embedding, Sinusoids
+
+LONGEST = 4096  # positions that a table of sinusoids or rotations has rows for
+
+
+class Graphs(nn.Module):
+    """An encoder and a step."""
+
+    def __init__(self, memory: dict[str, int | None]) -> None:
+        """``memory``: what the encoder gives beside the state, by name, each with its axis of source positions."""
+        super().__init__()
+        self.memory = memory
+
+    def encode(self, source: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
+        """The state before the first token, where there is something in it, and the memory."""
+        raise NotImplementedError
+
+    def step(self, tokens: Tensor, position: Tensor, state: Tensor, *memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and the next state."""
+        raise NotImplementedError
+
+
+class LSTMGraphs(Graphs):
+    """Those of an LSTM.  Local attention reads all positions and forgets those outside of its window."""
+
+    def __init__(self, model: LSTM) -> None:
+        super().__init__({})
+        self.model = model
+        attention = model.decoder.attention
+        if isinstance(attention, LocalAttention):
+            attention.always_gather = False
+        with torch.no_grad():
+            example = model.encode(torch.tensor([[5]]), torch.tensor([1]), 2)
+            # Made before the graph is traced, so that they are constants in it.
+            self.weights = model.search_weights(model.start(example).rows)
+        self.keyed = example.memory is not None and example.memory.keyed
+        if example.memory is not None:
+            self.memory = {"lengths": None, "values": 1} | ({"keys": 1} if self.keyed else {})
+            self.memory |= {"terms": 1} if model.latent is not None else {}
+
+    def encode(self, source: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
+        memory, start = self.model.encode(source, lengths, 2)
+        c = start[0].c
+        state = Recurrent(start, torch.zeros_like(c)).pack(c.dtype)
+        if memory is None:
+            return (state,)
+        found = [state, memory.lengths, memory.values, *([memory.keys] if self.keyed else [])]
+        if self.model.latent is not None:
+            found.append(self.model.latent.source_terms(memory.values))
+        return tuple(found)
+
+    def step(self, tokens: Tensor, position: Tensor, state: Tensor, *memory: Tensor) -> tuple[Tensor, Tensor]:
+        read = dict(zip(self.memory, memory, strict=True))
+        before = LSTMSearchState(state, self.attention_memory(**read), position, self.weights, read.get("terms"))
+        logits, after, _ = self.model.step(tokens, before)
+        assert isinstance(after, LSTMSearchState)
+        return logits, after.rows
+
+    def attention_memory(
+        self,
+        lengths: Tensor | None = None,
+        values: Tensor | None = None,
+        keys: Tensor | None = None,
+        terms: Tensor | None = None,
+    ) -> Memory | None:
+        """What ``Attention.prepare`` returned in the encoder; ``terms`` are no part of it."""
+        attention = self.model.decoder.attention
+        if attention is None or lengths is None or values is None:
+            return None
+        rows = Rows(values)
+        padding = ~real_positions(lengths, values.size(1))[:, None]
+        projections = attention.projections(values.dtype, self.keyed)
+        return Memory(rows, rows if keys is None else Rows(keys), lengths, padding, *projections)
+
+
+class TransformerGraphs(Graphs):
+    """Those of a Transformer."""
+
+    def __init__(self, model: Transformer) -> None:
+        super().__init__({"mask": 3, "keys_values": 2})  # (B, 1, 1, S) and (B, layers, S, 2, heads, features)
+        self.model = model
+        like = model.projection.weight.detach()
+        self.rotations = None if model.rotary is None else table(model.rotary, like)
+
+    def encode(self, source: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
+        model = self.model
+        if model.source_eos:
+            source, lengths = append_eos(source, lengths)
+        places = torch.arange(source.size(1), device=source.device)
+        x = embed(model.source_embedding, source, places)
+        real = real_positions(lengths, source.size(1))
+        seen = real[:, None, None]
+        if model.reach is not None:
+            near = (places[:, None] - places).abs() <= model.reach
+            seen = (seen & near) | (places[:, None] == places)
+        own = additive(seen, x)
+        x = model.encoder(x, lambda q, k, v: attend(q, k, v, own), self.turned(places))
+        mask = additive(real[:, None, None], x)
+        return mask, torch.stack(model.decoder.memory(x, mask).layers, 1)
+
+    def step(self, tokens: Tensor, position: Tensor, state: Tensor, *memory: Tensor) -> tuple[Tensor, Tensor]:
+        model, (mask, keys_values) = self.model, memory
+        place = position[None]
+        x = embed(model.target_embedding, tokens, place)
+        written: list[Tensor] = []
+
+        def write_and_attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            # Each hypothesis reads its own, with no axis flattened: ONNX's Reshape takes a size of 0 (t at first) for
+            # "as it is".
+            new = torch.stack([k, v], 2)[:, :, :, None]
+            rows = torch.cat([state[:, :, len(written)], new], 3)  # (B, K, 2, t, H, F)
+            written.append(rows)
+            keys, values = rows[:, :, 0].permute(0, 1, 3, 4, 2), rows[:, :, 1].transpose(2, 3)
+            weights = (q[:, :, :, None] @ keys * q.size(3) ** -0.5).softmax(-1)  # (B, K, H, 1, t)
+            return (weights @ values)[:, :, :, 0]
+
+        layers = list(keys_values.unbind(1))
+        x = model.decoder(x, [write_and_attend] * len(layers), self.turned(place), SourceMemory(layers, mask))
+        after = torch.stack(written, 2)
+        return model.projection(x), after if model.reach is None else after[:, :, :, :, -model.reach :]
+
+    def turned(self, places: Tensor) -> Tensor | None:
+        """Rotations of rotary positions at some places (N,)."""
+        return None if self.rotations is None else self.rotations[places]
+
+
+def table(sinusoids: Sinusoids, like: Tensor) -> Tensor:
+    """What sinusoids give for LONGEST positions."""
+    return sinusoids(range(LONGEST), like).clone()
+
+
+def embed(embedding: Embedding, ids: Tensor, places: Tensor) -> Tensor:
+    """``Embedding.forward`` at places that are a tensor (N,)."""
+    D = embedding.words.embedding_dim
+    x = embedding.words(ids) * D**0.5
+    if embedding.sinusoids is not None:
+        return x + table(embedding.sinusoids, x.detach()).flatten(1)[:, :D][places]
+    return x if embedding.places is None else x + embedding.places.weight[places]
+
+
+def additive(seen: Tensor, like: Tensor) -> Tensor:
+    """0 where ``seen`` and minus infinity where not, in the dtype of ``like``."""
+    return torch.where(seen, 0.0, float("-inf")).to(like.dtype)
+
+
+def graphs_of(model: Seq2Seq, name: str) -> Graphs:
+    """The graphs of a model; raises ConfigError, beginning with ``name``, for one that is of neither kind."""
+    if isinstance(model, LSTM):
+        return LSTMGraphs(model)
+    if isinstance(model, Transformer):
+        return TransformerGraphs(model)
+    raise ConfigError(f"{name} is a {type(model).__name__}: to=onnx holds the LSTM and the Transformer")

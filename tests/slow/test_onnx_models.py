@@ -1,0 +1,14 @@
+"""Every model of the table of cases in ONNX."""
+
+import pytest
+from model_cases import NAMES, PAIRS, build
+from onnx_engines import compare_with_torch
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_model_translates_and_scores_the_same(tmp_path, name):
+    compare_with_torch(build(name).float(), PAIRS, tmp_path)

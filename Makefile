@@ -47,9 +47,10 @@ format: $(READY) ## rewrite the sources in the format that ruff checks
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY) ## run the measurements in benchmarks/; RUN=runs/NAME also measures search with that run
+bench: $(READY) ## run the measurements in benchmarks/; RUN=runs/NAME also measures search and engines with that run
 	@for name in $(MEASUREMENTS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 	@echo "== search"; $(if $(RUN),$(BIN)/python benchmarks/search.py $(RUN),echo "measures a trained run: make bench RUN=runs/NAME")
+	@echo "== engines"; $(if $(RUN),$(BIN)/python benchmarks/engines.py $(RUN),echo "measures a trained run: make bench RUN=runs/NAME")
 
 docs: $(READY) ## build the documentation in docs/_build/html, which needs no network to be read; a warning is an error
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html

@@ -156,3 +156,30 @@ def test_every_way_reaches_what_its_report_says(load, ways, causal):
         bench.training()
         seen = bench.x.grad[0].abs().sum(1).nonzero().flatten().tolist()
         assert seen == list(every if name in ("global", "global/products", "fully_connected") else near), name
+
+
+def test_engines_take_turns_and_are_compared_within_a_round(load):
+    """A machine that is ten times slower in the second round changes no ratio."""
+    engines = load("engines")
+    order: list[tuple[str, int]] = []
+    now = [0.0]
+
+    class Fake:
+        def __init__(self, name: str, seconds: float) -> None:
+            self.name, self.seconds, self.decode, self.slow = name, seconds, Namespace(batch_size=0), 1.0
+
+        def hypotheses(self, texts):
+            order.append((self.name, self.decode.batch_size))
+            one = isinstance(texts, str)
+            now[0] += self.seconds * self.slow * (1 if one else len(texts))
+            return [Namespace(tokens="ab")] if one else [[Namespace(tokens="ab")] for _ in texts]
+
+    fakes = {engines.FIRST: Fake("a", 0.2), "other": Fake("b", 0.1)}
+    samples = {name: engines.Samples(bleu=30.0) for name in fakes}
+    for slow in (1.0, 10.0, 1.0):
+        for fake in fakes.values():
+            fake.slow = slow
+        engines.measure(fakes, ["x"] * 20, lambda: now[0], samples)
+    assert order[:6] == [("a", 32), ("b", 32), ("a", 1), ("a", 1), ("b", 1), ("b", 1)]
+    cells = engines.row("other", 1, samples["other"], samples[engines.FIRST])
+    assert cells == ["other", "1", "20", "2.00", "20", "2.00", "100.0", "1000.0", "30.0"]

@@ -64,8 +64,6 @@ class TranslateConfig(SearchOnRun):
         refuse_same_file(
             self.input, {"output": self.output, "translate.alignments_file": self.translate.alignments_file}
         )
-        if self.quantization is not None and self.engine is not EngineKind.ctranslate2:
-            raise ConfigError(f"quantization={self.quantization.name} is for engine=ctranslate2")
         check_quantization(self.engine, self.quantization)
 
 

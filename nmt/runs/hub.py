@@ -26,7 +26,7 @@ def local_directory(where: str | os.PathLike[str]) -> Path:
     found = ADDRESS.fullmatch(text)
     if found is None:
         raise RunError(f"{text} is no address on the hub; type hf://OWNER/NAME, or hf://OWNER/NAME@REVISION")
-    library = needed("huggingface_hub", text)
+    library, errors = (needed(module, text) for module in ("huggingface_hub", "huggingface_hub.errors"))
     try:
         folder = library.snapshot_download(
             found["repository"],
@@ -36,7 +36,7 @@ def local_directory(where: str | os.PathLike[str]) -> Path:
             library_name="nmt",
         )
     # OSError: no network, no such repository, no permission; ValueError: a name that no repository has
-    except (OSError, ValueError, library.errors.HfHubHTTPError) as error:
+    except (OSError, ValueError, errors.HfHubHTTPError) as error:
         reason = " ".join(str(error).split())
         raise RunError(f"{text} cannot be downloaded: {reason or type(error).__name__}") from None
     return Path(folder)

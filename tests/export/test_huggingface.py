@@ -23,6 +23,7 @@ from nmt.runs.scoring import Scorer
 
 pytest.importorskip("safetensors")
 huggingface_hub = pytest.importorskip("huggingface_hub")
+constants = pytest.importorskip("huggingface_hub.constants")
 TEXTS = ["one two three", "a big cat ."]
 
 
@@ -31,8 +32,8 @@ def server(tmp_path, monkeypatch):
     """An endpoint with the hub's interface; what is downloaded from it lies in an empty cache."""
     with HubServer() as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         yield server
 
 

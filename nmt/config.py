@@ -49,6 +49,8 @@ DEEPEST, MOST_VALUES = 20, 1_000_000  # a configuration is five levels deep and 
 TOO_DEEP = f"no configuration: nested more than {DEEPEST} levels deep, or contains itself"
 MAX_NAME = 120  # characters of a run's folder
 FOLDER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+# data.test=[] in a config.yaml.  Earlier versions wrote [] there for every test set, which null is today.
+NO_TESTS = "~none"
 FIXED_PIECES = 256 + 4  # bytes and special ids, which every vocabulary of subwords holds
 
 
@@ -240,7 +242,10 @@ def to_tree(config: Any) -> dict[str, Any]:
 
 def to_yaml(config: Any) -> str:
     """A config dataclass as YAML that ``from_yaml`` reads back."""
-    return yaml.safe_dump(to_tree(config), sort_keys=False, allow_unicode=True)
+    tree = to_tree(config)
+    if isinstance(config, Config) and config.data.test == []:
+        tree["data"]["test"] = NO_TESTS
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -263,6 +268,9 @@ def from_yaml(text: str) -> Config:
     except RecursionError:
         raise ConfigError(TOO_DEEP) from None
     refuse_endless(tree)
+    data = tree.get("data") if isinstance(tree, dict) else None
+    if isinstance(data, dict) and data.get("test") in ([], NO_TESTS):
+        data["test"] = [] if data["test"] else None
     return restore(tree)
 
 

@@ -8,9 +8,9 @@ import copy
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import Field, field, fields, is_dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from nmt.errors import ConfigError
 
@@ -170,6 +170,20 @@ TYPE_MISTAKES = {
     r"Cannot assign \w+ to Dict": "has keys with values: type '{key}={{NAME: VALUE}}'",
     r"Invalid type assigned: \w+ is not a subclass of \w+. value: (.*)": "is a section of keys, and cannot be {0}",
 }
+
+
+def always_numbers(config: Any, prefix: str = "") -> Iterator[str]:
+    """The dotted keys of a config dataclass whose values are a finite number or a bool in every configuration.
+
+    Those that may be null or infinite are not among them.
+    """
+    hints = get_type_hints(type(config))
+    for declared in fields(config):
+        value, key = getattr(config, declared.name), prefix + declared.name
+        if is_dataclass(value):
+            yield from always_numbers(value, f"{key}.")
+        elif hints[declared.name] in (bool, int, float) and not allowed(declared).infinite:
+            yield key
 
 
 def to_come(value: Any) -> bool:

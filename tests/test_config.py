@@ -89,6 +89,16 @@ def test_every_attention_comes_back_equal(name):
     assert type(again.model.attention) is type(made.model.attention)  # type: ignore[attr-defined]
 
 
+def test_an_empty_list_of_test_sets_is_told_from_that_of_earlier_versions():
+    """Which meant every test set, as null does today."""
+    for value in (None, [], ["mine"]):
+        made = composed()
+        made.data.test = value
+        assert from_yaml(to_yaml(made)).data.test == value
+    earlier = to_yaml(composed()).replace("test: null", "test: []")
+    assert from_yaml(earlier).data.test is None
+
+
 def test_files_need_no_yaml_of_their_own():
     """A choice that only the table has is composed from its dataclass."""
     files = composed("data=files", *(f"data.{s}.{k}=x" for s in ("train", "validation") for k in ("source", "target")))

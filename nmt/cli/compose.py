@@ -60,7 +60,7 @@ def configs(command: Command, overrides: list[str]) -> Any:
         cfg = without_hydra(cfg)
         config = typed(cfg)
         if command.of_runs:
-            return [config_for(together, command, overrides) for together in directories(config.run)]
+            return [config_for(together, command, overrides) for together in config.named_runs()]
         if isinstance(config, Config) and config.name is None:
             config.name = run_name([name_part(key, value) for key, value in differing(command, cfg, overrides)])
     return config

@@ -73,8 +73,6 @@ def explain_key(key: str, command: Command) -> str:
     found = {option.key: option for option in key_options(command.schema)}
     if key in found and found[key].only:
         return f"{key} belongs to {found[key].group}={'|'.join(found[key].only)}"
-    if key.rpartition(".")[0] in found:
-        return f"{key} is not there yet: type +{key}=... to add it"
     known = known_keys(command.schema)
     if is_below(key, (f.name for f in fields(Config))) and not is_below(key, (f.name for f in fields(command.schema))):
         return f"{key} belongs to nmt.train, not to {command.module}{did_you_mean(key, known)}"

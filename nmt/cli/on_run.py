@@ -1,12 +1,14 @@
 """What commands on finished runs take: run=DIR, checkpoint, device, threads and, where they translate, decode.*."""
 
+import glob
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nmt.errors import ConfigError
 from nmt.eval.metrics import check_utility
-from nmt.runs.directory import check_checkpoint
+from nmt.runs.directory import CONFIG_FILE, check_checkpoint
 from nmt.runs.hub import local_directory
 from nmt.search import DecodeConfig
 from nmt.settings import check_ranges, setting
@@ -26,6 +28,10 @@ class OnRun:
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
     threads: int | None = setting(None, "CPU threads; null: as many as torch finds", least=1, most=1024)
 
+    def named_runs(self) -> list[list[Path]]:
+        """Every run that is opened; those of an inner list belong together."""
+        return directories(self.run)
+
     def __post_init__(self) -> None:
         check_ranges(self, "")
         check_checkpoint(self.checkpoint)
@@ -44,16 +50,35 @@ class SearchOnRun(OnRun):
         self.decode.check_candidates()
 
 
-def directories(value: Any) -> list[list[Path]]:
+def directories(value: Any, key: str = "run") -> list[list[Path]]:
     """run=DIR, run=[A,B] or run=[A,[B,C]] as paths; those of an inner list belong together.
 
-    A model on the hub (hf://OWNER/NAME) is downloaded.
+    A model on the hub (hf://OWNER/NAME) is downloaded, and ~ is the home folder.  A pattern (runs/sweep/*) stands for all runs that it matches.  Raises ConfigError, naming ``key``, where there are
+    none.
     """
-    found = [[local_directory(str(v)) for v in as_list(inner)] for inner in as_list(value)] if value else []
-    outer = [[path.expanduser() for path in inner] for inner in found]
+    outer: list[list[Path]] = []
+    for item in as_list(value) if value else []:
+        if isinstance(item, list):
+            outer.append([path for part in item for path in matching(str(part), key)])
+        else:
+            outer += [[path] for path in matching(str(item), key)]
     if not outer or not all(outer):
-        raise ConfigError("run=DIR names no run directory")
+        raise ConfigError(f"{key}=DIR names no run directory")
     return outer
+
+
+def matching(pattern: str, key: str) -> list[Path]:
+    """The run directory of that name, or all that match a pattern, numbers in the order of their values."""
+    if pattern.startswith("hf:/"):
+        return [local_directory(pattern)]
+    pattern = str(Path(pattern).expanduser())
+    if not glob.has_magic(pattern) or Path(pattern).exists():
+        return [Path(pattern)]
+    root = Path(Path(pattern).anchor)
+    found = [path for path in root.glob(str(Path(pattern).relative_to(root))) if (path / CONFIG_FILE).is_file()]
+    if not found:
+        raise ConfigError(f"{key}={pattern} matches no run directory (looked for from {Path.cwd()})")
+    return sorted(found, key=lambda path: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", str(path))])
 
 
 def as_list(value: Any) -> list[Any]:

@@ -6,7 +6,7 @@ from dataclasses import Field, dataclass, fields, is_dataclass
 from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, cast, get_args, get_type_hints
+from typing import Any, NamedTuple, cast, get_args, get_origin, get_type_hints
 
 from nmt.cli.first_page import first_comment
 from nmt.config import CHOICE_GROUPS, CONFIG_DIR, Config, group_of_type
@@ -40,6 +40,7 @@ class Option(NamedTuple):
     group: str = ""  # the group some of whose choices have it, if not all do
     only: tuple[str, ...] = ()  # and these choices
     boolean: bool = False  # whether it is true or false
+    named: bool = False  # below it stand names that the user chooses, as in data.tests.NAME
 
     @property
     def help(self) -> str:
@@ -65,8 +66,8 @@ def key_options(schema: type, prefix: str = "") -> Iterator[Option]:
         elif not (declared.name == "name" and any(issubclass(schema, g.base) for g in CHOICE_GROUPS.values())):
             text = declared.metadata.get("help", "")
             names = CHOICES_KNOWN_ABOVE.get(key, partial(choice_names, declared, kind))
-            boolean = bool in (kind, *get_args(kind))
-            yield Option(key, text, allowed(declared), tuple(names()), boolean=boolean)
+            boolean, named = bool in (kind, *get_args(kind)), get_origin(kind) is dict
+            yield Option(key, text, allowed(declared), tuple(names()), boolean=boolean, named=named)
 
 
 def options_of_choices(group: Choices, key: str) -> Iterator[Option]:

@@ -93,6 +93,7 @@ COMMAND = Command(
         "run=runs/local_p decode=greedy checkpoint=avg:5 input=in.txt output=out.txt",
         "run=[runs/a,runs/b] decode.ensemble=log_probabilities < in.txt",
         "run=runs/local_p translate.alignments=hard translate.alignments_file=out.align < in.txt > out.txt",
+        "run=runs/local_p decode.n_best=5 < in.txt > lists.txt",
         "run=runs/local_p decode.n_best=5 translate.format=jsonl translate.token_scores=true < in.txt > out.jsonl",
         "run=runs/local_p translate.prefix_file=prefixes.txt input=in.txt output=out.txt",
         "run=runs/transformer engine=ctranslate2 quantization=int8 < in.txt > out.txt",
@@ -134,7 +135,7 @@ def open_and_translate(config: TranslateConfig, runs: Sequence[str]) -> None:
         # Where lines come or go one by one, they themselves show the progress.
         hidden = config.interactive or at_terminal or to_terminal(config) or not sys.stderr.isatty()
         bar = stack.enter_context(tqdm(unit=" lines", disable=hidden, total=None if hidden else count_lines(source)))
-        translate_windows(windows, translator, Writer(options, target, links), bar)
+        translate_windows(windows, translator, Writer(options, target, links, config.decode.n_best > 1), bar)
 
 
 def print_note(message: str) -> None:
@@ -188,14 +189,18 @@ def translate_windows(windows: Iterable[Window], translator: Translator, write: 
 
 
 class Writer:
-    """Writes translations as lines in the format that ``options`` ask for."""
+    """Writes translations as lines in the format that ``options`` ask for; ``lists``: n-best lists, not the best."""
 
-    def __init__(self, options: TranslateOptions, target: Sink, links: Sink | None = None) -> None:
-        self.options, self.target, self.links = options, target, links
+    def __init__(self, options: TranslateOptions, target: Sink, links: Sink | None = None, lists: bool = False) -> None:
+        self.options, self.target, self.links, self.lists = options, target, links, lists
 
     def __call__(self, first: int, texts: Sequence[str], found: Sequence[Sequence[Translation]]) -> None:
         """Write what was found for each text; ``first`` is the line number of the first."""
-        self.target.write(self.line(n, text, t) for n, (text, t) in enumerate(zip(texts, found, strict=True), first))
+        numbered = enumerate(zip(texts, found, strict=True), first)
+        if self.lists and self.options.format is Format.text:
+            self.target.write(line for n, (_, t) in numbered for line in moses_lines(n - 1, t))
+        else:
+            self.target.write(self.line(n, text, t) for n, (text, t) in numbered)
         if self.links is not None:
             self.links.write(self.alignment(translations) for translations in found)
 
@@ -226,6 +231,15 @@ class Writer:
         if words is None:
             return ""
         return str(hard_alignment(words)) if self.options.alignments is AlignmentOutput.hard else soft_line(words)
+
+
+def moses_lines(number: int, translations: Sequence[Translation]) -> list[str]:
+    """An n-best list as Moses writes it, a line for each translation; ``number`` is that of the text, from 0.
+
+    NUMBER ||| TEXT ||| logprob= LOG_PROB ||| SCORE.  A blank text has one line, with no translation and zeros.
+    """
+    listed = [(t.text, t.log_prob, t.score) for t in translations] or [("", 0.0, 0.0)]
+    return [f"{number} ||| {text} ||| logprob= {log_prob:.6f} ||| {score:.6f}" for text, log_prob, score in listed]
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from hydra.errors import OverrideParseException
 
 from nmt.cli.completion import SHELLS
 from nmt.cli.mistakes import explain_flag
-from nmt.cli.options import Command, config_groups, optional_groups
+from nmt.cli.options import Command, config_groups, is_below, key_options, optional_groups
 from nmt.errors import ConfigError
 
 # Flags that Hydra has and that cannot be honoured here, with what takes their place.
@@ -74,7 +74,7 @@ def parse(words: Sequence[str], command: Command) -> Namespace:
         raise ConfigError("--resolve and --package say how --cfg shows a configuration: type --cfg job, too")
     args.config_dir = [existing_folder(folder) for folder in args.config_dir]
     command = replace(command, config_dirs=tuple(args.config_dir))
-    args.overrides = with_plus(args.overrides, optional_groups(command)) + search_path(args)
+    args.overrides = with_plus(args.overrides, command) + search_path(args)
     groups = config_groups(command.config_dirs)
     for word in args.overrides:
         check_override(word, groups)
@@ -135,9 +135,22 @@ def existing_folder(typed: str) -> Path:
     return folder
 
 
-def with_plus(words: Sequence[str], groups: Sequence[str]) -> list[str]:
-    """The same overrides, with the + that Hydra wants before a choice of a group that has no default."""
-    return [f"+{word}" if word.partition("=")[0] in groups else word for word in words]
+def with_plus(words: Sequence[str], command: Command) -> list[str]:
+    """The same overrides, with the signs that Hydra wants before what is not there by default.
+
+    + before a choice of a group that has no default, ++ before a key with a name of the user's own
+    (data.tests.NAME.source), which may be there or not.
+    """
+    groups, named = optional_groups(command), [option.key for option in key_options(command.schema) if option.named]
+    found = []
+    for word in words:
+        key = word.partition("=")[0]
+        if key in groups:
+            word = f"+{word}"
+        elif not key.startswith("~") and is_below(key.lstrip("+"), named):
+            word = f"++{word.lstrip('+')}"
+        found.append(word)
+    return found
 
 
 def search_path(args: Namespace) -> list[str]:

@@ -11,7 +11,9 @@ from nmt.data.hub import Hub, HubConfig
 from nmt.data.named import HansardsEnFrConfig, Multi30kConfig, Named, NewsEnDeConfig
 from nmt.data.pharaoh import leading_words, parse_line, parse_pharaoh, split_words
 from nmt.data.phrases import Phrases, PhrasesConfig
-from nmt.data.text import VALIDATION, Corpus, DataConfig, ParallelText, TextFiles
+from nmt.data.sacrebleu_sets import DATASETS as DATASETS_OF_SACREBLEU
+from nmt.data.sacrebleu_sets import sacrebleu_text
+from nmt.data.text import VALIDATION, Corpus, DataConfig, NoSuchTestError, ParallelText, TextFiles
 from nmt.data.textfile import lines, strict_lines
 from nmt.errors import ConfigError, DataError
 
@@ -107,7 +109,7 @@ def gold_text(config: DataConfig) -> ParallelText | None:
     corpus = open_corpus(config)
     if config.gold is None or config.gold not in tests_of(corpus):
         return None
-    (text,) = named_tests(corpus, [config.gold])
+    text = test_text(corpus, config.gold)
     if text.gold is None:
         raise ConfigError(f"data.gold={config.gold}: this test set has no gold links, or none for its languages")
     check_gold(text, gold_name(config, text.name))
@@ -142,30 +144,47 @@ def tests_of(corpus: Corpus) -> list[str]:
 
 
 def test_texts(config: DataConfig, names: list[str] | None = None) -> list[ParallelText]:  # noqa: PT028 - no test
-    """The test sets ``names``, or those of data.test, or (where that is empty) all there are, data.tests included.
+    """The test sets ``names``, or those of data.test, or (where both are None) all there are, data.tests included.
 
-    Raises ConfigError for a name that does not exist, DataError for text and for gold links that cannot be used.
+    The name validation stands for the validation set.  Raises ConfigError for a name that does not exist, DataError
+    for text and for gold links that cannot be used.
     """
-    texts = named_tests(open_corpus(config), names or config.test)
-    for text in texts:
-        if text.gold is not None:
-            check_gold(text, gold_name(config, text.name))
+    corpus = open_corpus(config)
+    every, chosen = tests_of(corpus), config.test if names is None else names
+    texts = []
+    for name in every if chosen is None else dict.fromkeys(chosen):
+        # With the links that data.gold brings for the validation set.
+        text = validation_text(config) if name == VALIDATION else test_text(corpus, name)
+        if text.gold is not None and name != VALIDATION:
+            check_gold(text, gold_name(config, name))
+        texts.append(text)
     return texts
 
 
-def named_tests(corpus: Corpus, names: list[str]) -> list[ParallelText]:
-    """The test sets of an open corpus and of its data.tests, all of them if ``names`` is empty."""
-    extra, every = corpus.config.tests, tests_of(corpus)
-    return [
-        read_text(name, extra[name], f"data.tests.{name}") if name in extra else corpus.test(name)
-        for name in names or every
-    ]
+def test_text(corpus: Corpus, name: str) -> ParallelText:
+    """A test set of data.tests, of an open corpus or of sacreBLEU, in this order; ConfigError where there is none."""
+    extra = corpus.config.tests
+    if name in extra:
+        return read_text(name, extra[name], f"data.tests.{name}")
+    try:
+        return corpus.test(name)
+    except NoSuchTestError:
+        if name not in DATASETS_OF_SACREBLEU:
+            raise
+    return sacrebleu_text(name, corpus.config)
+
+
+def sets_of_sacrebleu(corpus: Corpus) -> list[str]:
+    """The sets that data.test names and that only sacreBLEU has."""
+    own = (VALIDATION, *tests_of(corpus))
+    return [name for name in corpus.config.test or () if name in DATASETS_OF_SACREBLEU and name not in own]
 
 
 def held_out_sentences(config: DataConfig) -> Iterator[str]:
     """Every sentence of the validation set and of all test sets, in both languages: what must not be trained on."""
     corpus = open_corpus(config)
-    for text in (corpus.validation(), *named_tests(corpus, [])):
+    names = (*tests_of(corpus), *sets_of_sacrebleu(corpus))
+    for text in (corpus.validation(), *(test_text(corpus, name) for name in names)):
         yield from text.source
         yield from text.target
 
@@ -173,7 +192,11 @@ def held_out_sentences(config: DataConfig) -> Iterator[str]:
 def fingerprint(config: DataConfig, seed: int) -> str:
     """Everything that the text of ``training_pairs`` and ``held_out_sentences`` depends on, as a line of JSON."""
     tests = {name: stamps(files, f"data.tests.{name}") for name, files in config.tests.items()}
-    parts = {"name": config.name, "corpus": open_corpus(config).fingerprint(seed), "tests": tests}
+    corpus = open_corpus(config)
+    parts = {"name": config.name, "corpus": corpus.fingerprint(seed), "tests": tests}
+    fixed = sets_of_sacrebleu(corpus)  # whose text never changes
+    if fixed:
+        parts["sacrebleu"] = fixed
     return json.dumps(parts, sort_keys=True)
 
 

@@ -166,7 +166,7 @@ def read_text(name: str, files: TextFiles, key: str) -> ParallelText:
         gold = strict_lines(path)
         if len(gold) != len(sides[0]):
             raise DataError(f"{path} has {len(gold)} lines of links, but {key} has {len(sides[0])} pairs")
-    return ParallelText(name, *sides, gold)
+    return ParallelText(name, *sides, gold, ", ".join(map(str, paths(files.target, f"{key}.target"))))
 
 
 def stamp(path: Path) -> list[Any]:

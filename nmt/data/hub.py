@@ -56,7 +56,7 @@ class HubConfig(DataConfig):
     name: str = "hf"
     path: str = setting("", "a hub repository, a local folder, or parquet, json or csv")
     subset: str | None = setting(None, "configuration of the repository, such as de-en")
-    files: dict[str, Any] = setting({}, "files of each split: '+data.files={train: a.csv, validation: b.csv}'")
+    files: dict[str, Any] = setting({}, "files of each split: data.files.train=a.csv data.files.validation=b.csv")
     train_split: str = setting("train", "a split or a part of one: \"'train[1%:]'\"")
     validation_split: str = setting("validation", "a split or a part of one: \"'train[:1%]'\"")
     separator: str | None = setting(
@@ -76,10 +76,10 @@ class HubConfig(DataConfig):
         if kind is not None:
             raise ConfigError(
                 f"data.path={self.path} is a file: use data.path={kind} "
-                f"'+data.files={{train: {self.path}, validation: FILE}}'"
+                f"data.files.train={self.path} data.files.validation=FILE"
             )
         if self.path in FORMATS.values() and not self.files:  # datasets would take every file of the working directory
-            raise ConfigError(f"data.path={self.path} needs files: '+data.files={{train: FILE, validation: FILE}}'")
+            raise ConfigError(f"data.path={self.path} needs files: data.files.train=FILE data.files.validation=FILE")
 
 
 class Hub(Corpus):

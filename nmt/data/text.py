@@ -27,6 +27,7 @@ class ParallelText:
     source: list[str]
     target: list[str]
     gold: list[str] | None = None
+    target_file: str = ""  # where the target text stands, for messages; empty where it is in no file of its own
 
     def __post_init__(self) -> None:
         sizes = {len(self.source), len(self.target), len(self.source if self.gold is None else self.gold)}
@@ -55,9 +56,13 @@ class DataConfig:
     target: str = setting("de", "language translated into, likewise; it chooses the tokenizer of BLEU")
     root: str = setting("data", "folder of the named corpora: root/NAME/train.en ...", path=True)
     cache: str = setting("data/cache", "folder of encoded text; safe to delete", path=True)
-    test: list[str] = setting([], "test sets to score, by name; [] is every one")
+    test: Any = setting(
+        None,
+        "test sets to score, by name: A or [A,B], also validation and sets of sacreBLEU (wmt14); null: every test set; "
+        "[]: none",
+    )
     tests: dict[str, Any] = setting(
-        {}, "more test sets: '+data.tests.NAME={source: FILE, target: FILE, gold: FILE}', gold optional"
+        {}, "more test sets: data.tests.NAME.source=FILE data.tests.NAME.target=FILE, and gold, optional"
     )
     gold: str | None = setting(
         None,
@@ -77,29 +82,47 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self, "data")
+        self.test = [self.test] if isinstance(self.test, str) and self.test else self.test
+        if self.test is not None and not (isinstance(self.test, list) and all(map(is_name, self.test))):
+            raise ConfigError(f"data.test must be a name or a list of names, as in data.test=[A,B], got {self.test!r}")
         # The values are dicts when they come from a command line, because Hydra cannot add a typed one by its key.
         if isinstance(self.tests, dict):
             self.tests = {name: text_files(f"data.tests.{name}", value) for name, value in self.tests.items()}
+
+
+def is_name(value: Any) -> bool:
+    """Whether a value can be the name of a test set."""
+    return isinstance(value, str) and bool(value)
 
 
 def text_files(key: str, value: Any) -> TextFiles:
     """A TextFiles from the dict typed under ``key``; raises ConfigError for unknown and missing parts."""
     if isinstance(value, TextFiles):
         return value
+    if not isinstance(value, dict):
+        raise ConfigError(f"{key}={value} is no test set: type {key}.source=FILE {key}.target=FILE")
     known = [f.name for f in fields(TextFiles)]
-    if not isinstance(value, dict) or not {"source", "target"} <= value.keys() <= set(known):
-        raise ConfigError(f"{key} must hold source=FILE, target=FILE and possibly gold=FILE, got {value!r}")
+    for part in value:
+        if part not in known:
+            raise ConfigError(f"unknown key '{key}.{part}': a test set has {', '.join(known)}")
+    for part in ("source", "target"):
+        if not value.get(part):
+            raise ConfigError(f"{key}.{part} is missing: type {key}.{part}=FILE")
     return TextFiles(**value)
 
 
-def no_such_test(name: str, config: DataConfig, known: list[str]) -> ConfigError:
+class NoSuchTestError(ConfigError):
+    """A corpus has no test set of that name."""
+
+
+def no_such_test(name: str, config: DataConfig, known: list[str]) -> NoSuchTestError:
     """The error for a test set that does not exist."""
-    known = [*known, *config.tests]
+    known = [*known, *config.tests, VALIDATION]
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean: {close[0]}?" if close else ""
-    return ConfigError(
-        f"data.test: data={config.name} has no test set {name!r}, only: {', '.join(known) or 'none'}{hint}"
-        "\n  another: '+data.tests={NAME: {source: FILE, target: FILE}}'"
+    return NoSuchTestError(
+        f"data.test: data={config.name} has no test set {name!r}, only: {', '.join(known)}{hint}"
+        "\n  another: data.tests.NAME.source=FILE data.tests.NAME.target=FILE, or a set of sacreBLEU (wmt14, ...)"
     )
 
 

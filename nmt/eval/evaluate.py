@@ -191,7 +191,10 @@ def evaluate(
         seconds=time.perf_counter() - began,
         pictures=drawn,
         challenges=judge_challenges(model, tokenizers, part, hypotheses, best, options) if options.challenges else None,
-        notes=[*notes_on_references(part.targets, target_language), *notes_on_translations(hypotheses)],
+        notes=[
+            *notes_on_references(part.targets, target_language, text.target_file),
+            *notes_on_translations(hypotheses),
+        ],
     )
 
 

@@ -1,5 +1,6 @@
 """What a user should know of references and translations before believing a score that is computed of them."""
 
+import unicodedata
 from collections.abc import Sequence
 
 from nmt.eval.metrics import bleu_tokenizer
@@ -8,12 +9,19 @@ from nmt.languages import language_of, language_without_spaces
 TOKENIZED_LINES = 100  # from so many lines on sacreBLEU, too, takes a text for tokenized
 
 
-def notes_on_references(references: Sequence[str], target_language: str) -> list[str]:
+def notes_on_references(references: Sequence[str], target_language: str, file: str = "") -> list[str]:
     """Whatever makes scores against these references mislead, a sentence each; usually nothing.
 
-    ``target_language`` is the code that chooses BLEU's tokenizer (nmt.languages).
+    ``target_language`` is the code that chooses BLEU's tokenizer (nmt.languages); ``file`` is where they stand.
     """
     notes = []
+    decomposed = sum(not unicodedata.is_normalized("NFC", line) for line in references)
+    if decomposed:
+        notes.append(
+            f"{decomposed:,} of {len(references):,} lines of {file or 'the references'} are not in Unicode's composed "
+            "form NFC, in which translations are written, so that equal text counts as different; convert the file "
+            "to NFC (uconv -x any-nfc)"
+        )
     likely = language_without_spaces("".join(references)) if bleu_tokenizer(target_language) == "13a" else ""
     if likely:
         reason = "a language with spaces between words" if language_of(target_language) else "unknown"

@@ -9,10 +9,13 @@ paired approximate randomization (Riezler and Maxwell 2005)
     swaps the two systems' outputs sentence by sentence with a coin
 """
 
+import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum
+from statistics import NormalDist
+from typing import Any
 
 from sacrebleu.significance import PairedTest, Result
 
@@ -62,6 +65,88 @@ class Comparison:
             p_value = "" if row.p_value is None else f"  p = {row.p_value:.4f}"
             lines.append(f"  {row.system:<{width}}  {row.value:6.2f}{spread}{p_value}")
         return "\n".join([*lines, f"  {self.signature}"])
+
+    def to_dict(self, place: int) -> dict[str, Any]:
+        """The system in row ``place`` against the baseline, as JSON."""
+        what = {"metric": self.metric, "test": self.test, "signature": self.signature}
+        return what | {"against": asdict(self.rows[0]), "run": asdict(self.rows[place])}
+
+
+@dataclass(frozen=True)
+class SeedComparison:
+    """Two configurations, each trained with several seeds, by one metric and one test of each pair of equal seeds.
+
+    The p-values p_i of n pairs, with differences d_i between the scores, are combined in two ways:
+
+    stouffer  Z = n^(-1/2) sum_i sign(d_i) Phi^-1(1 - p_i / 2), p = 2 (1 - Phi(|Z|))   (Stouffer et al. 1949)
+        for pairs that are independent of one another.  Runs of different seeds are, but for the sentences that
+        they share, so that it is somewhat too small where the sentences are few.
+    twice_mean  p = min(1, 4 mean_i q_i), with q_i = p_i / 2 where d_i has the sign of the mean difference, and
+        1 - p_i / 2 elsewhere   (twice the mean of p-values, here of two directions: Vovk and Wang 2020)
+        valid whatever the dependence, and therefore never smaller for more pairs.
+
+    A difference in the other direction speaks against the rest in both.
+    """
+
+    pairs: list[tuple[int, Comparison]]  # the seed, and the comparison of its two runs: baseline first
+
+    @property
+    def differences(self) -> list[float]:
+        """Score of the run less that of the baseline, for each pair."""
+        return [comparison.rows[1].value - comparison.rows[0].value for _, comparison in self.pairs]
+
+    @property
+    def p_values(self) -> list[float]:
+        """The p-value of each pair."""
+        return [comparison.rows[1].p_value or 0.0 for _, comparison in self.pairs]
+
+    @property
+    def stouffer(self) -> float:
+        """The combined p-value for independent pairs."""
+        normal = NormalDist()
+        scores = [
+            math.copysign(normal.inv_cdf(1 - p / 2), d) for d, p in zip(self.differences, self.p_values, strict=True)
+        ]
+        return 2 * normal.cdf(-abs(sum(scores)) / math.sqrt(len(scores)))
+
+    @property
+    def twice_mean(self) -> float:
+        """The combined p-value for pairs that may depend on one another."""
+        total = math.fsum(self.differences)
+        one_sided = [
+            p / 2 if d * total >= 0 else 1 - p / 2 for d, p in zip(self.differences, self.p_values, strict=True)
+        ]
+        return min(1.0, 4 * math.fsum(one_sided) / len(one_sided))
+
+    def __str__(self) -> str:
+        first = self.pairs[0][1]
+        mean = math.fsum(self.differences) / len(self.pairs)
+        lines = [f"{first.metric}, {first.test}, pairs of equal seeds"]
+        for (seed, comparison), difference in zip(self.pairs, self.differences, strict=True):
+            baseline, row = comparison.rows
+            lines.append(
+                f"  seed {seed}: {row.system} {row.value:.2f}, {baseline.system} {baseline.value:.2f}, "
+                f"difference {difference:+.2f}  p = {row.p_value:.4f}"
+            )
+        lines.append(
+            f"  all {len(self.pairs)}: mean difference {mean:+.2f}, Stouffer's method p = {self.stouffer:.4f}, "
+            f"twice the mean p = {self.twice_mean:.4f}"
+        )
+        return "\n".join([*lines, f"  {first.signature}"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "metric": self.pairs[0][1].metric,
+            "test": self.pairs[0][1].test,
+            "signature": self.pairs[0][1].signature,
+            "pairs": [
+                {"seed": seed, "against": asdict(comparison.rows[0]), "run": asdict(comparison.rows[1])}
+                for seed, comparison in self.pairs
+            ],
+            "p_value_stouffer": self.stouffer,
+            "p_value_twice_mean": self.twice_mean,
+        }
 
 
 def compare(

@@ -67,6 +67,11 @@ def folder_of(of_set: Path, difference: Way) -> Path:
     return of_set / run_name([f"{key}_{value}" for key, value in difference.items()]) if difference else of_set
 
 
+def comparison_file(of_run: Path, of_baseline: Path) -> Path:
+    """Where the paired tests of two runs' results are written: beside the results of the first."""
+    return of_run / f"{run_name(['against', str(of_baseline)])}.json"
+
+
 def put_aside(of_set: Path, usual: Way, total: int) -> None:
     """Move results that lie in the folder of a set of ``total`` sentences, and do not belong there, to where they do.
 

@@ -19,6 +19,7 @@ from nmt.data.batching import TrainBatches
 from nmt.data.corpus import ParallelText, gold_text
 from nmt.data.encode import EncodedCorpus
 from nmt.data.prepare import Prepared, load_tests, prepare
+from nmt.data.text import VALIDATION
 from nmt.data.tokenizer import Tokenizers
 from nmt.device import resolve_device, resolve_precision, seed_everything, set_up
 from nmt.errors import ConfigError, RunError, Stopped
@@ -46,6 +47,7 @@ from nmt.runs.directory import (
 )
 from nmt.runs.lock import sole_writer
 from nmt.runs.scoring import Scorer, languages, last_line
+from nmt.settings import always_numbers
 from nmt.train.config import validation_metrics
 from nmt.train.console import unread_output_ignored
 from nmt.train.distributed import Ranks, join_processes
@@ -104,8 +106,8 @@ def train(config: Config) -> None:
                 said = f"{saved.damage}\ngoing on from the one before it, {saved.path}, step {saved.step:,}"
                 log.event("damaged", said, step=saved.step, damage=saved.damage, used=saved.path)
             announce(log, directory, config, model, data, tests, device, ranks)
-            for text in (data.validation, *tests):
-                for note in notes_on_references(text.target, config.data.target):
+            for text in (data.validation, *(t for t in tests if t.name != VALIDATION)):
+                for note in notes_on_references(text.target, config.data.target, text.target_file):
                     log.say(f"note: {text.name}: {note}")
             trainer = Trainer(
                 model,
@@ -281,9 +283,16 @@ def announce(
         "precision": config.trainer.precision.name,
     }
     text = "\n".join([*(f"{key:14}{value}" for key, value in facts.items()), str(data.table)])
-    sets = [data.validation.name, *(test.name for test in tests)]
+    sets = list(dict.fromkeys([data.validation.name, *(test.name for test in tests)]))
     log.event("built", text, **facts, parameters=parameters, sets=sets, data=data.table.as_dict())
-    log.hparams({k: v for k, v in flat(to_tree(config)).items() if k not in ("name", "runs", "sweep", "resume")})
+    settings = {k: v for k, v in flat(to_tree(config)).items() if k not in ("name", "runs", "sweep", "resume")}
+    log.hparams(settings, {*always_numbers(config)}, row_name(directory, config))
+
+
+def row_name(directory: Path, config: Config) -> str:
+    """What a run is called among others: its directory from the folder that ``runs`` is in."""
+    above = Path(config.runs).resolve().parent
+    return str(directory.resolve().relative_to(above)) if directory.resolve().is_relative_to(above) else str(directory)
 
 
 class Validator:
@@ -332,7 +341,7 @@ def score_test_sets(run: Run, device: torch.device, log: RunLog, trained: Encode
     known = target_words(trained, run.tokenizers)
     scorer = Scorer(run, run.config.data, run.config.decode, device, measure=usual, known=known.__contains__)
     scored = []
-    for text in (scorer.validation(), *load_tests(run.config.data)):
+    for text in (scorer.validation(), *(t for t in load_tests(run.config.data) if t.name != VALIDATION)):
         found = scorer.score(text)
         scored.append((found, scorer.folder(text)))
         log.scored(scorer.step, found.name, str(found), found.numbers())

@@ -1,6 +1,6 @@
 """The records of a training run: console, log.jsonl and TensorBoard, with the same facts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -103,11 +103,13 @@ class RunLog:
             if self.tensorboard is not None:
                 self.tensorboard.text(name, text, facts.get("step", 0))
 
-    def hparams(self, values: Mapping[str, Any]) -> None:
-        """The settings by dotted key."""
+    def hparams(
+        self, values: Mapping[str, Any], numbers: Collection[str] | None = None, name: str | None = None
+    ) -> None:
+        """The settings by dotted key; for ``numbers`` and ``name`` see ``TensorBoardLog.hparams``."""
         self.event("hparams", values=dict(values))
         if self.tensorboard is not None:
-            self.tensorboard.hparams(values)
+            self.tensorboard.hparams(values, numbers, name)
 
     def training(self, step: int, figures: Mapping[str, float]) -> None:
         """Figures of the updates since the last call."""

@@ -1,6 +1,6 @@
 """TensorBoard events of a run: curves, texts, pictures and settings."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +33,14 @@ class TensorBoardLog:
         """A picture.  Figures made without pyplot need no closing."""
         self.writer.add_figure(tag, figure, step, close=False)
 
-    def hparams(self, values: Mapping[str, Any]) -> None:
+    def hparams(
+        self, values: Mapping[str, Any], numbers: Collection[str] | None = None, name: str | None = None
+    ) -> None:
         """The settings by dotted key, for the HParams tab, in this run's own event file.
+
+        ``numbers`` are the keys that have a number in every run, None: all that have one here.  Any other value is
+        written as text: where a key is a number in one run and text (null) in another, TensorBoard leaves out one of
+        them.  ``name`` is what the run's row is called; runs of one name would share a row.
 
         No experiment summary is written: TensorBoard would take one run's list of keys for that of all runs, whereas
         without one it unites their lists, and the runs of a sweep over model.attention have different keys.
@@ -42,8 +48,9 @@ class TensorBoardLog:
         from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
         settings = {k: "null" if v is None else json_value(v) for k, v in values.items()}
-        settings = {k: v if isinstance(v, bool | int | float) else str(v) for k, v in settings.items()}
-        self.writer._get_file_writer().add_summary(hparams_pb(settings))
+        kept = settings.keys() if numbers is None else numbers
+        settings = {k: v if k in kept and isinstance(v, bool | int | float) else str(v) for k, v in settings.items()}
+        self.writer._get_file_writer().add_summary(hparams_pb(settings, trial_id=name))
 
     def flush(self) -> None:
         """Write what is still in memory."""

@@ -29,7 +29,7 @@ class AlignmentOutput(Enum):
 class Format(Enum):
     """What a line of output is."""
 
-    text = "text"  # the best translation
+    text = "text"  # the best translation; with decode.n_best above 1 a line for each, in the form of Moses
     jsonl = "jsonl"  # a JSON object with all of decode.n_best
 
 
@@ -47,7 +47,11 @@ class TranslateOptions:
         "tokenized by itself; subword and character models may continue its last word",
         path=True,
     )
-    format: Format = setting(Format.text, "text: the best translation; jsonl: a JSON object with all of decode.n_best")
+    format: Format = setting(
+        Format.text,
+        "text: the best translation or, with decode.n_best=2 and more, lines NUMBER ||| TEXT ||| logprob= LOG_PROB ||| "
+        "SCORE, as Moses lists them; jsonl: a JSON object a line",
+    )
     token_scores: bool = setting(False, "jsonl: the pieces and the log-probability of each")
     alignments: AlignmentOutput = setting(
         AlignmentOutput.none, "words of source and translation: none, hard (links) or soft (weights)"

@@ -157,7 +157,7 @@ class Translator:
         warn: Warn | None = None,
         prefixes: str | Iterable[str | None] | None = None,
     ) -> list[Translation] | list[list[Translation]]:
-        """Up to ``decode.n_best`` translations of each text, the best first.
+        """Up to ``decode.n_best`` translations of each text, the best first, no two of them equal.
 
         Args:
             texts: source sentences, or one as a str.  One of more pieces than ``source_limit`` is translated in parts;
@@ -243,10 +243,16 @@ class Translator:
         return parts, message
 
     def search(self, parts: Sequence[TextPart], progress: Callable[[int], object] | None) -> list[list[Translation]]:
-        """The hypotheses of each part."""
+        """The best translations of each part, ``decode.n_best`` of them if so many differ as texts.
+
+        Several segmentations may spell one text; it has the score of the best of them.
+        """
         sources, options = [part.ids for part in parts], self.options
         prefixes = [part.prefix.ids for part in parts]
         decode = replace(self.decode)  # checked anew: a caller may have changed it
+        count = decode.n_best
+        if count > 1:
+            decode = replace(decode, n_best=decode.candidates)
         attended = options.alignments is not AlignmentOutput.none or options.replace_unknown
         found = self.engine.translate_ids(
             sources,
@@ -258,17 +264,24 @@ class Translator:
             reranking=reranking(decode, self.tokenizers, self.language),
         )
         self.translated += len(parts)
-        scores: list[list[list[float] | None]] = [[None] * len(hypotheses) for hypotheses in found]
-        if options.token_scores:
-            targets = [[h.ids for h in hypotheses] for hypotheses in found]
-            scored = self.engine.score_ids(sources, targets, decode)
-            scores = [[given.tokens for given in row] for row in scored]
+        best: list[dict[str, tuple[Hypothesis, Translation]]] = []
+        for part, hypotheses in zip(parts, found, strict=True):
+            best.append({})
+            for h in hypotheses:
+                translation = self.translation(part, h, attended)
+                best[-1].setdefault(translation.text, (h, translation))
+                if len(best[-1]) == count:
+                    break
+        rows = [list(texts.values()) for texts in best]
+        if not options.token_scores:
+            return [[translation for _, translation in row] for row in rows]
+        scored = self.engine.score_ids(sources, [[h.ids for h, _ in row] for row in rows], decode)
         return [
-            [self.translation(part, h, attended, given) for h, given in zip(hypotheses, row, strict=True)]
-            for part, hypotheses, row in zip(parts, found, scores, strict=True)
+            [replace(t, token_log_probs=given.tokens) for (_, t), given in zip(row, scores, strict=True)]
+            for row, scores in zip(rows, scored, strict=True)
         ]
 
-    def translation(self, part: TextPart, h: Hypothesis, attended: bool, scores: list[float] | None) -> Translation:
+    def translation(self, part: TextPart, h: Hypothesis, attended: bool) -> Translation:
         """A hypothesis as text; words of the prefix that the vocabulary lacks stand as they were given."""
         target, prefix = self.tokenizers.target, part.prefix
         text, tokens = one_line(target.decode([h.ids])[0]), target.pieces([*h.ids, EOS])
@@ -281,7 +294,7 @@ class Translator:
             shown = [*prefix.text.split(), *tokens[len(prefix.ids) : -1]]
             text = " ".join(replace_unknown(shown, unknown, words, source, self.dictionary))
         alignment = None if self.options.alignments is AlignmentOutput.none else words
-        return Translation(text, h.score, h.log_prob, h.finished, tokens, scores, alignment)
+        return Translation(text, h.score, h.log_prob, h.finished, tokens, alignment=alignment)
 
     def attention(self, part: TextPart, h: Hypothesis) -> np.ndarray:
         """Attention between the words of a part and of its translation: (target words, source words)."""
@@ -297,7 +310,11 @@ class Translator:
         if len(parts) == 1:
             return found[0]
         starts = [part.start for part in parts]
-        return [join_parts(self.between, text, starts, ranked) for ranked in zip(*found, strict=False)]
+        joined: dict[str, Translation] = {}
+        for ranked in zip(*found, strict=False):
+            translation = join_parts(self.between, text, starts, ranked)
+            joined.setdefault(translation.text, translation)
+        return list(joined.values())
 
     def normalize_source(self, text: str) -> str:
         """Source text in the form that its tokenizer encodes."""

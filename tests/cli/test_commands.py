@@ -6,6 +6,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from nmt.data.pharaoh import parse_pharaoh
 from nmt.errors import RunError
 from nmt.eval.symmetrize import Symmetrize, symmetrize, turned
 from nmt.runs import checkpoint, training
-from nmt.runs.directory import Run, newest_run, read_config
+from nmt.runs.directory import Run, newest_run, read_config, read_json, save_config
 
 ROOT = Path(__file__).parents[2]
 TINY = (
@@ -274,8 +276,11 @@ def test_alignment_error_cannot_choose_the_best_without_gold_or_attention(run, t
 
 
 def test_two_seeds_in_the_hparams_tab(run, typed):
-    """What TensorBoard's server tells it: all settings, those that differ first, and the best weights' figures."""
-    typed(train.main, *TINY, "name=other", "seed=2")
+    """What TensorBoard's server tells it: all settings, those that differ first, and the best weights' figures.
+
+    Both runs are listed with all columns on, also where a key is a number in one and null in the other.
+    """
+    typed(train.main, *TINY, "name=other", "seed=2", "decode.max_ratio=null")
     runs = EventMultiplexer().AddRunsFromDirectory(str(run.parent))
     runs.Reload()
     provider = MultiplexerDataProvider(runs, str(run.parent))
@@ -283,16 +288,24 @@ def test_two_seeds_in_the_hparams_tab(run, typed):
     columns = Client(pages["/experiment"]).post(json={"includeMetrics": True}).json
     assert columns is not None
     keys = [column["name"] for column in columns["hparamInfos"]]
-    assert keys[0] == "seed"
+    assert keys[:2] == ["decode.max_ratio", "seed"]
     assert {"model.attention.name", "model.hidden_size", "optim.lr", "data.name"} <= set(keys)
     metrics = [column["name"] for column in columns["metricInfos"]]
     shown = [metric["tag"] for metric in metrics[:5]]  # unless more are asked for
     assert shown == ["best/aer", "best/bleu", "best/chrf", "best/loss", "best/ppl"]
-    asked = [{"hparam": key, "includeInResult": True} for key in keys] + [{"metric": name} for name in metrics]
+    asked: list[dict[str, Any]] = [
+        # As the tab asks: with the range or the values that the server named.
+        {"hparam": column["name"], "includeInResult": True}
+        | ({"filterInterval": column["domainInterval"]} if "domainInterval" in column else {})
+        | ({"filterDiscrete": column["domainDiscrete"]} if "domainDiscrete" in column else {})
+        for column in columns["hparamInfos"]
+    ]
+    asked += [{"metric": name} for name in metrics]
     every = ["STATUS_UNKNOWN", "STATUS_RUNNING", "STATUS_SUCCESS", "STATUS_FAILURE"]
     body = {"colParams": asked, "allowedStatuses": every, "startIndex": 0, "sliceSize": 9, "includeMetrics": True}
     rows = Client(pages["/session_groups"]).post(json=body).json
     assert rows is not None
+    assert sorted(row["name"] for row in rows["sessionGroups"]) == ["runs/other", "runs/tiny"]
     found = {row["sessions"][0]["name"]: row for row in rows["sessionGroups"]}
     assert sorted(found) == ["other", "tiny"]
     for name, seed in (("tiny", 1), ("other", 2)):
@@ -316,6 +329,74 @@ def test_comparing_two_runs(run, typed, capsys):
     assert "test: 5 of 9 sentences" in out
     with pytest.raises(SystemExit, match="no_such"):
         typed(scoring.main, "run=runs/tiny", "data.test=[no_such]")
+
+
+def test_test_sets_are_typed_without_quotes(run, typed, capsys):
+    """The validation set, too; where there is nothing to score, what to type is said."""
+    scored = run / "scores" / "test"
+    words = (f"data.tests.mine.source={scored / 'source.txt'}", f"data.tests.mine.target={scored / 'reference.txt'}")
+    typed(scoring.main, "run=runs/tiny", *words, "data.test=mine", "eval.metrics=[bleu]")
+    assert results(run, "mine")["scores"]["bleu"]["value"] == results(run)["scores"]["bleu"]["value"]
+    typed(scoring.main, "run=runs/tiny", "data.test=[validation]", "eval.limit=3")
+    assert results(run, "validation/limit_3")["set_sentences"] == 8
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match=r"runs/tiny: data\.test=\[\] chooses nothing .* data\.test=null"):
+        typed(scoring.main, "run=runs/tiny", "data.test=[]")
+    files = [f"data.{split}.{side}=x" for split in ("train", "validation") for side in ("source", "target")]
+    with pytest.raises(SystemExit, match=r"data=files has no test set; type data\.tests\.NAME\.source=FILE"):
+        typed(scoring.main, "run=runs/tiny", "data=files", *files)
+    assert "written to" not in capsys.readouterr().out
+    shutil.rmtree(run / "scores" / "mine")
+
+
+@pytest.fixture
+def sweeps(run) -> Iterator[Path]:
+    """Copies of the run as two sweeps: a with seeds 1, 2 and 10, b with 2, 10 and 3."""
+    folder = run.parents[1] / "sweeps"
+    for name, seeds in (("a", (1, 2, 10)), ("b", (2, 10, 3))):
+        for seed in seeds:
+            copy = folder / f"{name}-seed_{seed}"
+            shutil.copytree(run, copy)
+            save_config(copy, replace(read_config(copy), seed=seed))
+    (folder / "notes").mkdir()
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_patterns_name_runs_and_p_values_are_written(sweeps, typed, capsys):
+    """Only run directories, in the order of their numbers; beside the results of each run but the first."""
+    typed(scoring.main, "run=sweeps/a*", "eval.metrics=[bleu]", "eval.limit=4")
+    out = capsys.readouterr().out
+    assert re.findall(r"^(sweeps/\S+),", out, re.MULTILINE) == [f"sweeps/a-seed_{seed}" for seed in (1, 2, 10)]
+    for seed in (2, 10):
+        (path,) = (sweeps / f"a-seed_{seed}" / "scores" / "test" / "limit_4").glob("against*.json")
+        assert f"p-values written to sweeps/{path.relative_to(sweeps)}" in out
+        found = read_json(path)
+        assert (found["run"], found["against"]) == (f"sweeps/a-seed_{seed}", "sweeps/a-seed_1")
+        assert (found["sentences"], found["set"]) == (4, "test")
+        assert [test["run"]["p_value"] for test in found["tests"]] == [1.0, 1.0]  # they are copies
+    with pytest.raises(SystemExit, match=r"run=sweeps/c\* matches no run directory"):
+        typed(scoring.main, "run=[sweeps/a*,sweeps/c*]")
+
+
+def test_seeds_of_two_sweeps_are_paired(sweeps, typed, capsys):
+    """Each seed with its own, and those without a partner are named; all p-values are in one file, too."""
+    typed(scoring.main, "run=sweeps/b*", "against=sweeps/a*", "eval.metrics=[bleu]", "eval.limit=4")
+    out = capsys.readouterr().out
+    assert "left out, because no run of its seed is on the other side: sweeps/a-seed_1, sweeps/b-seed_3" in out
+    assert "paired bootstrap resampling" in out
+    assert "all 2: mean difference +0.00, Stouffer's method p = 1.0000, twice the mean p = 1.0000" in out
+    (path,) = sweeps.glob("seeds*.json")
+    assert f"p-values written to sweeps/{path.name}" in out
+    found = read_json(path)
+    assert found["seeds"] == [2, 10]
+    assert found["run"] == ["sweeps/b-seed_2", "sweeps/b-seed_10"]
+    assert found["against"] == ["sweeps/a-seed_2", "sweeps/a-seed_10"]
+    assert [test["p_value_stouffer"] for test in found["tests"]] == [1.0, 1.0]
+    with pytest.raises(SystemExit, match=r"against: sweeps/\S+ and sweeps/\S+ have the same seed, 2"):
+        typed(scoring.main, "run=sweeps/b*", "against=sweeps/*")
+    with pytest.raises(SystemExit, match="no run has the seed of one of against: seeds 3 and 1"):
+        typed(scoring.main, "run=sweeps/b-seed_3", "against=sweeps/a-seed_1")
 
 
 def test_averages_and_ensembles_of_runs(run, typed, capsys):

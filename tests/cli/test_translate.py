@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,36 @@ def test_one_line_out_for_each_line_in_before_more_is_read():
     translate_windows(windows(), Upper(), Writer(TranslateOptions(), Sink("out", out)), tqdm(disable=True))  # type: ignore[arg-type]
     expected = [line.upper() if line.strip() else "" for line in lines]
     assert out.getvalue().decode().split("\n") == [*expected, ""]
+
+
+def test_n_best_lists_as_lines():
+    """In the form of Moses: the number of the text from 0, each of its translations, and a line for a blank text."""
+
+    class Two(Upper):
+        def hypotheses(self, texts, progress, warn, prefixes):
+            found = super().hypotheses(texts, progress, warn, prefixes)
+            return [[*best, *(replace(t, text=t.text * 2, log_prob=-2.5, score=-1.25) for t in best)] for best in found]
+
+    out = io.BytesIO()
+    write = Writer(TranslateOptions(), Sink("out", out), lists=True)
+    translate_windows([Window(["a", ""]), Window(["b"])], Two(), write, tqdm(disable=True))  # type: ignore[arg-type]
+    zeros = "logprob= 0.000000 ||| 0.000000"
+    assert out.getvalue().decode().splitlines() == [
+        f"0 ||| A ||| {zeros}",
+        "0 ||| AA ||| logprob= -2.500000 ||| -1.250000",
+        f"1 |||  ||| {zeros}",
+        f"2 ||| B ||| {zeros}",
+        "2 ||| BB ||| logprob= -2.500000 ||| -1.250000",
+    ]
+
+
+def test_n_best_lists_are_printed_where_they_are_asked_for(command):
+    """As many translations a line as in JSON, the same ones."""
+    *lines, end = command("decode.n_best=3")
+    assert end == ""
+    *trees, end = map(str.strip, command("decode.n_best=3", "translate.format=jsonl"))
+    texts = [(n, h["text"]) for n, tree in enumerate(trees) for h in json.loads(tree)["hypotheses"] or [{"text": ""}]]
+    assert [(int(line.split(" ||| ")[0]), line.split(" ||| ")[1]) for line in lines] == texts
 
 
 def test_the_bar_counts_lines(capsys):

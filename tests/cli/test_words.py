@@ -137,3 +137,36 @@ def test_in_a_list_each_item_is_quoted():
     (word,) = shlex.split(message.partition("as in ")[2])
     (config,) = typed(word)
     assert config.data.test == ["A#B"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["data.tests.mine.source=a.en", "data.tests.mine.target=a.de"],
+        ["+data.tests.mine.source=a.en", "++data.tests.mine.target=a.de"],
+        ["data.tests.mine={source: a.en, target: a.de}"],
+        ["+data.tests={mine: {source: a.en, target: a.de}}"],
+    ],
+)
+def test_a_test_set_is_typed_as_other_files_are(words):
+    """Without quotes, braces and a plus; what needed them is still understood."""
+    (config,) = typed(*words)
+    assert {name: (files.source, files.target) for name, files in config.data.tests.items()} == {
+        "mine": ("a.en", "a.de")
+    }
+    swept = typed("-m", "seed=1,2", *words)
+    assert [config.data.tests["mine"].target for config in swept] == ["a.de", "a.de"]
+
+
+def test_the_files_of_a_table_are_typed_as_other_files_are():
+    (config,) = typed("data=hf", "data.path=csv", "data.files.train=[a.csv,b.csv]", "data.files.validation=c.csv")
+    assert config.data.files == {"train": ["a.csv", "b.csv"], "validation": "c.csv"}
+
+
+def test_one_test_set_needs_no_brackets():
+    assert [typed(f"data.test={value}")[0].data.test for value in ("mine", "[a,b]", "[]", "null")] == [
+        ["mine"],
+        ["a", "b"],
+        [],
+        None,
+    ]

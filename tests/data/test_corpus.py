@@ -82,13 +82,35 @@ def test_test_sets_by_name(tmp_path):
     assert [paired(t) for t in corpora.test_texts(config)] == [PAIRS]
     held_out = set(corpora.held_out_sentences(config))
     assert {"Two and two.", "Drei.", *corpora.open_corpus(config).test("test").source} <= held_out
-    with pytest.raises(ConfigError, match="has no test set 'mien', only: test, mine, bare; did you mean: mine"):
+    with pytest.raises(
+        ConfigError, match="has no test set 'mien', only: test, mine, bare, validation; did you mean: mine"
+    ):
         corpora.test_texts(config, ["mien"])
 
 
-@pytest.mark.parametrize("value", [{"source": "a"}, {"source": "a", "target": "b", "golden": "c"}, "a"])
-def test_test_sets_need_two_files(value):
-    with pytest.raises(ConfigError, match=r"data\.tests\.mine must hold source=FILE, target=FILE"):
+def test_the_validation_set_and_no_set_can_be_chosen(tmp_path):
+    """The validation set with the links of data.gold; null is every test set."""
+    config = PhrasesConfig(test_size=5, validation_size=3, gold=write(tmp_path / "gold", [""] * 3))
+    assert [t.name for t in corpora.test_texts(config)] == ["test"]
+    config.test = ["validation", "test", "validation"]
+    assert [(t.name, len(t)) for t in corpora.test_texts(config)] == [("validation", 3), ("test", 5)]
+    assert corpora.test_texts(config)[0] == corpora.validation_text(config)
+    config.test = []
+    assert corpora.test_texts(config) == []
+    files = FilesConfig(train=sides(tmp_path, "train"), validation=sides(tmp_path, "dev"), test=["validation"])
+    assert [paired(t) for t in corpora.test_texts(files)] == [PAIRS]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"source": "a"}, r"data\.tests\.mine\.target is missing: type data\.tests\.mine\.target=FILE"),
+        ({"source": "a", "target": "b", "golden": "c"}, r"unknown key 'data\.tests\.mine\.golden'"),
+        ("a", r"data\.tests\.mine=a is no test set: type data\.tests\.mine\.source=FILE"),
+    ],
+)
+def test_test_sets_need_two_files(value, said):
+    with pytest.raises(ConfigError, match=said):
         PhrasesConfig(tests={"mine": value})
 
 

@@ -1,5 +1,7 @@
 """What is said of references before scores against them are believed."""
 
+import unicodedata
+
 import pytest
 
 from nmt.eval.metrics import score_corpus
@@ -32,3 +34,14 @@ def test_tokenized_translations_are_noticed_once(caplog):
     (note,) = notes_on_translations(hypotheses)
     assert note.startswith("120 of 150 lines of hypotheses.txt end in ")
     assert notes_on_translations(["the end."] * 150) == []
+
+
+def test_references_that_are_not_composed_are_counted():
+    """Their letters are those of translations, and their characters are not: 3.81 BLEU where all is equal."""
+    lines = ["Der Hund läuft.", "Über Nacht", "Mann", "ein Gruß"]
+    decomposed = [unicodedata.normalize("NFD", line) for line in lines]
+    (note,) = notes_on_references(decomposed, "de", "test.de")
+    assert note.startswith("2 of 4 lines of test.de are not in Unicode's composed form NFC")
+    assert notes_on_references(lines, "de", "test.de") == []
+    (singleton,) = notes_on_references(["10 \u212b"], "de")  # the angstrom sign is the letter Å after NFC
+    assert singleton.startswith("1 of 1 lines of the references")

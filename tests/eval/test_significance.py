@@ -1,6 +1,7 @@
 """Paired tests are sacreBLEU's."""
 
 import json
+import math
 import random
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import sys
 import pytest
 
 from nmt.errors import ConfigError, DataError
-from nmt.eval.significance import SignificanceTest, compare
+from nmt.eval.significance import Comparison, SeedComparison, SignificanceTest, SystemScore, compare
 
 WORDS = ["der", "die", "das", "Haus", "Hund", "Baum", "rot", "groß", "und", "läuft", ",", "."]
 RNG = random.Random(3)
@@ -64,3 +65,42 @@ def test_mistakes_are_named():
         compare([("runs/a", REFERENCES), ("runs/b", REFERENCES[1:])], REFERENCES, ["bleu"])
     with pytest.raises(ConfigError, match="'blue'"):
         compare([("a", REFERENCES), ("b", REFERENCES)], REFERENCES, ["blue"])
+
+
+def pairs_of(differences, p_values) -> SeedComparison:
+    """A comparison of pairs with these differences and p-values."""
+    return SeedComparison(
+        [
+            (seed, Comparison("test", "BLEU", "", [SystemScore("a", 30.0, None), SystemScore("b", 30.0 + d, p)]))
+            for seed, (d, p) in enumerate(zip(differences, p_values, strict=True), 1)
+        ]
+    )
+
+
+def test_p_values_of_seeds_are_combined():
+    """One pair says what it says; pairs that agree say more by Stouffer's method, pairs that contradict say nothing."""
+    one = pairs_of([1.0], [0.04])
+    assert one.stouffer == pytest.approx(0.04)
+    assert one.twice_mean == pytest.approx(0.08)
+    # 1.959964 is the point that a normal variable exceeds, up or down, with probability 0.05: Z = sqrt(2) of it.
+    both = pairs_of([1.0, 2.0], [0.05, 0.05])
+    assert both.stouffer == pytest.approx(math.erfc(1.959964 * math.sqrt(2) / math.sqrt(2)), rel=1e-4)
+    assert pairs_of([1.0, -1.0], [0.01, 0.01]).stouffer == pytest.approx(1.0)
+    assert pairs_of([1.0, -0.5], [0.01, 0.01]).twice_mean == 1.0
+    assert pairs_of([0.0, 0.0], [1.0, 1.0]).stouffer == 1.0
+    shown = str(both)
+    assert "Stouffer's method p = " in shown
+    assert "twice the mean p = " in shown
+    assert "seed 2: b 32.00, a 30.00, difference +2.00  p = 0.0500" in shown
+
+
+def test_combined_p_values_are_rarely_small_by_chance():
+    """Where systems are equal: below 0.05 in at most 5% of cases, for twice the mean also where all pairs are one."""
+    rng, trials = random.Random(1), 3000
+    drawn = [[(rng.choice((-1, 1)), rng.random()) for _ in range(3)] for _ in range(trials)]
+    independent = [pairs_of(*zip(*rows, strict=True)) for rows in drawn]
+    dependent = [pairs_of(*zip(*([rows[0]] * 3), strict=True)) for rows in drawn]
+    margin = 3 * math.sqrt(0.05 * 0.95 / trials)
+    assert abs(sum(c.stouffer < 0.05 for c in independent) / trials - 0.05) < margin
+    for cases in (independent, dependent):
+        assert sum(c.twice_mean < 0.05 for c in cases) / trials < 0.05 + margin

@@ -160,6 +160,20 @@ def test_a_full_disk_is_explained(tmp_path):
             log.event("built")
 
 
+def test_a_key_that_may_be_null_is_text_in_every_run(tmp_path):
+    """Text in one run and a number in another, and TensorBoard would leave one of them out; the row has a name."""
+    with RunLog(tmp_path, LoggerConfig()) as log:
+        log.hparams(
+            {"optim.lr": 0.1, "decode.max_ratio": 2.0, "model.bias": True}, {"optim.lr", "model.bias"}, "runs/a"
+        )
+    content = events(tmp_path).summary_metadata[metadata.SESSION_START_INFO_TAG].plugin_data.content
+    session = metadata.parse_session_start_info_plugin_data(content)
+    values = {k: getattr(v, str(v.WhichOneof("kind"))) for k, v in session.hparams.items()}
+    assert values == {"optim.lr": 0.1, "decode.max_ratio": "2.0", "model.bias": True}
+    assert session.group_name == "runs/a"
+    assert lines(tmp_path)[0]["values"]["decode.max_ratio"] == 2.0
+
+
 def test_other_ranks_write_nothing(tmp_path, capsys):
     with RunLog(tmp_path / "run", LoggerConfig(), main=False) as log:
         log.event("built", "a model", parameters=3)

@@ -1,6 +1,7 @@
 """Text to text: n-best, scores, alignments, unknown words and long lines, on tiny models of both kinds."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -103,6 +104,27 @@ def test_lines_that_show_nothing_have_no_translation(run):
     given = translator(run)
     assert given.translate(unseen) == [""] * len(unseen)
     assert translator(run).translate(["one two"], prefixes=["\u200b"]) == translator(run).translate(["one two"])
+
+
+@pytest.mark.parametrize("decode", [{}, {"method": Method.sample, "samples": 6}, {"groups": 2}], ids=str)
+def test_a_text_stands_once_in_a_list(run, monkeypatch, decode):
+    """With the score of the best of its segmentations; what is dropped makes room for the next candidate.
+
+    Here only the first letter of each word is read, so that many sequences of pieces spell one text.
+    """
+    decode = {"beam_size": 6, "max_length": 4, **decode}
+    whole = translator(run, TranslateOptions(), **decode, n_best=6)
+    target = whole.tokenizers.target
+    plain = target.decode
+    source = whole.tokenizers.source.encode(["one two three"])
+    (every,) = whole.engine.translate_ids(source, replace(whole.decode))
+    monkeypatch.setattr(type(target), "decode", lambda self, rows: [t[:1] for t in plain(rows)])
+    expected: dict[str, float] = {}
+    for h in every:
+        expected.setdefault(plain([h.ids])[0][:1], h.score)
+    given = translator(run, SOFT, **decode, n_best=2).hypotheses("one two three")
+    assert [(h.text, h.score) for h in given] == [(t, pytest.approx(s, abs=1e-6)) for t, s in expected.items()][:2]
+    assert all(h.token_log_probs is not None and len(h.token_log_probs) == len(h.tokens) for h in given)
 
 
 def test_windows_change_nothing(run):

@@ -1,7 +1,8 @@
 """Which installed fonts hold the characters of a text, and what to say when none does."""
 
+import contextlib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 from matplotlib import font_manager
@@ -19,7 +20,13 @@ def families_for(texts: Iterable[str]) -> tuple[list[str], set[str]]:
     The first family is BASE; matplotlib falls back on the next for a character that one lacks.
     """
     missing = {c for text in texts for c in text if ord(c) not in _characters(_path(BASE))}
-    families = [BASE]
+    families, missing = _cover(missing)
+    return _cover(missing, families) if missing and _add_new_fonts() else (families, missing)
+
+
+def _cover(missing: set[str], families: Sequence[str] = (BASE,)) -> tuple[list[str], set[str]]:
+    """``families`` and those others that hold some of ``missing``, and what none of them holds."""
+    families, missing = list(families), set(missing)
     for name, path in _others() if missing else ():
         found = {c for c in missing if ord(c) in _characters(path)}
         if found:
@@ -28,6 +35,20 @@ def families_for(texts: Iterable[str]) -> tuple[list[str], set[str]]:
         if not missing:
             break
     return families, missing
+
+
+@cache
+def _add_new_fonts() -> bool:
+    """Let matplotlib know the fonts that were installed after it made its list, and say whether there are any.
+
+    The list lies in matplotlib's cache, where nothing renews it.  The fonts are looked for once a process.
+    """
+    known = {face.fname for face in font_manager.fontManager.ttflist}
+    new = [path for path in font_manager.findSystemFonts() if path not in known]
+    for path in new:
+        with contextlib.suppress(OSError, RuntimeError):  # a file that is no font, or of a kind it cannot read
+            font_manager.fontManager.addfont(path)
+    return bool(new)
 
 
 def advice(missing: set[str]) -> str:
@@ -58,9 +79,14 @@ def _path(family: str) -> str:
     return font_manager.findfont(family, fallback_to_default=True)
 
 
-@cache
 def _others() -> list[tuple[str, str]]:
     """Name and path of each other family, by its plainest face; Noto first, sans-serif before others."""
+    return _in_order(len(font_manager.fontManager.ttflist))
+
+
+@cache
+def _in_order(count: int) -> list[tuple[str, str]]:
+    """What ``_others`` gives, found once for each number of faces that matplotlib knows."""
     faces = [f for f in font_manager.fontManager.ttflist if not f.name.startswith((*_UNFIT, BASE))]
     plain = {f.name: f.fname for f in sorted(faces, key=_fancy, reverse=True)}
     return sorted(plain.items(), key=lambda f: (not f[0].startswith("Noto Sans"), "Sans" not in f[0], f[0]))

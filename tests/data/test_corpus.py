@@ -214,7 +214,7 @@ def test_a_named_corpus_is_found_below_root(tmp_path):
     assert trained(turned) == [(target, source) for source, target in PAIRS]
     sides(tmp_path / "multi30k", "extra")
     assert [t.name for t in corpora.test_texts(config, ["extra"])] == ["extra"]
-    with pytest.raises(ConfigError, match="only: extra, test_2016_flickr; did you mean: test_2016_flickr"):
+    with pytest.raises(ConfigError, match="only: extra, test_2016_flickr, validation; did you mean: test_2016_flickr"):
         corpora.test_texts(config, ["test_2016"])
 
 
@@ -227,7 +227,7 @@ def test_a_named_corpus_is_found_by_any_code_of_its_languages(tmp_path, source, 
     assert trained(config) == PAIRS
     assert [t.name for t in corpora.test_texts(config)] == ["test_2016_flickr"]
     sides(tmp_path / "multi30k", "extra")
-    with pytest.raises(ConfigError, match="only: extra, test_2016_flickr;"):
+    with pytest.raises(ConfigError, match="only: extra, test_2016_flickr, validation;"):
         corpora.test_texts(config, ["test_2016"])
 
 
@@ -371,8 +371,11 @@ def test_a_translation_column_and_parts_of_a_split(tmp_path):
     ("path", "message"),
     [
         ("", r"data\.path is missing"),
-        ("my/train.jsonl", r"data\.path=my/train\.jsonl is a file: use data\.path=json .*\{train: my/train\.jsonl"),
-        ("csv", r"data\.path=csv needs files: '\+data\.files="),  # or it would take all that lies around
+        (
+            "my/train.jsonl",
+            r"data\.path=my/train\.jsonl is a file: use data\.path=json data\.files\.train=my/train\.jsonl",
+        ),
+        ("csv", r"data\.path=csv needs files: data\.files\.train=FILE"),  # or it would take all that lies around
     ],
 )
 def test_a_dataset_needs_a_path(path, message):

@@ -7,12 +7,12 @@ from matplotlib import font_manager
 
 from nmt.eval.figures import fonts
 
-CHARACTER = "\ua4d0"  # of Lisu
+CHARACTER = "\u3400"  # Chinese
 
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
-    """A font with CHARACTER that the system has and matplotlib's list lacks."""
+    """A font with CHARACTER, which DejaVu Sans lacks, that the system has and matplotlib's list lacks."""
     pen = TTGlyphPen(None)
     for point, draw in (((0, 0), pen.moveTo), ((0, 500), pen.lineTo), ((500, 0), pen.lineTo)):
         draw(point)
@@ -24,7 +24,7 @@ def installed(tmp_path, monkeypatch):
     made.setupGlyf({".notdef": glyph, "letter": glyph})
     made.setupHorizontalMetrics({".notdef": (600, 0), "letter": (600, 0)})
     made.setupHorizontalHeader(ascent=800, descent=-200)
-    made.setupNameTable({"familyName": "Own Lisu", "styleName": "Regular"})
+    made.setupNameTable({"familyName": "Own Han", "styleName": "Regular"})
     made.setupOS2()
     made.setupPost()
     path = tmp_path / "own.ttf"
@@ -39,8 +39,8 @@ def installed(tmp_path, monkeypatch):
 
 def test_a_font_that_was_just_installed_is_used(installed):
     """matplotlib reads its list from a cache that nothing renews."""
-    assert fonts.families_for([CHARACTER]) == ([fonts.BASE, "Own Lisu"], set())
-    assert font_manager.findfont("Own Lisu") == str(installed)
+    assert fonts.families_for([CHARACTER]) == ([fonts.BASE, "Own Han"], set())
+    assert font_manager.findfont("Own Han") == str(installed)
 
 
 def test_fonts_are_looked_for_only_where_one_is_missing(installed):

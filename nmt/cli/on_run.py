@@ -53,8 +53,8 @@ class SearchOnRun(OnRun):
 def directories(value: Any, key: str = "run") -> list[list[Path]]:
     """run=DIR, run=[A,B] or run=[A,[B,C]] as paths; those of an inner list belong together.
 
-    A model on the hub (hf://OWNER/NAME) is downloaded, and ~ is the home folder.  A pattern (runs/sweep/*) stands for all runs that it matches.  Raises ConfigError, naming ``key``, where there are
-    none.
+    A pattern (runs/sweep/*) stands for all runs that it matches, ~ for the home folder; a model on the hub
+    (hf://OWNER/NAME) is downloaded.  Raises ConfigError, naming ``key``, where there are none.
     """
     outer: list[list[Path]] = []
     for item in as_list(value) if value else []:

@@ -7,7 +7,7 @@ MEASUREMENTS := attention self_attention lengths lstm_step ops training data_mem
 export HYDRA_FULL_ERROR := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-gpu test-all check format lint types bench audit docs clean
+.PHONY: help setup demo test test-gpu test-all test-oldest test-newest fuzz soak check format lint types bench audit docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -33,6 +33,18 @@ test-gpu: $(READY) ## the tests that need a CUDA device
 
 test-all: $(READY) ## all tests, the slow ones too; those that need a CUDA device are skipped where there is none
 	$(BIN)/python -m pytest -m 'slow or not slow or gpu'
+
+test-oldest: $(READY) ## the fast tests with the oldest releases that pyproject.toml admits, in a temporary environment
+	$(BIN)/python scripts/test_versions.py oldest
+
+test-newest: $(READY) ## the same with the newest releases; PYTHON=python3.13 chooses another Python
+	$(BIN)/python scripts/test_versions.py newest --python $(PYTHON)
+
+fuzz: $(READY) ## a million pieces of broken input (an hour or more on one core)
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/fuzz.py
+
+soak: $(READY) ## train for half an hour and look at memory, descriptors and threads
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/soak.py
 
 check: lint types test ## check format, lint and types and run the fast tests: what a change has to pass
 

@@ -6,6 +6,11 @@ import errno
 DISK = (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS)
 
 
+def shown(text: str, most: int = 80) -> str:
+    """A text from outside as a message quotes it: as Python writes it, and cut where it is longer than ``most``."""
+    return repr(text) if len(text) <= most else f"{text[:most]!r}... ({len(text):,} characters)"
+
+
 class Stopped(KeyboardInterrupt):
     """A signal ended the work, after everything was saved; ``number`` is the signal's."""
 

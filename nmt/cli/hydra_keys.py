@@ -12,6 +12,8 @@ from nmt.errors import ConfigError
 
 HONOURED = ("hydra.searchpath",)
 HONOURED_IN_A_SWEEP = (*HONOURED, "hydra.launcher", "hydra.sweeper.params")
+HONOURED_BY_A_CHOSEN_SWEEPER = (*HONOURED_IN_A_SWEEP, "hydra.sweeper")
+ALL_COMBINATIONS = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 # What Hydra itself fills in while it composes.
 FILLED_IN = ("hydra.overrides", "hydra.runtime", "hydra.job.config_name", "hydra.job.override_dirname")
 INSTEAD = {
@@ -30,9 +32,11 @@ INSTEAD = {
 
 def refuse_typed(overrides: Iterable[Override], sweep: bool) -> None:
     """Raise ConfigError for a typed setting of Hydra that would do nothing; ``sweep`` is whether -m was typed."""
+    overrides = list(overrides)
+    chosen = any(o.key_or_group == "hydra/sweeper" and o.value() != "basic" for o in overrides)
     for override in overrides:
         if override.is_hydra_override():
-            refuse_ignored(override.key_or_group, sweep)
+            refuse_ignored(override.key_or_group, sweep, chosen)
 
 
 def refuse_composed(found: DictConfig, default: DictConfig, sweep: bool) -> None:
@@ -43,7 +47,12 @@ def refuse_composed(found: DictConfig, default: DictConfig, sweep: bool) -> None
     changed, before = (leaves(node) for node in (found, default))
     for key in sorted(changed.keys() | before.keys()):
         if changed.get(key) != before.get(key) and not is_below(key, FILLED_IN):
-            refuse_ignored(key, sweep)
+            refuse_ignored(key, sweep, is_optimizing(found))
+
+
+def is_optimizing(found: DictConfig) -> bool:
+    """Whether a node ``hydra`` has another sweeper than that of all combinations."""
+    return found.sweeper["_target_"] != ALL_COMBINATIONS
 
 
 def leaves(node: DictConfig) -> dict[str, Any]:
@@ -52,11 +61,12 @@ def leaves(node: DictConfig) -> dict[str, Any]:
     return flat(tree, "hydra.")
 
 
-def refuse_ignored(key: str, sweep: bool) -> None:
+def refuse_ignored(key: str, sweep: bool, optimizing: bool) -> None:
     """Raise ConfigError if ``key`` does nothing, with what takes its place."""
-    if is_below(key, HONOURED_IN_A_SWEEP if sweep else HONOURED):
+    in_a_sweep = HONOURED_BY_A_CHOSEN_SWEEPER if optimizing else HONOURED_IN_A_SWEEP
+    if is_below(key, in_a_sweep if sweep else HONOURED):
         return
-    if is_below(key, HONOURED_IN_A_SWEEP):
+    if is_below(key, in_a_sweep):
         raise ConfigError(f"{key} is for a sweep: add -m")
     instead = next((text for name, text in INSTEAD.items() if is_below(key, (name,))), "")
     raise ConfigError(f"{key} does nothing here" + f": {instead}" * bool(instead))

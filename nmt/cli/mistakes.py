@@ -14,6 +14,17 @@ from nmt.errors import DISK, UserError
 from nmt.settings import explain_type
 
 FLAGS = ("--help", "--version", "--multirun", "--config-dir", "--cfg", "--resolve", "--info", "--shell-completion")
+# Plug-ins of Hydra: the package, and how it is installed where this project has an extra for it.
+PLUG_INS = {
+    "hydra/launcher=joblib": ("hydra-joblib-launcher", "'nmt[sweep]'"),
+    "hydra/launcher=submitit_local": ("hydra-submitit-launcher", "'nmt[sweep]'"),
+    "hydra/launcher=submitit_slurm": ("hydra-submitit-launcher", "'nmt[sweep]'"),
+    "hydra/launcher=ray": ("hydra-ray-launcher", ""),
+    "hydra/launcher=rq": ("hydra-rq-launcher", ""),
+    "hydra/sweeper=optuna": ("hydra-optuna-sweeper", "--pre 'nmt[optuna]'"),
+    "hydra/sweeper=ax": ("hydra-ax-sweeper", ""),
+    "hydra/sweeper=nevergrad": ("hydra-nevergrad-sweeper", ""),
+}
 # What other toolkits call settings, with the keys that do here what those do there.
 NAMES_ELSEWHERE = {
     "batch_size": ("data.batching.tokens", "data.batching.sentences", "decode.batch_size"),
@@ -53,8 +64,9 @@ def explain(error: BaseException, command: Command) -> str:
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         offered = [o for o in error.options if o != "as_trained"]
-        if (group, name) == ("hydra/launcher", "joblib"):
-            return "hydra/launcher=joblib needs the package hydra-joblib-launcher: pip install hydra-joblib-launcher"
+        if f"{group}={name}" in PLUG_INS:
+            package, extra = PLUG_INS[f"{group}={name}"]
+            return f"{group}={name} needs the package {package}: pip install {extra or package}"
         return f"{group} has no choice {name!r}; choose one of: {', '.join(offered)}" + hint(name, offered)
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r}: expected KEY=VALUE ({''.join(str(error).splitlines()[1:2])})"

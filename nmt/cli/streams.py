@@ -16,7 +16,7 @@ from typing import BinaryIO
 from tqdm import tqdm
 
 from nmt.atomic import whole_file
-from nmt.data.textfile import BROKEN, open_bytes, refuse_other_text
+from nmt.data.textfile import BROKEN, home_expanded, open_bytes, refuse_other_text
 from nmt.errors import DataError, UserError
 
 BLOCK = 1 << 16  # bytes read at once
@@ -146,7 +146,7 @@ def reading(key: str, path: str | None) -> Iterator[int]:
         return
     with contextlib.ExitStack() as stack:
         try:
-            opened = stack.enter_context(open_bytes(Path(path).expanduser()))
+            opened = stack.enter_context(open_bytes(home_expanded(path, key)))
             if not isinstance(opened, io.BufferedReader) or not isinstance(opened.raw, io.FileIO):
                 plain = stack.enter_context(tempfile.TemporaryFile())
                 shutil.copyfileobj(opened, plain)

@@ -15,6 +15,7 @@ from hydra.errors import OverrideParseException
 from nmt.cli.completion import SHELLS
 from nmt.cli.mistakes import explain_flag
 from nmt.cli.options import Command, config_groups, is_below, key_options, optional_groups
+from nmt.data.textfile import home_expanded
 from nmt.errors import ConfigError
 
 # Flags that Hydra has and that cannot be honoured here, with what takes their place.
@@ -129,7 +130,7 @@ def as_typed(word: str) -> str:
 
 def existing_folder(typed: str) -> Path:
     """The folder that --config-dir names; raises ConfigError where there is none."""
-    folder = Path(typed).expanduser().resolve()
+    folder = home_expanded(typed, "--config-dir").resolve()
     if not folder.is_dir():
         raise ConfigError(f"--config-dir: there is no folder {typed}")
     return folder

@@ -14,7 +14,7 @@ from nmt.data.phrases import Phrases, PhrasesConfig
 from nmt.data.sacrebleu_sets import DATASETS as DATASETS_OF_SACREBLEU
 from nmt.data.sacrebleu_sets import sacrebleu_text
 from nmt.data.text import VALIDATION, Corpus, DataConfig, NoSuchTestError, ParallelText, TextFiles
-from nmt.data.textfile import lines, strict_lines
+from nmt.data.textfile import home_expanded, lines, strict_lines
 from nmt.errors import ConfigError, DataError
 
 __all__ = [
@@ -88,7 +88,7 @@ def validation_text(config: DataConfig) -> ParallelText:
     corpus = open_corpus(config)
     text = corpus.validation()
     if config.gold is not None and config.gold not in tests_of(corpus):
-        path = Path(config.gold).expanduser()
+        path = home_expanded(config.gold, "data.gold")
         if not path.is_file():
             raise DataError(
                 f"data.gold={config.gold} is neither a file (looked for from {Path.cwd()}) nor a test set; "

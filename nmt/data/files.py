@@ -13,7 +13,7 @@ import numpy as np
 from nmt.data.checks import UNPAIRED, Action, Side
 from nmt.data.misalignment import MAX_LINES, NEARBY, find_missing_lines
 from nmt.data.text import Corpus, DataConfig, ParallelText, TextFiles, no_such_test
-from nmt.data.textfile import byte_lines, count_lines, lines, strict_lines
+from nmt.data.textfile import byte_lines, count_lines, home_expanded, lines, strict_lines
 from nmt.errors import ConfigError, DataError
 
 
@@ -89,7 +89,7 @@ def paths(value: Any, key: str) -> list[Path]:
     given = [value] if isinstance(value, str) else value
     if not isinstance(given, list) or not given or not all(isinstance(path, str) and path for path in given):
         raise ConfigError(f"{key} must be a file or a list of files, got {value!r}")
-    found = [Path(path).expanduser() for path in given]
+    found = [home_expanded(path, key) for path in given]
     for path in found:
         if not path.is_file():
             raise DataError(f"{key}: no file {path} (looked for from {Path.cwd()})")

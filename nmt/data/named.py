@@ -10,7 +10,7 @@ from nmt.data.files import Files, read_text
 from nmt.data.hub import using_datasets
 from nmt.data.tables import Place, cell_text
 from nmt.data.text import DataConfig, ParallelText, TextFiles, no_such_test
-from nmt.data.textfile import COMPRESSED
+from nmt.data.textfile import COMPRESSED, home_expanded
 from nmt.errors import DataError
 from nmt.languages import language_of, spellings
 from nmt.settings import setting
@@ -93,7 +93,7 @@ class Named(Files):
 
     @property
     def folder(self) -> Path:
-        return Path(self.config.root).expanduser() / self.config.name
+        return home_expanded(self.config.root, "data.root") / self.config.name
 
     def split(self, name: str) -> TextFiles:
         """The files of train, validation or a test set; fetches the corpus if they are absent and the hub has it."""

@@ -8,13 +8,13 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from nmt.errors import DataError
+from nmt.errors import DataError, shown
 
 Links = frozenset[tuple[int, int]]
 
 SEPARATORS = " \t"  # of words, as aligners know them; a no-break space, say, is a part of its word
 _WORD = re.compile(rf"[^{SEPARATORS}]+")
-_LINK = re.compile(r"(\d+)([-p])(\d+)", re.ASCII)
+_LINK = re.compile(r"0*(\d{1,18})([-p])0*(\d{1,18})", re.ASCII)  # of thousands of digits Python makes no number
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def parse_line(line: str, where: str, lengths: tuple[int, int] | None = None) ->
     for word in line.split():
         match = _LINK.fullmatch(word)
         if match is None:
-            raise DataError(f"{where}: {word!r} is not a link; write 3-4 (sure) or 3p4 (possible)")
+            raise DataError(f"{where}: {shown(word)} is not a link; write 3-4 (sure) or 3p4 (possible)")
         link = (int(match[1]), int(match[3]))
         possible.add(link)
         if match[2] == "-":
@@ -67,7 +67,8 @@ def parse_line(line: str, where: str, lengths: tuple[int, int] | None = None) ->
         for index, length, side in zip(link, lengths, ("source", "target"), strict=True) if lengths else ():
             if index >= length:
                 raise DataError(
-                    f"{where}: link {word} is outside its {side} sentence of {length} words (they count from 0)"
+                    f"{where}: link {match[0][-40:]} is outside its {side} sentence of {length} words "
+                    "(they count from 0)"
                 )
     return Alignment(frozenset(sure), frozenset(possible))
 

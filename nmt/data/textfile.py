@@ -39,6 +39,14 @@ BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)  # what reading a compr
 WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 
 
+def home_expanded(path: str, key: str) -> Path:
+    """A path with that home folder for its ~ or ~USER; raises DataError, naming ``key``, where there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise DataError(f"{key}={path}: nobody of that name has a home folder here") from None
+
+
 def compression(start: bytes) -> str | None:
     """The ending of the format that data with this beginning is compressed in; None: it is not."""
     return next((ending for ending, known in COMPRESSED.items() if start.startswith(known.signatures)), None)

@@ -62,9 +62,11 @@ MOVABLE = ("data.root", "data.cache", "data.test", "data.tests", "data.gold")
 
 
 @unread_output_ignored()
-def train(config: Config) -> None:
+def train(config: Config, resumed: Path | None = None) -> float:
     """Train one run, from its beginning or from where it stopped, and score it with its best weights.
 
+    ``resumed`` is the run to go on with; without it, resume=true finds one by its name.  Returns the best validation
+    by trainer.metric.
     What is wrong with the configuration (``check_sections``) or the data is raised before there is a run directory.
     Raises Stopped, a KeyboardInterrupt, where a signal ended training, once everything is saved; it ends a sweep, too.
     """
@@ -74,7 +76,7 @@ def train(config: Config) -> None:
     with join_processes(device) as ranks, contextlib.ExitStack() as lock:
         tests = load_tests(config.data) if ranks.main else []
         gold = gold_text(config.data) if ranks.main else None
-        found = ranks.broadcast(find(config) if ranks.main else None)
+        found = ranks.broadcast((resumed or find(config)) if ranks.main else None)
         if ranks.main and found is not None:
             lock.enter_context(sole_writer(found))
         saved: SavedState | None = ranks.broadcast(
@@ -125,6 +127,7 @@ def train(config: Config) -> None:
                 score_test_sets(Run.open(directory), device, log, data.train)
     if result.ending is Ending.interrupted:
         raise Stopped(result.signal)
+    return result.best_metrics[config.trainer.metric]
 
 
 def initial_model(config: Config, tokenizers: Tokenizers, ranks: Ranks, resume: bool) -> Seq2Seq:

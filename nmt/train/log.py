@@ -1,5 +1,6 @@
 """The records of a training run: console, log.jsonl and TensorBoard, with the same facts."""
 
+import contextlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import psutil
 import torch
 
+from nmt.errors import RunError, UserError
 from nmt.eval.figures.panels import Heads, Layers
 from nmt.settings import check_ranges, setting
 from nmt.train.console import Console, formatted
@@ -82,7 +84,12 @@ class RunLog:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
+        """Close; an error that ends the run is an event ``failed`` with its ``reason``, where the disk takes it."""
+        if isinstance(error, Exception):
+            reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            with contextlib.suppress(RunError):
+                self.event("failed", reason=reason)
         self.close()
 
     def say(self, text: str) -> None:

@@ -31,6 +31,13 @@ def test_writing_and_reading_changes_nothing(found):
     assert parse_pharaoh([str(a) for a in found], "x") == found
 
 
+def test_a_link_of_thousands_of_digits_is_refused_and_not_repeated():
+    """Python makes no number of more than 4,300 digits; leading zeros are none."""
+    with pytest.raises(DataError, match=r"^x:1: '9{80}'\.\.\. \(5,002 characters\) is not a link"):
+        parse_pharaoh(["9" * 5000 + "-0"], "x")
+    assert parse_pharaoh(["0" * 5000 + "3-0"], "x") == parse_pharaoh(["3-0"], "x")
+
+
 @pytest.mark.parametrize("word", ["1", "1-", "1-2-3", "a-b", "1:2", "-1-2", "1P2", "１-2"])
 def test_malformed_links_name_file_and_line(word):
     with pytest.raises(DataError, match=rf"gold\.align:2: '{word}' is not a link"):

@@ -62,7 +62,7 @@ MOVABLE = ("data.root", "data.cache", "data.test", "data.tests", "data.gold")
 
 
 @unread_output_ignored()
-def train(config: Config, resumed: Path | None = None) -> float:
+def train(config: Config, resumed: Path | None = None) -> float | None:
     """Train one run, from its beginning or from where it stopped, and score it with its best weights.
 
     ``resumed`` is the run to go on with; without it, resume=true finds one by its name.  Returns the best validation
@@ -127,7 +127,7 @@ def train(config: Config, resumed: Path | None = None) -> float:
                 score_test_sets(Run.open(directory), device, log, data.train)
     if result.ending is Ending.interrupted:
         raise Stopped(result.signal)
-    return result.best_metrics[config.trainer.metric]
+    return result.best_metrics.get(config.trainer.metric)
 
 
 def initial_model(config: Config, tokenizers: Tokenizers, ranks: Ranks, resume: bool) -> Seq2Seq:

@@ -2,8 +2,8 @@
 
 import errno
 
-# OSError.errno of a disk that is full, broken or not to be written.
-DISK = (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS)
+# OSError.errno of a disk that is full, broken or not to be written, and of a name that no file can have.
+DISK = (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENAMETOOLONG, errno.ENOSPC, errno.EPERM, errno.EROFS)
 
 
 def shown(text: str, most: int = 80) -> str:

@@ -97,7 +97,7 @@ def check_override(word: str, groups: dict[str, dict[str, str]]) -> None:
     """Raise ConfigError for a word that is no override, and for a choice of a group that is no name."""
     try:
         (override,) = OverridesParser.create().parse_overrides([word])
-    except OverrideParseException:
+    except (OverrideParseException, ValueError):  # ValueError: of thousands of digits Python makes no number
         raise ConfigError(explain_unreadable(word)) from None
     group = override.key_or_group
     if not group:
@@ -130,10 +130,13 @@ def as_typed(word: str) -> str:
 
 def existing_folder(typed: str) -> Path:
     """The folder that --config-dir names; raises ConfigError where there is none."""
-    folder = home_expanded(typed, "--config-dir").resolve()
-    if not folder.is_dir():
-        raise ConfigError(f"--config-dir: there is no folder {typed}")
-    return folder
+    try:
+        folder = home_expanded(typed, "--config-dir").resolve()
+        if folder.is_dir():
+            return folder
+    except OSError as error:
+        raise ConfigError(f"--config-dir={typed}: {error.strerror}") from None
+    raise ConfigError(f"--config-dir: there is no folder {typed}")
 
 
 def with_plus(words: Sequence[str], command: Command) -> list[str]:

@@ -89,6 +89,8 @@ def refused(typed, *words: str, command=COMMAND) -> str:
         ("seed=1,2", "add --multirun"),
         ("-m seed=1,2 --cfg job", "-m runs jobs: it does not go with --cfg"),
         ("name=a/b", "name must be one folder's name"),
+        ("--config-dir " + "x" * 300, "x: File name too long"),
+        ("seed=" + "9" * 5000, "expected KEY=VALUE"),
         ("--config-dir ~nobody_of_that_name/x", "--config-dir=~nobody_of_that_name/x: nobody of that name has a home"),
         ("seed=-1", "seed must be 0 to 9223372036854775807, got -1"),
         ("seed=12345678901234567890123", "seed must be 0 to 9223372036854775807, got 12345678901234567890123"),

@@ -47,6 +47,8 @@ CONFIG_DIR = next(
 
 DEEPEST, MOST_VALUES = 20, 1_000_000  # a configuration is five levels deep and has some 150 values, and lists of files
 TOO_DEEP = f"no configuration: nested more than {DEEPEST} levels deep, or contains itself"
+PLUGINS_HELP = "files or modules of your own that add choices: plugins=[my_attention.py] (docs/plugins.md)"
+TRUST_HELP = "execute the plug-ins that lie in the run directory, which are code"
 MAX_NAME = 120  # characters of a run's folder
 FOLDER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 # data.test=[] in a config.yaml.  Earlier versions wrote [] there for every test set, which null is today.
@@ -65,6 +67,7 @@ class Config:
     init_from: str | None = setting(
         None, "run directory whose weights and tokenizer to start from, with a new optimizer", path=True
     )
+    plugins: list[str] = setting([], PLUGINS_HELP)
     seed: int = setting(1, "seeds weights, dropout, data and the order of batches", least=0, most=2**63 - 1)
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
     threads: int | None = setting(None, "CPU threads; null: as many as torch finds", least=1, most=1024)
@@ -185,11 +188,18 @@ def check_gold_links(data: DataConfig) -> None:
 
 # Every config group that has a table, by the key as typed.  A group below another (model.attention) has the dot in its
 # name: Hydra then takes `model.attention=NAME` for a choice and refuses a name that is not in the table.
-CHOICE_GROUPS = {
-    "model": Choices(ModelConfig, MODELS, "lstm"),
-    **{f"model.{key}": choices for model in MODELS for key, choices in model.choices.items()},
-    "data": Choices(DataConfig, DATASETS, "phrases"),
-}
+CHOICE_GROUPS: dict[str, Choices] = {"model": Choices(ModelConfig, MODELS, "lstm")}
+
+
+def add_choice_groups() -> None:
+    """Add to CHOICE_GROUPS what the models of the table let choose, as a model of a plug-in may."""
+    for model in MODELS:
+        for key, choices in model.choices.items():
+            CHOICE_GROUPS.setdefault(f"model.{key}", choices)
+
+
+add_choice_groups()
+CHOICE_GROUPS["data"] = Choices(DataConfig, DATASETS, "phrases")
 
 
 def register_choices() -> None:
@@ -310,7 +320,8 @@ def schema_for(kind: type, tree: dict[str, Any], prefix: str = "") -> Any:
         if group is not None and isinstance(part, dict):
             choice = next((c for c in group.configs if c.name == part.get("name")), None)
             if choice is None:
-                raise ConfigError(f"{key} has no choice {part.get('name')!r}")
+                hint = "; if a plug-in adds it, type plugins=[FILE]"
+                raise ConfigError(f"{key} has no choice {part.get('name')!r}{hint}")
             schema[f.name] = schema_for(choice, part, key + ".")
     return schema
 

@@ -20,6 +20,7 @@ from nmt.cli.compose import configs, first_run, register, register_run
 from nmt.cli.first_page import first_page
 from nmt.cli.mistakes import FLAGS, explain, for_user
 from nmt.cli.options import Command
+from nmt.cli.plugins import plugins_loaded
 from nmt.cli.streams import open_closed_streams
 from nmt.cli.sweep import sweep
 from nmt.cli.words import parse, words_for_hydra
@@ -48,15 +49,21 @@ def run(command: Command, job: Callable[[Any], Any]) -> None:
         if args.shell_completion:
             print(completion_script(args.shell_completion, args.config_dir, FLAGS))
             return
-        register(command)
-        if command.of_runs:
-            register_run(named_run(command, args))
-        if asks_hydra(args):
-            show(command, args)
-        elif args.multirun:
-            sweep(command, job, args.overrides)
-        else:
-            job(configs(command, args.overrides))
+        with plugins_loaded(args.overrides) as args.overrides:
+            act(command, args, job)
+
+
+def act(command: Command, args: Namespace, job: Callable[[Any], Any]) -> None:
+    """Do what was typed: show something, or compose the configuration and call the job."""
+    register(command)
+    if command.of_runs:
+        register_run(named_run(command, args))
+    if asks_hydra(args):
+        show(command, args)
+    elif args.multirun:
+        sweep(command, job, args.overrides)
+    else:
+        job(configs(command, args.overrides))
 
 
 def versions() -> str:

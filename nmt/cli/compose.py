@@ -32,7 +32,7 @@ from nmt.settings import expand_paths, explain_type
 
 # Keys that say where and how long, not what: a run has the same name whatever they are.
 NOT_IN_NAMES = (
-    *("name", "runs", "sweep", "resume", "device", "threads", "logger", "hydra"),
+    *("name", "runs", "sweep", "resume", "device", "threads", "logger", "hydra", "plugins"),
     *("data.root", "data.cache", "data.test", "data.tests", "data.gold"),
     *("trainer.max_steps", "trainer.max_minutes", "trainer.max_epochs", "trainer.keep_last", "trainer.keep_best"),
 )

@@ -8,6 +8,7 @@ from typing import Any
 from nmt.cli import app
 from nmt.cli.on_run import as_list
 from nmt.cli.options import Command
+from nmt.config import PLUGINS_HELP, TRUST_HELP
 from nmt.device import set_up
 from nmt.errors import ConfigError
 from nmt.export import EXPORTS, ExportRequest, Quantization, export
@@ -23,6 +24,8 @@ class ExportConfig:
     run: Any = setting("???", "run directory", path=True)
     checkpoint: str = setting("best", "weights: best, last, avg:K or best:K, as for nmt.translate")
     threads: int | None = setting(None, "CPU threads; null: as many as torch finds", least=1)
+    plugins: list[str] = setting([], PLUGINS_HELP)
+    trust: bool = setting(False, TRUST_HELP)
     to: str = setting("???", "what to make", choices=lambda: tuple(EXPORTS))
     output: str | None = setting(
         None, "folder to write; null: DIR/exports/FORM; an earlier export there is replaced", path=True

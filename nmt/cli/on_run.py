@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nmt.config import PLUGINS_HELP, TRUST_HELP
 from nmt.errors import ConfigError
 from nmt.eval.metrics import check_utility
 from nmt.runs.directory import CONFIG_FILE, check_checkpoint
@@ -27,6 +28,8 @@ class OnRun:
     )
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
     threads: int | None = setting(None, "CPU threads; null: as many as torch finds", least=1, most=1024)
+    plugins: list[str] = setting([], PLUGINS_HELP)
+    trust: bool = setting(False, TRUST_HELP)
 
     def named_runs(self) -> list[list[Path]]:
         """Every run that is opened; those of an inner list belong together."""

@@ -33,6 +33,7 @@ from nmt.cli.optimizing import check_optimizer, example_words, optimize, refuse_
 from nmt.cli.options import Command, config_groups
 from nmt.config import CONFIG_DIR, Config
 from nmt.errors import ConfigError, RunError, UserError
+from nmt.plugins import load_plugins
 from nmt.runs.directory import run_name, time_stamp
 from nmt.runs.repeat import Progress, State, earlier_sweep, find_runs, progress_of, what_is_trained
 from nmt.runs.summary import read_runs
@@ -69,6 +70,7 @@ class Task:
 
     @unread_output_ignored()
     def __call__(self, cfg: DictConfig) -> Any:
+        load_plugins(cfg.plugins)  # a launcher's process may be a new one
         hydra_config = HydraConfig.get()
         config = typed(cfg)
         config.name, config.sweep = self.naming.name(hydra_config.overrides.task), self.naming.folder

@@ -15,6 +15,9 @@ origin.json
     Where and by what the run was last started: ``command`` (the words of the command line), ``folder`` (relative paths
     of data are looked for there, too), versions of ``nmt``, ``torch`` and ``python``, of a source tree the git
     ``commit`` and whether it had ``uncommitted`` changes, ``device`` and number of ``processes``.
+plugins/plugins.json, plugins/NAME.py
+    Copies of the plug-ins that the run was trained with, with names, SHA-256 sums and what they added.  They are code,
+    and are executed only where ``trust=true`` says so (nmt.runs.plugins).
 tokenizer/tokenizer.json
     For each tokenizer, "joint" alone or "source" and "target": its ``kind`` and whether it is ``lowercase``.
 tokenizer/joint.model, or source.model and target.model (.json for whole words and characters)

@@ -20,6 +20,7 @@ from nmt.eval.alignment import AlignConfig
 from nmt.models import build_model
 from nmt.models.seq2seq import Seq2Seq
 from nmt.runs import checkpoint, retention
+from nmt.runs.plugins import need_plugins
 from nmt.runs.safetensors_file import WEIGHTS_FILE, load_weights
 from nmt.search import average_states
 
@@ -125,8 +126,9 @@ def newest_run(wanted: Path) -> Path | None:
 
 
 def read_config(directory: Path) -> Config:
-    """DIR/config.yaml; raises RunError if the directory is no run."""
+    """DIR/config.yaml; raises RunError if the directory is no run, and where plug-ins of the run are not loaded."""
     path = directory / CONFIG_FILE
+    need_plugins(directory)
     try:
         return from_yaml(read_checked(path))
     except (FileNotFoundError, NotADirectoryError):

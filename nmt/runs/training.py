@@ -29,6 +29,7 @@ from nmt.eval.metrics import METRICS, EvalConfig
 from nmt.eval.references import notes_on_references
 from nmt.models import build_model
 from nmt.models.seq2seq import Seq2Seq
+from nmt.plugins import load_plugins
 from nmt.runs import checkpoint
 from nmt.runs.checkpoint_store import RunCheckpoints, SavedState, can_resume, newest_state
 from nmt.runs.directory import (
@@ -46,6 +47,7 @@ from nmt.runs.directory import (
     write_json,
 )
 from nmt.runs.lock import sole_writer
+from nmt.runs.plugins import store_plugins
 from nmt.runs.scoring import Scorer, languages, last_line
 from nmt.settings import always_numbers
 from nmt.train.config import validation_metrics
@@ -70,6 +72,7 @@ def train(config: Config, resumed: Path | None = None) -> float | None:
     What is wrong with the configuration (``check_sections``) or the data is raised before there is a run directory.
     Raises Stopped, a KeyboardInterrupt, where a signal ended training, once everything is saved; it ends a sweep, too.
     """
+    plugins = load_plugins(config.plugins)
     check_sections(config)
     device = resolve_device(config.device)
     set_up(config.threads, config.deterministic)
@@ -103,6 +106,7 @@ def train(config: Config, resumed: Path | None = None) -> float | None:
             if found is None:
                 lock.enter_context(sole_writer(directory))
             describe_run(directory, config, data.tokenizers, device, ranks)
+            store_plugins(directory, plugins)
         with RunLog(directory, config.logger, main=ranks.main, step=saved.step if saved else 0) as log:
             if saved and saved.damage:
                 said = f"{saved.damage}\ngoing on from the one before it, {saved.path}, step {saved.step:,}"

@@ -1,10 +1,10 @@
 """The records of a training run: console, log.jsonl and TensorBoard, with the same facts."""
 
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 import psutil
 import torch
@@ -20,12 +20,37 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+class Logger(Protocol):
+    """What a logger of a plug-in is told, beside console, log.jsonl and TensorBoard."""
+
+    def hparams(self, values: Mapping[str, Any]) -> None:
+        """The settings of the run by dotted key, once."""
+        ...
+
+    def scalars(self, group: str, step: int, figures: Mapping[str, float]) -> None:
+        """Figures of updates (group train), of a validation, of the best one so far, or of a test set (scored NAME)."""
+        ...
+
+    def text(self, tag: str, text: str, step: int) -> None:
+        """A text that was said, such as the table of scores of a test set."""
+        ...
+
+    def close(self) -> None:
+        """Nothing is logged any more."""
+        ...
+
+
+# Loggers of plug-ins by the name that logger.more takes: made of the run directory and the step that it starts at.
+LOGGERS: dict[str, Callable[[Path, int], Logger]] = {}
+
+
 @dataclass
 class LoggerConfig:
     """Console, log.jsonl and TensorBoard (logger.*)."""
 
     every: int = setting(50, "steps from one line of training figures to the next", least=1)
     tensorboard: bool = setting(True, "write TensorBoard events beside log.jsonl")
+    more: list[str] = setting([], "loggers of plug-ins (docs/plugins.md)", choices=lambda: tuple(LOGGERS))
     samples: int = setting(4, "validation sentences logged as text", least=0)
     heatmaps: int = setting(4, "validation sentences whose attention is drawn", least=0, most=1000)
     heatmap_layers: Layers = setting(
@@ -69,6 +94,7 @@ class RunLog:
         self.console: Console | None = None
         self.json_log: JSONLog | None = None
         self.tensorboard: TensorBoardLog | None = None
+        self.more: list[Logger] = []
         if not main:
             return
         directory.mkdir(parents=True, exist_ok=True)
@@ -77,9 +103,16 @@ class RunLog:
         self.json_log = JSONLog(path, step)
         if config.tensorboard:
             self.tensorboard = TensorBoardLog(directory, first_step=step + 1 if resumed else None)
+        self.more = [LOGGERS[name](directory, step) for name in config.more]
         self.console = Console()
         if resumed:
             self.event("resume", step=step)
+
+    @property
+    def loggers(self) -> list[Logger]:
+        """TensorBoard, if it is asked for, and those of plug-ins."""
+        tensorboard: list[Logger] = [] if self.tensorboard is None else [self.tensorboard]
+        return tensorboard + self.more
 
     def __enter__(self) -> Self:
         return self
@@ -107,22 +140,25 @@ class RunLog:
         self.json_log.write(name, facts)
         if text is not None:
             self.say(text)
-            if self.tensorboard is not None:
-                self.tensorboard.text(name, text, facts.get("step", 0))
+            for logger in self.loggers:
+                logger.text(name, text, facts.get("step", 0))
 
     def hparams(
         self, values: Mapping[str, Any], numbers: Collection[str] | None = None, name: str | None = None
     ) -> None:
         """The settings by dotted key; for ``numbers`` and ``name`` see ``TensorBoardLog.hparams``."""
         self.event("hparams", values=dict(values))
-        if self.tensorboard is not None:
-            self.tensorboard.hparams(values, numbers, name)
+        for logger in self.loggers:
+            if isinstance(logger, TensorBoardLog):
+                logger.hparams(values, numbers, name)
+            else:
+                logger.hparams(values)
 
     def training(self, step: int, figures: Mapping[str, float]) -> None:
         """Figures of the updates since the last call."""
         self.event("train", step=step, **figures)
-        if self.tensorboard is not None:
-            self.tensorboard.scalars("train", step, figures)
+        for logger in self.loggers:
+            logger.scalars("train", step, figures)
         if self.console is not None:
             self.console.training(step, figures)
 
@@ -132,11 +168,12 @@ class RunLog:
         self.event("validation", step=step, **validation.metrics, improved=improved, **facts, samples=samples)
         mark = "  best so far" if improved else ""
         self.say(f"step {step:,}  {formatted(facts)}  validation {formatted(validation.metrics)}{mark}")
+        for logger in self.loggers:
+            logger.scalars("validation", step, validation.metrics)
+            if improved:
+                logger.scalars("best", step, validation.metrics)  # what the HParams tab compares runs by
         if self.tensorboard is None:
             return
-        self.tensorboard.scalars("validation", step, validation.metrics)
-        if improved:
-            self.tensorboard.scalars("best", step, validation.metrics)  # what the HParams tab compares runs by
         for number, sample in enumerate(validation.samples, 1):
             lines = "\n".join(f"{name:10}  {text}" for name, text in sample._asdict().items())
             self.tensorboard.text(f"samples/{number}", lines, step)
@@ -148,9 +185,9 @@ class RunLog:
         """Figures of a whole set with the checkpoint of a step, and a text that shows them."""
         self.event("scored", set=name, step=step, **numbers)
         self.say(text)
-        if self.tensorboard is not None:
-            self.tensorboard.scalars(f"scored {name}", step, numbers)
-            self.tensorboard.text(f"scored {name}", text, step)
+        for logger in self.loggers:
+            logger.scalars(f"scored {name}", step, numbers)
+            logger.text(f"scored {name}", text, step)
 
     def progress(self, step: int, fraction: float, seconds_left: float | None) -> None:
         """Move the progress bar; cheap enough for every step."""
@@ -159,7 +196,7 @@ class RunLog:
 
     def close(self) -> None:
         """Flush everything; nothing may be logged any more."""
-        for writer in (self.console, self.tensorboard, self.json_log):
+        for writer in (self.console, self.tensorboard, *self.more, self.json_log):
             if writer is not None:
                 writer.close()
 

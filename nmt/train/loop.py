@@ -254,7 +254,7 @@ class Trainer:
             self.checkpoints.save_validated(weights)
         resumable = {
             "optimizer": self.updater.optimizer.state_dict(),
-            "optimizer_name": self.optim.name.name,
+            "optimizer_name": self.optim.name,
             "schedule": self.updater.schedule.state_dict(),
             "batches": self.batches.state_dict(),
             "standing": self.state.state_dict(),  # keys are those of earlier versions, whose runs can be resumed
@@ -268,8 +268,8 @@ class Trainer:
         saved = self.checkpoints.load_last()
         try:
             self.updater.average.restore(self.model, saved)
-            if saved["optimizer_name"] != self.optim.name.name:
-                raise RunError(f"optim.name was {saved['optimizer_name']} and is {self.optim.name.name}")
+            if saved["optimizer_name"] != self.optim.name:
+                raise RunError(f"optim.name was {saved['optimizer_name']} and is {self.optim.name}")
             groups = self.updater.optimizer.state_dict()["param_groups"]  # learning rate and decay are today's settings
             self.updater.optimizer.load_state_dict(saved["optimizer"] | {"param_groups": groups})
             self.updater.schedule.load_state_dict(saved["schedule"])

@@ -1,9 +1,10 @@
 """Optimizers, gradient clipping and learning rate schedules."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,35 +15,19 @@ from nmt.errors import ConfigError
 from nmt.settings import check_ranges, setting
 
 
-class OptimizerName(Enum):
-    """Update rule."""
-
-    adam = "adam"  # Kingma and Ba 2015; weight decay, if any, is added to the gradient (L2)
-    adamw = "adamw"  # Loshchilov and Hutter 2019: weight decay separate from the gradient
-    sgd = "sgd"  # stochastic gradient descent, with momentum if optim.momentum is above 0
-
-
-class ScheduleName(Enum):
-    """Learning rate as a function of steps, epochs or validations; ``Schedule`` has the formulas."""
-
-    constant = "constant"
-    inverse_sqrt = "inverse_sqrt"
-    cosine = "cosine"
-    plateau = "plateau"
-    luong = "luong"
-
-
 @dataclass
 class OptimConfig:
     """Update rule and learning rate (optim.*)."""
 
-    name: OptimizerName = setting(OptimizerName.adam, "adam, adamw or sgd")
+    name: str = setting("adam", "update rule: adam, adamw or sgd", choices=lambda: tuple(OPTIMIZERS))
     lr: float = setting(1e-3, "peak learning rate", above=0)
     betas: list[float] = setting([0.9, 0.98], "decay of Adam's two averages", least=0, below=1)
     eps: float = setting(1e-8, "added to Adam's denominator", above=0)
     weight_decay: float = setting(0.0, "of matrices; biases and gains never decay", least=0)
     momentum: float = setting(0.0, "of sgd", least=0, below=1)
-    schedule: ScheduleName = setting(ScheduleName.constant, "constant, inverse_sqrt, cosine, plateau or luong")
+    schedule: str = setting(
+        "constant", "constant, inverse_sqrt, cosine, plateau or luong", choices=lambda: tuple(SCHEDULES)
+    )
     warmup: int = setting(100, "steps of linear warm-up, with any schedule", least=0)
     min_lr: float = setting(0.0, "where cosine ends and plateau stops", least=0)
     decay_steps: int | None = setting(None, "step at which cosine reaches min_lr; null: trainer.max_steps", least=1)
@@ -63,6 +48,45 @@ class OptimConfig:
             raise ConfigError(f"optim.decay_steps must be above optim.warmup ({self.warmup}), got {self.decay_steps}")
 
 
+class OptimizerRow(NamedTuple):
+    """A row of OPTIMIZERS."""
+
+    build: Callable[[list[dict[str, Any]], OptimConfig], Optimizer]  # from torch's parameter groups
+    state_tensors: Callable[[OptimConfig], int]  # how many tensors of a parameter's size it allocates for it
+
+
+class Moment(NamedTuple):
+    """What a learning rate may depend on."""
+
+    step: int  # i, the number of the update, from 1
+    epoch: float  # e, passes over the data before it
+    decay_steps: int | None  # the step at which it ends: optim.decay_steps, else trainer.max_steps
+    reductions: int  # how often optim.plateau_patience validations in a row were no better
+
+
+def build_sgd(groups: list[dict[str, Any]], config: OptimConfig) -> Optimizer:
+    """Stochastic gradient descent, with momentum if optim.momentum is above 0."""
+    sgd = SGD(groups, lr=config.lr, momentum=config.momentum, fused=True)
+    if config.momentum:  # torch would leave it uninitialized if the first update is skipped
+        parameters = [p for group in groups for p in group["params"]]
+        sgd.state |= {p: {"momentum_buffer": torch.zeros_like(p)} for p in parameters}
+    return sgd
+
+
+def build_adam(kind: type[Adam]) -> Callable[[list[dict[str, Any]], OptimConfig], Optimizer]:
+    """What makes Adam, or AdamW."""
+    return lambda groups, c: kind(groups, lr=c.lr, betas=(c.betas[0], c.betas[1]), eps=c.eps, fused=True)
+
+
+# The tables: the command line, --help and the builders read them.
+OPTIMIZERS: dict[str, OptimizerRow] = {
+    "adam": OptimizerRow(build_adam(Adam), lambda c: 2),  # Kingma and Ba 2015; weight decay is added to the gradient
+    "adamw": OptimizerRow(build_adam(AdamW), lambda c: 2),  # Loshchilov and Hutter 2019: separate from the gradient
+    "sgd": OptimizerRow(build_sgd, lambda c: 1 if c.momentum else 0),
+}
+OptimizerName = StrEnum("OptimizerName", {name: name for name in OPTIMIZERS})  # the names, for an editor to complete
+
+
 def build_optimizer(model: nn.Module, config: OptimConfig) -> Optimizer:
     """The optimizer of every trained parameter, in two groups: matrices, and vectors, which never decay.
 
@@ -75,13 +99,7 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> Optimizer:
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    if config.name is OptimizerName.sgd:
-        sgd = SGD(groups, lr=config.lr, momentum=config.momentum, fused=True)
-        if config.momentum:  # torch would leave it uninitialized if the first update is skipped
-            sgd.state |= {p: {"momentum_buffer": torch.zeros_like(p)} for p in parameters}
-        return sgd
-    kind = Adam if config.name is OptimizerName.adam else AdamW
-    return kind(groups, lr=config.lr, betas=(config.betas[0], config.betas[1]), eps=config.eps, fused=True)
+    return OPTIMIZERS[config.name].build(groups, config)
 
 
 def update(optimizer: Optimizer, parameters: Sequence[nn.Parameter], clip: float | None) -> Tensor:
@@ -97,16 +115,17 @@ def update(optimizer: Optimizer, parameters: Sequence[nn.Parameter], clip: float
     if clip is not None:
         clip_grads_with_norm_(parameters, clip, norm)
     # torch.amp.GradScaler, too, tells a fused optimizer in this way to skip the step, without the host knowing.
-    optimizer.found_inf = (~norm.isfinite()).float()  # pyright: ignore[reportAttributeAccessIssue]
-    optimizer.step()
+    if getattr(optimizer, "_step_supports_amp_scaling", False):
+        optimizer.found_inf = (~norm.isfinite()).float()  # pyright: ignore[reportAttributeAccessIssue]
+        optimizer.step()
+    elif bool(norm.isfinite()):  # one of a plug-in, whose update only the host can skip
+        optimizer.step()
     return norm
 
 
 def state_tensors(config: OptimConfig) -> int:
     """How many tensors of a parameter's size the optimizer allocates for it at the first update."""
-    if config.name is OptimizerName.sgd:
-        return 1 if config.momentum else 0
-    return 2
+    return OPTIMIZERS[config.name].state_tensors(config)
 
 
 def check_cosine(config: OptimConfig, max_steps: int | None) -> None:
@@ -114,13 +133,39 @@ def check_cosine(config: OptimConfig, max_steps: int | None) -> None:
 
     It ends at ``decay_steps`` or, where that is null, at ``max_steps`` (trainer.max_steps).
     """
-    if config.schedule is not ScheduleName.cosine:
+    if config.schedule != "cosine":
         return
     end = config.decay_steps or max_steps
     if end is None:
         raise ConfigError("optim.schedule=cosine needs optim.decay_steps where trainer.max_steps is null")
     if end <= config.warmup:
         raise ConfigError(f"optim.warmup ({config.warmup}) must be below the step at which cosine ends ({end})")
+
+
+def cosine(c: OptimConfig, at: Moment) -> float:
+    """Loshchilov and Hutter 2017, equation 5."""
+    end = at.decay_steps
+    assert end is not None, "check_cosine"
+    done = min((at.step - c.warmup) / (end - c.warmup), 1.0)
+    return c.min_lr + (c.lr - c.min_lr) * (1 + math.cos(math.pi * done)) / 2
+
+
+def luong(c: OptimConfig, at: Moment) -> float:
+    """Luong et al. 2015, section 4.1."""
+    if at.epoch < c.halve_after:
+        return c.lr
+    return c.lr * c.factor ** (math.floor((at.epoch - c.halve_after) / c.halve_every) + 1)
+
+
+# The learning rate after warm-up; ``Schedule`` has the formulas.
+SCHEDULES: dict[str, Callable[[OptimConfig, Moment], float]] = {
+    "constant": lambda c, at: c.lr,
+    "inverse_sqrt": lambda c, at: c.lr * math.sqrt(max(c.warmup, 1) / at.step),
+    "cosine": cosine,
+    "plateau": lambda c, at: max(c.lr * c.factor**at.reductions, c.min_lr),
+    "luong": luong,
+}
+ScheduleName = StrEnum("ScheduleName", {name: name for name in SCHEDULES})
 
 
 class Schedule:
@@ -161,16 +206,7 @@ class Schedule:
         c = self.config
         if step <= c.warmup:
             return c.lr * step / c.warmup
-        if c.schedule is ScheduleName.inverse_sqrt:
-            return c.lr * math.sqrt(max(c.warmup, 1) / step)
-        if c.schedule is ScheduleName.cosine and self.decay_steps is not None:
-            done = min((step - c.warmup) / (self.decay_steps - c.warmup), 1.0)
-            return c.min_lr + (c.lr - c.min_lr) * (1 + math.cos(math.pi * done)) / 2
-        if c.schedule is ScheduleName.luong and epoch >= c.halve_after:
-            return c.lr * c.factor ** (math.floor((epoch - c.halve_after) / c.halve_every) + 1)
-        if c.schedule is ScheduleName.plateau:
-            return max(c.lr * c.factor**self.reductions, c.min_lr)
-        return c.lr
+        return SCHEDULES[c.schedule](c, Moment(step, epoch, self.decay_steps, self.reductions))
 
     def validated(self, improved: bool) -> None:
         """Count a validation, which may reduce the learning rate of plateau."""

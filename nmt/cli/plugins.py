@@ -1,0 +1,40 @@
+"""plugins= and trust= on the command line, which have to be known before the configuration is composed."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
+
+from nmt.cli.on_run import as_list
+from nmt.errors import ConfigError
+from nmt.plugins import load_plugins, trusting
+
+
+@contextmanager
+def plugins_loaded(overrides: Sequence[str]) -> Iterator[list[str]]:
+    """A context with the plug-ins that the overrides name, and with their trust in run directories.
+
+    Gives the overrides back with ``plugins`` as a list where one name was typed.  Raises ConfigError for plug-ins that
+    cannot be loaded, and for a sweep over them.
+    """
+    words, names, trust = [], [], False
+    for word, override in zip(overrides, OverridesParser.create().parse_overrides(list(overrides)), strict=True):
+        if override.key_or_group == "plugins" and not override.is_delete():
+            if override.is_sweep_override():
+                raise ConfigError("plugins is a list, as in plugins=[a.py,b.py], and the same for all jobs of a sweep")
+            value = override.value()
+            if isinstance(value, str | QuotedString):
+                word = f"plugins=[{word.partition('=')[2]}]"
+            names = [text_of(name) for name in as_list(value)] if value else []
+        if override.key_or_group == "trust":
+            trust = override.value() is True
+        words.append(word)
+    load_plugins(names)
+    with trusting(trust):
+        yield words
+
+
+def text_of(value: object) -> str:
+    """A typed value without its quotes."""
+    return value.text if isinstance(value, QuotedString) else str(value)

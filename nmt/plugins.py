@@ -1,0 +1,210 @@
+"""Plug-ins: Python files of one's own that add rows to the tables, as ``plugins=[my_attention.py]`` asks.
+
+A plug-in is executed once; what it adds to a table is from then on a choice like the others, on the command line, in
+Python and in --help.  A file that has changed is executed again, and its rows take the place of those that it added
+before.  The module of a file my_attention.py is ``my_attention``, and its folder is put at the end of sys.path, so that
+the jobs of a sweep find it in processes of their own.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple, cast
+
+from nmt.config import add_choice_groups
+from nmt.data.corpus import DATASETS
+from nmt.errors import ConfigError
+from nmt.eval.metrics import METRICS
+from nmt.models import MODELS
+from nmt.models.attention import ATTENTIONS, NORMALIZERS, SCORES
+from nmt.train.log import LOGGERS
+from nmt.train.optim import OPTIMIZERS, SCHEDULES
+
+# Every table that a plug-in may add rows to, by the key whose choices are its rows.
+TABLES = cast(
+    dict[str, MutableMapping[Any, Any]],
+    {
+        "model": MODELS,
+        "model.attention": ATTENTIONS,
+        "model.attention.score": SCORES,
+        "model.attention.normalizer": NORMALIZERS,
+        "data": DATASETS,
+        "optim.name": OPTIMIZERS,
+        "optim.schedule": SCHEDULES,
+        "trainer.metric": METRICS,
+        "logger.more": LOGGERS,
+    },
+)
+Tables = dict[str, dict[Any, Any]]  # what TABLES hold at a time
+
+
+class Plugin(NamedTuple):
+    """A plug-in that was executed."""
+
+    name: str  # of its module
+    typed: str  # file or module, as it was asked for
+    source: bytes  # of its file
+    adds: tuple[str, ...] = ()  # such as model.attention=mine
+
+    @property
+    def sha256(self) -> str:
+        """The checksum of its file, in hexadecimal digits."""
+        return hashlib.sha256(self.source).hexdigest()
+
+
+_loaded: dict[str, Plugin] = {}  # by name: the tables belong to the process, and so does what added to them
+_rows: dict[str, Tables] = {}  # what each of them added
+_lock = threading.RLock()
+_trusted: ContextVar[bool] = ContextVar("trusted", default=False)
+
+
+@contextmanager
+def trusting(yes: bool) -> Iterator[None]:
+    """A context in which plug-ins that lie in a run directory are executed (trust=true), or are not."""
+    token = _trusted.set(yes)
+    try:
+        yield
+    finally:
+        _trusted.reset(token)
+
+
+def trusted() -> bool:
+    """Whether plug-ins that lie in a run directory are executed: see ``trusting``."""
+    return _trusted.get()
+
+
+def loaded_plugin(name: str) -> Plugin | None:
+    """The plug-in of that name, if it was executed."""
+    return _loaded.get(name)
+
+
+def load_plugins(typed: Sequence[str]) -> list[Plugin]:
+    """Execute the files and modules that are not yet; raises ConfigError, naming the file and line, where one fails."""
+    return [load_file(Path(name), name) if is_file(name) else load_module(name) for name in typed]
+
+
+def is_file(typed: str) -> bool:
+    """Whether a file was asked for, and not a module."""
+    return typed.endswith(".py") or "/" in typed or Path(typed).expanduser().is_file()
+
+
+def load_file(path: Path, typed: str) -> Plugin:
+    """Execute a file, unless the same text was executed under its name before."""
+    path = path.expanduser().resolve()
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"plugins: {typed} cannot be read: {error.strerror} (looked for from {Path.cwd()})") from None
+    with _lock:
+        before = _loaded.get(path.stem)
+        if before is not None and before.source == source:
+            return before
+        if before is None and (path.stem in sys.modules or not path.stem.isidentifier()):
+            raise ConfigError(
+                f"plugins: {typed}: {path.stem} is no name for a plug-in, or that of a module that is loaded"
+            )
+        return execute(Plugin(path.stem, typed, source), lambda: run_file(path, source))
+
+
+def run_file(path: Path, source: bytes) -> None:
+    """Make the module of a file; ``sys.modules`` has it while it is made, as dataclasses need it, and afterwards."""
+    module = ModuleType(path.stem)
+    module.__file__, module.__spec__ = str(path), importlib.util.spec_from_file_location(path.stem, path)
+    sys.modules[path.stem] = module
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    exec(compile(source, str(path), "exec"), module.__dict__)
+
+
+def load_module(name: str) -> Plugin:
+    """Import a module by its name, unless that was done before."""
+    with _lock:
+        if name in _loaded:
+            return _loaded[name]
+        try:
+            spec = importlib.util.find_spec(name)
+        except (ImportError, ValueError):
+            spec = None
+        if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+            raise ConfigError(f"plugins: {name} is neither a file, looked for from {Path.cwd()}, nor a module")
+        return execute(Plugin(name, name, Path(spec.origin).read_bytes()), lambda: importlib.import_module(name))
+
+
+def execute(plugin: Plugin, run: Any) -> Plugin:
+    """Run a plug-in and keep what it added; where that cannot be, the tables are as they were before.
+
+    Raises ConfigError where it fails, adds nothing, or adds a name that is there already.
+    """
+    present = copied()
+    imported = sys.modules.get(plugin.name)
+    for key, rows in _rows.get(plugin.name, {}).items():
+        for row in rows:
+            TABLES[key].pop(row, None)
+    before = copied()
+    try:
+        run()
+        rows = {key: {k: v for k, v in table.items() if k not in before[key]} for key, table in TABLES.items()}
+        check_rows(plugin, rows, before)
+    except BaseException as error:
+        restore_tables(present)
+        sys.modules.pop(plugin.name, None)
+        if imported is not None:
+            sys.modules[plugin.name] = imported
+        if isinstance(error, ConfigError) or not isinstance(error, Exception):
+            raise
+        raise ConfigError(
+            f"plugins: {plugin.typed}{line_of(error, plugin)}: {type(error).__name__}: {error}"
+        ) from error
+    add_choice_groups()
+    _rows[plugin.name] = rows
+    adds = tuple(f"{key}={row_name(row)}" for key, table in rows.items() for row in table)
+    _loaded[plugin.name] = plugin._replace(adds=adds)
+    return _loaded[plugin.name]
+
+
+def copied() -> Tables:
+    """What the tables hold now."""
+    return {key: dict(table) for key, table in TABLES.items()}
+
+
+def restore_tables(tables: Tables) -> None:
+    """Let the tables hold what they held."""
+    for key, rows in tables.items():
+        TABLES[key].clear()
+        TABLES[key].update(rows)
+
+
+def check_rows(plugin: Plugin, rows: Tables, before: Tables) -> None:
+    """Raise ConfigError where a plug-in adds nothing, takes something away, or adds a name that is there already."""
+    if not any(rows.values()):
+        raise ConfigError(f"plugins: {plugin.typed} adds no row to any table, such as ATTENTIONS (docs/plugins.md)")
+    for key, table in before.items():
+        names = [row_name(row) for row in table]
+        taken = [row_name(row) for row in rows[key] if row_name(row) in names]
+        taken += [row_name(row) for row, value in table.items() if TABLES[key].get(row, value) is not value]
+        if taken:
+            raise ConfigError(f"plugins: {plugin.typed}: {key}={taken[0]} is there already; choose another name")
+        if not table.keys() <= TABLES[key].keys():
+            raise ConfigError(f"plugins: {plugin.typed} takes rows out of the table of {key}")
+
+
+def row_name(row: Any) -> str:
+    """What is typed for a row: its key or, where that is a dataclass of the configuration, its ``name``."""
+    return row if isinstance(row, str) else str(row.name)
+
+
+def line_of(error: Exception, plugin: Plugin) -> str:
+    """Where in the file of a plug-in an error happened, as far as that is known."""
+    if isinstance(error, SyntaxError):
+        return f", line {error.lineno}"
+    file = f"{plugin.name.rpartition('.')[2]}.py"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).name == file]
+    return f", line {lines[-1]}" if lines else ""

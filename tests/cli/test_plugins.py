@@ -1,0 +1,153 @@
+"""plugins=[FILE]: files of tests/plugins are trained with and read again, as a user of the command line would."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import refused, typed
+
+from nmt import plugins
+from nmt.cli.eval import COMMAND as EVAL
+from nmt.config import to_tree
+from nmt.errors import ConfigError, RunError
+from nmt.models.attention import ATTENTIONS
+from nmt.plugins import TABLES, copied, load_plugins, restore_tables, trusting
+from nmt.runs.directory import Run
+from nmt.runs.training import train
+
+FILES = Path(__file__).parents[1] / "plugins"
+TINY = (
+    *("device=cpu", "model.hidden_size=8", "data.train_size=60", "data.validation_size=3", "data.test_size=3"),
+    *("data.tokenizer.vocab_size=400", "trainer.max_steps=2", "trainer.validate_every=2", "logger.tensorboard=false"),
+    *("trainer.precision=fp32", "decode.max_length=4", "decode.beam_size=2"),
+)
+
+
+@pytest.fixture(autouse=True)
+def own_tables(monkeypatch, tmp_path):
+    """What a test loads is forgotten after it, and each test has a folder of its own, with the plug-ins."""
+    for file in FILES.glob("*.py"):
+        shutil.copy(file, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    before, modules, path = copied(), set(sys.modules), [*sys.path]
+    forget()
+    yield
+    restore_tables(before)
+    forget()
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        if name in ("even_attention", "directions", "pace", "mine"):
+            del sys.modules[name]
+
+
+def forget():
+    """As in a new process."""
+    for loaded in list(plugins._loaded):
+        for key, rows in plugins._rows[loaded].items():
+            for row in rows:
+                TABLES[key].pop(row, None)
+        sys.modules.pop(loaded, None)
+    plugins._loaded.clear()
+    plugins._rows.clear()
+
+
+def trained(*words: str) -> Path:
+    (config,) = typed(*words, *TINY, "name=run")
+    train(config)
+    return Path("runs/run")
+
+
+def test_attention_score_and_metric_from_training_to_a_run_that_is_read(capsys):
+    directory = trained(
+        "plugins=[even_attention.py,directions.py]",
+        "model.attention=even",
+        "model.attention.factor=2",
+        "trainer.metric=bleu2",
+    )
+    assert to_tree(Run.open(directory).config)["model"]["attention"] == {"name": "even", "factor": 2.0}
+    rows = json.loads((directory / "plugins" / "plugins.json").read_text())["plugins"]
+    assert [row["adds"] for row in rows] == [
+        ["model.attention=even"],
+        ["model.attention.score=cosine", "trainer.metric=bleu2"],
+    ]
+    assert (directory / "plugins" / "even_attention.py").read_text() == Path("even_attention.py").read_text()
+    assert any("bleu2" in line for line in (directory / "log.jsonl").read_text().splitlines() if '"validation"' in line)
+    forget()
+    message = refused("run=runs/run", command=EVAL)
+    assert "type plugins=[even_attention.py] to use your file, or trust=true to execute its copy" in message
+    with pytest.raises(RunError, match="which is code"):
+        Run.open(directory)
+    capsys.readouterr()
+    with trusting(True):
+        Run.open(directory).load_model("best", torch.device("cpu"))
+    assert "was executed from the run directory" in capsys.readouterr().err
+
+
+def test_a_score(capsys):
+    directory = trained("plugins=directions.py", "model.attention.score=cosine")
+    forget()
+    (configs,) = typed("run=runs/run", "plugins=[directions.py]", command=EVAL)
+    assert configs[0].plugins == ["directions.py"]
+    assert "is loaded, the same as in training" in capsys.readouterr().err
+    assert to_tree(Run.open(directory).config)["model"]["attention"]["score"] == "cosine"
+
+
+def test_optimizer_schedule_and_logger():
+    words = ("plugins=[pace.py]", "optim.name=adagrad", "optim.schedule=inverse", "optim.warmup=0", "optim.lr=0.5")
+    directory = trained(*words, "logger.more=[lines]", "logger.every=1")
+    lines = (directory / "lines.txt").read_text().splitlines()
+    assert lines.count("hparams adagrad") == 1
+    assert {"train 1 0.5", "train 2 0.25"} <= set(lines)
+    assert any(line.startswith("scored ") for line in lines)
+
+
+def test_a_copy_that_was_changed_is_not_executed():
+    directory = trained("plugins=[even_attention.py]", "model.attention=even")
+    forget()
+    with (directory / "plugins" / "even_attention.py").open("a") as file:
+        file.write("raise SystemExit\n")
+    with trusting(True), pytest.raises(RunError, match="its checksum is another"):
+        Run.open(directory)
+
+
+def test_a_file_that_has_changed_is_executed_again():
+    """Its rows take the place of those before; the same text is not executed twice."""
+    (first,) = load_plugins(["even_attention.py"])
+    assert load_plugins(["./even_attention.py"]) == [first]
+    path = Path("even_attention.py")
+    path.write_text(path.read_text().replace("every source position alike", "another text"))
+    load_plugins(["even_attention.py"])
+    assert [c.__doc__ for c in ATTENTIONS if c.name == "even"] == ["another text"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1\ny = x / 0\n", r"plugins: mine.py, line 2: ZeroDivisionError"),
+        ("def f(:\n", r"plugins: mine.py, line 1: SyntaxError"),
+        ("x = 1\n", "adds no row to any table"),
+        (
+            "from nmt.models.attention import SCORES, ScoreFunction\nSCORES['dot'] = ScoreFunction\n",
+            "dot is there already",
+        ),
+        ("from nmt.models.attention import SCORES\ndel SCORES['dot']\nSCORES['x'] = 1\n", "takes rows out"),
+    ],
+)
+def test_a_plugin_that_cannot_be_used_leaves_the_tables_as_they_were(text, message):
+    before = copied()
+    Path("mine.py").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_plugins(["mine.py"])
+    assert copied() == before
+    assert "mine" not in sys.modules
+
+
+def test_mistakes_are_one_line():
+    assert "neither a file, looked for from" in refused("plugins=[no_such_module]")
+    assert "cannot be read: No such file" in refused("plugins=[nowhere.py]")
+    assert "if a plug-in adds it" not in refused("model.attention=even")
+    Path("json.py").write_text("")
+    assert "is no name for a plug-in" in refused("plugins=[json.py]")

@@ -14,7 +14,7 @@ LAYERS = (
     ("nmt.errors",),
     ("nmt.atomic", "nmt.batch", "nmt.checksum", "nmt.device", "nmt.languages", "nmt.libraries", "nmt.settings"),
     ("nmt.models",),
-    ("nmt.data",),
+    ("nmt.data", "nmt.testing"),
     ("nmt.search",),
     ("nmt.eval",),
     ("nmt.train",),

@@ -18,11 +18,11 @@ class Lines:
     def hparams(self, values):
         print("hparams", values["optim.name"], file=self.file)
 
-    def scalars(self, kind, step, figures):
-        print(kind, step, figures.get("lr", ""), file=self.file)
+    def scalars(self, group, step, figures):
+        print(group, step, figures.get("lr", ""), file=self.file)
 
-    def text(self, name, text, step):
-        print("text", name, file=self.file)
+    def text(self, tag, text, step):
+        print("text", tag, file=self.file)
 
     def close(self):
         self.file.close()

@@ -1,0 +1,56 @@
+"""nmt.testing.check_attention passes what is right and names what is not."""
+
+import pytest
+import torch
+
+from nmt.models.attention import ATTENTIONS, Attended, Attention, BahdanauConfig, GlobalConfig, LocalMConfig
+from nmt.models.attention.global_attention import GlobalAttention
+from nmt.testing import check_attention
+
+RIGHT = [GlobalConfig(), GlobalConfig(score="concat"), BahdanauConfig(hidden_size=3), LocalMConfig(half_width=1)]
+
+
+@pytest.mark.parametrize("config", RIGHT, ids=lambda config: f"{config.name} {getattr(config, 'score', '')}")
+def test_mechanisms_of_the_package_pass(config):
+    module = ATTENTIONS[type(config)]
+    assert module is not None
+    check_attention(module, config)
+
+
+class Leaks(GlobalAttention):
+    """Padding has weight."""
+
+    def forward(self, query, memory, position):
+        weights = self.score.over_all(query, memory).softmax(2)
+        return Attended(memory.value_rows.weighted_sum(weights).to(query.dtype), weights)
+
+
+class Mixes(GlobalAttention):
+    """A query depends on the others."""
+
+    def forward(self, query, memory, position):
+        return super().forward(query - query.mean(1, keepdim=True), memory, position)
+
+
+class Detached(GlobalAttention):
+    """No gradient through the weights."""
+
+    def forward(self, query, memory, position):
+        weights = self.attention_weights(query, memory).detach()
+        return Attended(memory.value_rows.weighted_sum(weights).to(query.dtype), weights)
+
+
+class Loops(GlobalAttention):
+    """Query by query."""
+
+    def forward(self, query, memory, position):
+        each = [super(Loops, self).forward(query[:, n : n + 1], memory, position) for n in range(query.size(1))]
+        return Attended(*(torch.cat(parts, 1) for parts in zip(*((a.context, a.weights) for a in each), strict=True)))
+
+
+@pytest.mark.parametrize(
+    ("module", "message"), [(Leaks, "padding"), (Mixes, "queries"), (Detached, "gradients"), (Loops, "cost")]
+)
+def test_mistakes_are_named(module: type[Attention], message):
+    with pytest.raises(AssertionError, match=f"^{message}: "):
+        check_attention(module, GlobalConfig())

@@ -84,7 +84,14 @@ OPTIMIZERS: dict[str, OptimizerRow] = {
     "adamw": OptimizerRow(build_adam(AdamW), lambda c: 2),  # Loshchilov and Hutter 2019: separate from the gradient
     "sgd": OptimizerRow(build_sgd, lambda c: 1 if c.momentum else 0),
 }
-OptimizerName = StrEnum("OptimizerName", {name: name for name in OPTIMIZERS})  # the names, for an editor to complete
+
+
+class OptimizerName(StrEnum):
+    """The names of the package's own rows, for an editor to complete."""
+
+    adam = "adam"
+    adamw = "adamw"
+    sgd = "sgd"
 
 
 def build_optimizer(model: nn.Module, config: OptimConfig) -> Optimizer:
@@ -165,7 +172,16 @@ SCHEDULES: dict[str, Callable[[OptimConfig, Moment], float]] = {
     "plateau": lambda c, at: max(c.lr * c.factor**at.reductions, c.min_lr),
     "luong": luong,
 }
-ScheduleName = StrEnum("ScheduleName", {name: name for name in SCHEDULES})
+
+
+class ScheduleName(StrEnum):
+    """The names of the package's own rows, for an editor to complete."""
+
+    constant = "constant"
+    inverse_sqrt = "inverse_sqrt"
+    cosine = "cosine"
+    plateau = "plateau"
+    luong = "luong"
 
 
 class Schedule:

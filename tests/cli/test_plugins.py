@@ -16,6 +16,7 @@ from nmt.errors import ConfigError, RunError
 from nmt.models.attention import ATTENTIONS
 from nmt.plugins import TABLES, copied, load_plugins, restore_tables, trusting
 from nmt.runs.directory import Run
+from nmt.runs.plugins import _said
 from nmt.runs.training import train
 
 FILES = Path(__file__).parents[1] / "plugins"
@@ -52,6 +53,7 @@ def forget():
         sys.modules.pop(loaded, None)
     plugins._loaded.clear()
     plugins._rows.clear()
+    _said.clear()
 
 
 def trained(*words: str) -> Path:

@@ -226,7 +226,12 @@ def _paired(
         signature=prepared.signature(signature),
         rows=[
             # sacreBLEU calls it significant (1 / (trials + 1)) that equal outputs never differ.
-            SystemScore(name, result.score, 1.0 if i and text == lines[0] else result.p_value, result.mean, result.ci)
+            SystemScore(
+                name,
+                result.score,
+                1.0 if i and text == lines[0] else result.p_value,
+                *(None if x is None else float(x) for x in (result.mean, result.ci)),  # numpy's, which JSON lacks
+            )
             for i, ((name, _), text, result) in enumerate(zip(systems, lines, results, strict=True))
         ],
     )

@@ -12,12 +12,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import hydra
 import pytest
 from documented import ROOT, Line, commands, documented, lines_of
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus
 from tiny_runs import MODELS, make_run
 
+from nmt import plugins
 from nmt.cli import app
 
 COMMANDS = commands()
@@ -56,11 +58,18 @@ def understand(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             pytest.fail(f"{line}: there is no such command")
         if any(word.startswith("hydra/launcher=joblib") for word in typed) and not find_spec("hydra_plugins"):
             pytest.skip("needs the package hydra-joblib-launcher")
+        if "hydra/sweeper=optuna" in typed and hydra.__version__ < "1.4":
+            pytest.skip("needs Hydra 1.4")
         for word in typed:
-            if word.startswith("run="):
-                for name in re.findall(r"[\w./-]+", word.removeprefix("run=")):
-                    if not Path(name).exists():
-                        shutil.copytree(run, name)
+            key, _, value = word.partition("=")
+            if key in ("run", "against"):
+                for name in re.findall(r"[\w./*-]+", value):
+                    directory = Path(name.replace("*", "1"))  # one that a pattern matches
+                    if not directory.exists():
+                        shutil.copytree(run, directory)
+            if word == "plugins=[my_attention.py]":
+                text = (ROOT / "tests/plugins/even_attention.py").read_text(encoding="utf-8")
+                Path("my_attention.py").write_text(text.replace('"even"', '"mine"'), encoding="utf-8")
         monkeypatch.setattr(sys, "argv", [module, *typed])
         try:
             importlib.import_module(COMMANDS[module][0]).main()
@@ -68,7 +77,12 @@ def understand(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             if stop.code:
                 pytest.fail(f"{line}\n{stop.code}")
 
-    return understand
+    before = plugins.copied()
+    yield understand
+    plugins.restore_tables(before)  # a plug-in of a page has added a row
+    sys.modules.pop("my_attention", None)
+    plugins._loaded.clear()
+    plugins._rows.clear()
 
 
 def known_fault(line: Line) -> Any:

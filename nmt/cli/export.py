@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nmt.cli import app
-from nmt.cli.on_run import as_list
+from nmt.cli.on_run import as_list, directories
 from nmt.cli.options import Command
 from nmt.config import PLUGINS_HELP, TRUST_HELP
 from nmt.device import set_up
@@ -23,7 +23,7 @@ class ExportConfig:
     # "???" is OmegaConf's sign for a value that must be given.
     run: Any = setting("???", "run directory", path=True)
     checkpoint: str = setting("best", "weights: best, last, avg:K or best:K, as for nmt.translate")
-    threads: int | None = setting(None, "CPU threads; null: as many as torch finds", least=1)
+    threads: int | None = setting(None, "CPU threads; null: as many as torch finds", least=1, most=1024)
     plugins: list[str] = setting([], PLUGINS_HELP)
     trust: bool = setting(False, TRUST_HELP)
     to: str = setting("???", "what to make", choices=lambda: tuple(EXPORTS))
@@ -36,6 +36,10 @@ class ExportConfig:
     license: str | None = setting(
         None, "to=huggingface: the licence that the model card names, as mit or cc-by-4.0; null: unknown"
     )
+
+    def named_runs(self) -> list[list[Path]]:
+        """Every run that is opened."""
+        return directories(self.run)
 
     def __post_init__(self) -> None:
         check_ranges(self, "")

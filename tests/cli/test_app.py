@@ -74,7 +74,7 @@ def refused(typed, *words: str, command=COMMAND) -> str:
         ("+model.attentio=3", "unknown key 'model.attentio'"),
         ("hidden_size=3", "did you mean: model.hidden_size"),
         ("model.hidden_size=wide", "model.hidden_size must be a whole number, got wide"),
-        ("optim.name=adm", "optim.name must be one of adam, adamw, sgd, got adm"),
+        ("optim.name=adm", "optim.name: 'adm' is not one of adam, adamw, sgd"),
         ("trainer.max_steps=-1", "trainer.max_steps must be at least 1, got -1"),
         ("+experiment=demo model.attention.half_width=0", "half_width must be 1 to 1000000"),
         ("model.attention.half_width=3", "half_width belongs to model.attention=local_m|local_p"),

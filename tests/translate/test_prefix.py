@@ -55,7 +55,8 @@ def test_every_translation_begins_with_its_prefix(run, search):
     given = translator(run, **SEARCHES[search])
     found = given.hypotheses(TEXTS, prefixes=PREFIXES)
     free = translator(run, **SEARCHES[search]).hypotheses(TEXTS)
-    assert [len(hypotheses) for hypotheses in found] == [len(hypotheses) for hypotheses in free]
+    # Not always as many: draws of the same text are listed once.
+    assert [bool(hypotheses) for hypotheses in found] == [bool(hypotheses) for hypotheses in free]
     for hypotheses, prefix in zip(found, EXPECTED, strict=True):
         assert all(h.text == prefix or h.text.startswith(f"{prefix} ") or not prefix for h in hypotheses)
     assert [[h.text for h in found[i]] for i in (2, 3)] == [[h.text for h in free[i]] for i in (2, 3)]

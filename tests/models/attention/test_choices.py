@@ -56,13 +56,13 @@ def test_only_bahdanau_queries_with_the_previous_state():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: LocalMConfig(half_width=0), "model.attention.half_width must be at least 1, got 0"),
-        (lambda: LocalPConfig(hidden_size=0), "model.attention.hidden_size must be at least 1, got 0"),
-        (lambda: BahdanauConfig(hidden_size=-2), "model.attention.hidden_size must be at least 1, got -2"),
+        (lambda: LocalMConfig(half_width=0), "model.attention.half_width must be 1 to 1000000, got 0"),
+        (lambda: LocalPConfig(hidden_size=0), "model.attention.hidden_size must be 1 to 65536, got 0"),
+        (lambda: BahdanauConfig(hidden_size=-2), "model.attention.hidden_size must be 1 to 65536, got -2"),
         (lambda: GlobalConfig(concat_source=ConcatSource.identity), "concat_source=identity belongs to .*score=concat"),
         (lambda: LocalPConfig(concat_source=ConcatSource.identity), "concat_source=identity belongs to .*score=concat"),
         (lambda: GlobalConfig(max_source=9), "model.attention.max_source belongs to model.attention.score=location"),
-        (lambda: GlobalConfig(score="location", max_source=0), "model.attention.max_source must be at least 1"),
+        (lambda: GlobalConfig(score="location", max_source=0), "model.attention.max_source must be 1 to 10000000"),
         (lambda: LocalPConfig(renormalize=True, gaussian=Gaussian.bias), "renormalize=true .*gaussian=bias"),
         (lambda: LocalPConfig(sigma_start=3.0), "sigma_start belongs to model.attention.sigma=learned"),
         (lambda: LocalPConfig(sigma=Sigma.learned, sigma_start=0.0), "model.attention.sigma_start must be above 0"),

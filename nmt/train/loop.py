@@ -254,7 +254,7 @@ class Trainer:
             self.checkpoints.save_validated(weights)
         resumable = {
             "optimizer": self.updater.optimizer.state_dict(),
-            "optimizer_name": self.optim.name,
+            "optimizer_name": str(self.optim.name),  # plain text, also of an Enum
             "schedule": self.updater.schedule.state_dict(),
             "batches": self.batches.state_dict(),
             "standing": self.state.state_dict(),  # keys are those of earlier versions, whose runs can be resumed

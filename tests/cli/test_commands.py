@@ -514,7 +514,7 @@ def test_a_failed_start_leaves_no_directory(run, typed):
     """What cannot be trained makes no folder that the next try would have to step around."""
     with pytest.raises(SystemExit, match=r"^error: init_from: nowhere: there is no such run directory$"):
         typed(train.main, *TINY, "name=failed", "init_from=nowhere")
-    with pytest.raises(RunError, match=r"^init_from: .*best\.pt: there is no such checkpoint$"):
+    with pytest.raises(RunError, match=r"^init_from: .*failed: there is no such run directory$"):
         training.copy_weights(run.with_name("failed"), Run.open(run).build())
     other = ("data.tokenizer.vocab_size=500", "data.tokenizer.lowercase=true")
     said = r"vocab_size=400, not 500; data\.tokenizer\.lowercase=False, not True$"

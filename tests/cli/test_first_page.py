@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from nmt.cli import align, data, export, first_page, train, translate
+from nmt.cli import align, data, export, first_page, report, train, translate
 from nmt.cli import eval as evaluation
 from nmt.cli.first_page import PAGES, asks_first_page
 from nmt.cli.help import help_text
 from nmt.cli.options import config_groups, known_keys
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = {module.COMMAND.module: module.COMMAND for module in (train, evaluation, align, translate, data, export)}
+COMMANDS = {
+    module.COMMAND.module: module.COMMAND for module in (train, evaluation, align, translate, data, export, report)
+}
 SLOW = {"torch", "datasets", "sacrebleu", "hydra", "numpy", "matplotlib", "nmt.config"}
 
 

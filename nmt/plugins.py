@@ -184,8 +184,6 @@ def restore_tables(tables: Tables) -> None:
 
 def check_rows(plugin: Plugin, rows: Tables, before: Tables) -> None:
     """Raise ConfigError where a plug-in adds nothing, takes something away, or adds a name that is there already."""
-    if not any(rows.values()):
-        raise ConfigError(f"plugins: {plugin.typed} adds no row to any table, such as ATTENTIONS (docs/plugins.md)")
     for key, table in before.items():
         names = [row_name(row) for row in table]
         taken = [row_name(row) for row in rows[key] if row_name(row) in names]
@@ -194,6 +192,8 @@ def check_rows(plugin: Plugin, rows: Tables, before: Tables) -> None:
             raise ConfigError(f"plugins: {plugin.typed}: {key}={taken[0]} is there already; choose another name")
         if not table.keys() <= TABLES[key].keys():
             raise ConfigError(f"plugins: {plugin.typed} takes rows out of the table of {key}")
+    if not any(rows.values()):
+        raise ConfigError(f"plugins: {plugin.typed} adds no row to any table, such as ATTENTIONS (docs/plugins.md)")
 
 
 def row_name(row: Any) -> str:

@@ -50,20 +50,15 @@ def run(command: Command, job: Callable[[Any], Any]) -> None:
             print(completion_script(args.shell_completion, args.config_dir, FLAGS))
             return
         with plugins_loaded(args.overrides) as args.overrides:
-            act(command, args, job)
-
-
-def act(command: Command, args: Namespace, job: Callable[[Any], Any]) -> None:
-    """Do what was typed: show something, or compose the configuration and call the job."""
-    register(command)
-    if command.of_runs:
-        register_run(named_run(command, args))
-    if asks_hydra(args):
-        show(command, args)
-    elif args.multirun:
-        sweep(command, job, args.overrides)
-    else:
-        job(configs(command, args.overrides))
+            register(command)
+            if command.of_runs:
+                register_run(named_run(command, args))
+            if asks_hydra(args):
+                show(command, args)
+            elif args.multirun:
+                sweep(command, job, args.overrides)
+            else:
+                job(configs(command, args.overrides))
 
 
 def versions() -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import refused, typed
+from hydra.core.config_store import ConfigStore
 
 from nmt import plugins
 from nmt.cli.eval import COMMAND as EVAL
@@ -53,6 +54,7 @@ def forget():
         sys.modules.pop(loaded, None)
     plugins._loaded.clear()
     plugins._rows.clear()
+    ConfigStore.instance().repo.get("model.attention", {}).pop("even.yaml", None)
     _said.clear()
 
 

@@ -4,7 +4,6 @@ A run belongs to a job if its config.yaml says what the job's configuration says
 makes another run, limits such as trainer.max_steps among them, because a schedule may depend on them.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -18,6 +17,7 @@ from nmt.device import Precision
 from nmt.errors import RunError
 from nmt.runs.directory import CONFIG_FILE, RESULTS, directory_for, read_config, runs_of_name
 from nmt.runs.results import read_results, set_folder
+from nmt.runs.summary import read_events
 
 # Keys that say where, on what and how loudly a run is trained, and which test sets are scored: not what it is.
 HOW_TO_RUN = ("name", "runs", "sweep", "resume", "device", "threads", "logger", "data.root", "data.cache", "data.test")
@@ -109,7 +109,7 @@ def progress_of(directory: Path | None, config: Config) -> Progress:
     """
     if directory is None:
         return Progress(State.new)
-    events = read_events(directory / "log.jsonl")
+    events, _ = read_events(directory / "log.jsonl")
     last = next((e for e in reversed(events) if e.get("event") in ("built", "resume", "failed", "end")), {})
     step = max((e["step"] for e in events if isinstance(e.get("step"), int)), default=0)
     if last.get("event") == "failed":
@@ -124,18 +124,6 @@ def progress_of(directory: Path | None, config: Config) -> Progress:
 
 def is_scored(directory: Path, config: Config, best_step: Any) -> bool:
     """Whether all sets that training scores at its end have results of the best weights."""
-    sets = [VALIDATION, *(config.data.test or tests_of(open_corpus(config.data)))]
+    chosen = config.data.test
+    sets = [VALIDATION, *(tests_of(open_corpus(config.data)) if chosen is None else chosen)]
     return all(read_results(directory / RESULTS / set_folder(name)).get("step") == best_step for name in sets)
-
-
-def read_events(log: Path) -> list[dict[str, Any]]:
-    """The events of a log.jsonl without lines that are damaged; none where there is no log."""
-    events = []
-    for line in log.read_bytes().split(b"\n") if log.exists() else ():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(event, dict):
-            events.append(event)
-    return events

@@ -125,6 +125,18 @@ def test_a_finished_run_has_scores_of_its_best_weights():
     assert progress_of(directory, config()).state is State.finished
 
 
+def test_a_run_without_test_sets_is_finished_by_its_validation_set():
+    """data.test=[] scores nothing else; else the sweep would try it again for ever."""
+    asked = config()
+    asked.data.test = []
+    directory = Path("run")
+    save_config(directory, asked)
+    write_log(directory, BUILT, END)
+    write_json(directory / "scores" / "validation" / "results.json", {"step": 4})
+    assert progress_of(directory, asked).state is State.finished
+    assert progress_of(directory, config()).state is State.half_done
+
+
 def test_a_line_that_a_crash_cut_short_is_no_event():
     directory = Path("run")
     save_config(directory, config())

@@ -81,8 +81,7 @@ class SeedComparison:
     stouffer  Z = n^(-1/2) sum_i sign(d_i) Phi^-1(1 - p_i / 2), p = 2 (1 - Phi(|Z|))   (Stouffer et al. 1949)
         for pairs that are independent of one another.  Runs of different seeds are, but for the sentences that
         they share, so that it is somewhat too small where the sentences are few.
-    twice_mean  p = min(1, 4 mean_i q_i), with q_i = p_i / 2 where d_i has the sign of the mean difference, and
-        1 - p_i / 2 elsewhere   (twice the mean of p-values, here of two directions: Vovk and Wang 2020)
+    twice_mean  that of ``combined_p_value``   (twice the mean of p-values: Vovk and Wang 2020)
         valid whatever the dependence, and therefore never smaller for more pairs.
 
     A difference in the other direction speaks against the rest in both.
@@ -112,11 +111,7 @@ class SeedComparison:
     @property
     def twice_mean(self) -> float:
         """The combined p-value for pairs that may depend on one another."""
-        total = math.fsum(self.differences)
-        one_sided = [
-            p / 2 if d * total >= 0 else 1 - p / 2 for d, p in zip(self.differences, self.p_values, strict=True)
-        ]
-        return min(1.0, 4 * math.fsum(one_sided) / len(one_sided))
+        return combined_p_value(self.p_values, self.differences)
 
     def __str__(self) -> str:
         first = self.pairs[0][1]

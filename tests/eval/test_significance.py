@@ -81,7 +81,7 @@ def test_p_values_of_seeds_are_combined():
     """One pair says what it says; pairs that agree say more by Stouffer's method, pairs that contradict say nothing."""
     one = pairs_of([1.0], [0.04])
     assert one.stouffer == pytest.approx(0.04)
-    assert one.twice_mean == pytest.approx(0.08)
+    assert one.twice_mean == pytest.approx(0.04)
     # 1.959964 is the point that a normal variable exceeds, up or down, with probability 0.05: Z = sqrt(2) of it.
     both = pairs_of([1.0, 2.0], [0.05, 0.05])
     assert both.stouffer == pytest.approx(math.erfc(1.959964 * math.sqrt(2) / math.sqrt(2)), rel=1e-4)

@@ -85,14 +85,7 @@ def understand(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     plugins._rows.clear()
 
 
-def known_fault(line: Line) -> Any:
-    """The line as a parameter; expected to fail where it is wrong and not yet mended."""
-    incomplete = line.words[2:4] == ["nmt.data", "data=files"] and not any("validation" in word for word in line.words)
-    reason = "data=files needs data.validation, which this example of nmt.data does not have"
-    return pytest.param(line, marks=pytest.mark.xfail(incomplete, reason=reason, strict=True))
-
-
-@pytest.mark.parametrize("line", [known_fault(line) for line in OURS], ids=str)
+@pytest.mark.parametrize("line", OURS, ids=str)
 def test_the_command_is_understood(line, understand):
     understand(line)
 

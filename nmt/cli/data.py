@@ -32,7 +32,8 @@ COMMAND = Command(
     examples=(
         "data=phrases data.target=ja",
         "data=multi30k data.tokenizer.vocab_size=4000",
-        "data=files data.train.source=train.en data.train.target=train.de",
+        "data=files data.train.source=train.en data.train.target=train.de "
+        "data.validation.source=dev.en data.validation.target=dev.de",
     ),
     groups=("data",),
 )

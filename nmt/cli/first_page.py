@@ -60,7 +60,7 @@ PAGES = {
         ),
         (
             *ON_RUN,
-            ("data.test", "test sets to score, by name; [] is every one"),
+            ("data.test", "test sets to score, by name, or validation; null is every test set"),
             ("decode", "beam, greedy, luong2015, mbr or sample"),
             ("decode.beam_size", "hypotheses kept a step"),
             ("eval.metrics", "bleu, chrf, ter, ..."),
@@ -108,7 +108,6 @@ PAGES = {
         (
             "data=phrases data.target=ja",
             "data=multi30k data.tokenizer.vocab_size=4000",
-            "data=files data.train.source=train.en data.train.target=train.de",
         ),
         (
             ("data", "phrases (comes with this), multi30k, files (your own two texts), hf, ..."),
@@ -123,10 +122,11 @@ PAGES = {
         (
             "run=runs/transformer to=ctranslate2",
             "run=runs/transformer to=ctranslate2 quantization=int8 output=deploy",
+            "run=runs/local_p to=onnx",
         ),
         (
             *ON_RUN[:2],
-            ("to", "form of the folder, such as ctranslate2"),
+            ("to", "ctranslate2, onnx, safetensors, huggingface, or run: a copy to give away"),
             ("quantization", "numbers that the weights are stored in, such as int8"),
             ("output", "folder to write; else one in the run directory"),
         ),

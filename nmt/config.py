@@ -277,6 +277,8 @@ def from_yaml(text: str) -> Config:
         raise ConfigError(f"not YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise ConfigError(TOO_DEEP) from None
+    except ValueError as error:  # a date that no calendar has, or more digits than Python reads
+        raise ConfigError(f"no configuration: {error}") from None
     refuse_endless(tree)
     data = tree.get("data") if isinstance(tree, dict) else None
     if isinstance(data, dict) and data.get("test") in ([], NO_TESTS):

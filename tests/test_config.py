@@ -132,6 +132,12 @@ def test_yaml_without_end_is_refused(text):
         from_yaml(text)
 
 
+@pytest.mark.parametrize("value", ["1" * 5000, "2020-99-99"], ids=["5,000 digits", "no date"])
+def test_values_that_python_cannot_hold_are_refused(value):
+    with pytest.raises(ConfigError, match=r"^no configuration: "):
+        from_yaml(f"seed: {value}")
+
+
 @pytest.mark.parametrize("name", [c.name for c in CHOICE_GROUPS["data"].configs if c.name not in ("files", "hf")])
 def test_python_and_the_command_line_have_the_same_defaults(name):
     """A Config made in Python is the one that nmt.train composes when nothing is typed but the data."""

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from nmt.cli import app
 from nmt.cli.on_run import OnRun, as_list
 from nmt.cli.options import Command
-from nmt.cli.streams import writing
+from nmt.cli.streams import refuse_same_file, writing
 from nmt.data.files import explain_unequal, paths
 from nmt.data.pharaoh import Alignment, parse_pharaoh, split_words
 from nmt.data.text import DataConfig
@@ -51,6 +51,7 @@ class AlignCommandConfig(OnRun):
     reverse: Any = setting(
         None,
         "merge with the other direction: its run directory, or [A,B,...], or what nmt.eval.align wrote of it",
+        path=True,
     )
     symmetrize: Symmetrize | None = setting(
         None,
@@ -91,6 +92,10 @@ COMMAND = Command(
 def align_files(configs: Sequence[AlignCommandConfig]) -> None:
     """Alignments to ``output``, the judgement to standard error."""
     config = configs[0]
+    read_files = {"source": config.source, "target": config.target, "gold": config.gold}
+    refuse_same_file(
+        read_files | ({"reverse": config.reverse} if isinstance(config.reverse, str) else {}), {"output": config.output}
+    )
     set_up(config.threads, deterministic=False)
     device = resolve_device(config.device)
     sources, targets, gold = read(config)

@@ -9,7 +9,7 @@ import stat
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from nmt.atomic import whole_file
 from nmt.data.textfile import BROKEN, home_expanded, open_bytes, refuse_other_text
-from nmt.errors import DataError, UserError
+from nmt.errors import ConfigError, DataError, UserError
 
 BLOCK = 1 << 16  # bytes read at once
 
@@ -201,3 +201,17 @@ def writing(key: str, path: str | None) -> Iterator[Sink]:
         yield Sink(name, file)
         with refusals(name):
             stack.close()
+
+
+def refuse_same_file(read: Mapping[str, str | None], written: Mapping[str, str | None]) -> None:
+    """Raise ConfigError where a file that is written is one that is read, or is written by two keys.
+
+    Both are paths by the keys that name them.  What is no ordinary file (a terminal, /dev/null) may be both.
+    """
+    seen = {Path(path).expanduser().resolve(): key for key, path in read.items() if path is not None}
+    for key, path in written.items():
+        if path is None or (Path(path).expanduser().exists() and not Path(path).expanduser().is_file()):
+            continue
+        other = seen.setdefault(Path(path).expanduser().resolve(), key)
+        if other != key:
+            raise ConfigError(f"{key}={path} is the same file as {other}")

@@ -2,10 +2,9 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from tqdm import tqdm
 from nmt.cli import app
 from nmt.cli.on_run import SearchOnRun, as_list
 from nmt.cli.options import Command
-from nmt.cli.streams import Lines, Sink, count_lines, reading, typed_lines, warn, writing
+from nmt.cli.streams import Lines, Sink, count_lines, reading, refuse_same_file, typed_lines, warn, writing
 from nmt.cli.translation_input import Window, add_prefixes, compare_line_counts, parse_json_lines, read_lines
 from nmt.device import resolve_device, set_up
 from nmt.errors import ConfigError, DataError
@@ -61,26 +60,10 @@ class TranslateConfig(SearchOnRun):
         super().__post_init__()
         if self.interactive and self.translate.prefix_file is not None:
             raise ConfigError(NO_FILE_FOR_TYPED_LINES)
-        refuse_same_file(
-            self.input, {"output": self.output, "translate.alignments_file": self.translate.alignments_file}
-        )
+        read, options = {"input": self.input}, self.translate
+        read |= {"translate.prefix_file": options.prefix_file, "translate.dictionary": options.dictionary}
+        refuse_same_file(read, {"output": self.output, "translate.alignments_file": options.alignments_file})
         check_quantization(self.engine, self.quantization)
-
-
-def refuse_same_file(read: str | None, written: Mapping[str, str | None]) -> None:
-    """Raise ConfigError where a file would be written over what is read, or two over one another."""
-    known = {} if read is None else {real(read): "input"}
-    for key, path in written.items():
-        if path is None or path.startswith("/dev/"):
-            continue
-        if real(path) in known:
-            raise ConfigError(f"{key}={path} is the same file as {known[real(path)]}")
-        known[real(path)] = key
-
-
-def real(path: str) -> Path:
-    """The file that a typed path leads to, through ~ and links."""
-    return Path(path).expanduser().resolve()
 
 
 COMMAND = Command(

@@ -75,7 +75,7 @@ def parse(words: Sequence[str], command: Command) -> Namespace:
         raise ConfigError("--resolve and --package say how --cfg shows a configuration: type --cfg job, too")
     args.config_dir = [existing_folder(folder) for folder in args.config_dir]
     command = replace(command, config_dirs=tuple(args.config_dir))
-    args.overrides = with_plus(args.overrides, command) + search_path(args)
+    args.overrides = with_plus([home_quoted(word) for word in args.overrides], command) + search_path(args)
     groups = config_groups(command.config_dirs)
     for word in args.overrides:
         check_override(word, groups)
@@ -137,6 +137,14 @@ def existing_folder(typed: str) -> Path:
     except OSError as error:
         raise ConfigError(f"--config-dir={typed}: {error.strerror}") from None
     raise ConfigError(f"--config-dir: there is no folder {typed}")
+
+
+def home_quoted(word: str) -> str:
+    """The same override with its paths below ~ in quotes, without which Hydra reads none: runs=~/runs."""
+    key, equals, value = word.partition("=")
+    if any(quote in value for quote in "'\""):
+        return word
+    return key + equals + re.sub(r"(?<![^\[,{:\s])~[\w./-]*", lambda path: quoted(path[0]), value)
 
 
 def with_plus(words: Sequence[str], command: Command) -> list[str]:

@@ -54,9 +54,11 @@ class HubConfig(DataConfig):
     """any dataset of the Hugging Face hub, or local parquet, json and csv"""
 
     name: str = "hf"
-    path: str = setting("", "a hub repository, a local folder, or parquet, json or csv")
+    path: str = setting("", "a hub repository, a local folder, or parquet, json or csv", path=True)
     subset: str | None = setting(None, "configuration of the repository, such as de-en")
-    files: dict[str, Any] = setting({}, "files of each split: data.files.train=a.csv data.files.validation=b.csv")
+    files: dict[str, Any] = setting(
+        {}, "files of each split: data.files.train=a.csv data.files.validation=b.csv", path=True
+    )
     train_split: str = setting("train", "a split or a part of one: \"'train[1%:]'\"")
     validation_split: str = setting("validation", "a split or a part of one: \"'train[:1%]'\"")
     separator: str | None = setting(

@@ -42,9 +42,9 @@ class ParallelText:
 class TextFiles:
     """Files of parallel text: the k-th file of one side goes with the k-th of the other, line by line."""
 
-    source: Any = setting("", "a file or a list of files, plain, .gz, .bz2, .xz or .zst")
-    target: Any = setting("", "as many files, with as many lines")
-    gold: str | None = setting(None, "word alignment in Pharaoh form, of a held-out set")
+    source: Any = setting("", "a file or a list of files, plain, .gz, .bz2, .xz or .zst", path=True)
+    target: Any = setting("", "as many files, with as many lines", path=True)
+    gold: str | None = setting(None, "word alignment in Pharaoh form, of a held-out set", path=True)
 
 
 @dataclass

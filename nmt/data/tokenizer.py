@@ -39,7 +39,7 @@ class TokenizerConfig:
     """How text becomes pieces (data.tokenizer.*)."""
 
     kind: TokenizerKind = setting(TokenizerKind.bpe, "unigram, bpe, word or char")
-    vocab_size: int = setting(8000, "at most so many pieces, on each side unless joint", least=5)
+    vocab_size: int = setting(8000, "at most so many pieces, on each side unless joint", least=5, most=10_000_000)
     joint: bool = setting(True, "one vocabulary for both languages")
     lowercase: bool = setting(False, "lower-case all text before encoding")
     sampling: float = setting(

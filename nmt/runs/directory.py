@@ -93,7 +93,7 @@ def recorded_name(directory: Path) -> str | None:
         text = (directory / CONFIG_FILE).read_text(encoding="utf-8", errors="replace")
         line = re.search("^name:.*$", text, re.MULTILINE)
         return str(yaml.safe_load(line[0])["name"] or DEFAULT_NAME) if line else None
-    except (OSError, yaml.YAMLError):
+    except (OSError, yaml.YAMLError, ValueError, TypeError, RecursionError):  # damage in the line itself
         return None
 
 

@@ -38,6 +38,13 @@ class Stopping(Enum):
 NO_MBR = "none"  # decode.mbr: no reranking
 
 
+# With 8,000 pieces a step of 1,000 hypotheses has 8 million log-probabilities a sentence, 32 MB.
+MAX_BEAM = 1000
+# decode.mbr compares each draw with every other one: 10,000 are 100 million comparisons a sentence.
+MAX_SAMPLES = 10_000
+MAX_LENGTH = 1_000_000  # tokens, more than any sentence has
+
+
 class Average(Enum):
     """How an ensemble of M models combines p_1 ... p_M over the next token."""
 
@@ -50,9 +57,9 @@ class DecodeConfig:
     """Lengths count target tokens without end-of-sentence; S is the number of source tokens."""
 
     method: Method = setting(Method.beam, "beam or sample")
-    beam_size: int = setting(5, "hypotheses kept a step; 1 is greedy", least=1, most=1000)
-    n_best: int = setting(1, "hypotheses returned a sentence, best first", least=1, most=10_000)
-    groups: int = setting(1, "diverse beam search: the beam is split into so many groups", least=1, most=1000)
+    beam_size: int = setting(5, "hypotheses kept a step; 1 is greedy", least=1, most=MAX_BEAM)
+    n_best: int = setting(1, "hypotheses returned a sentence, best first", least=1, most=MAX_SAMPLES)
+    groups: int = setting(1, "diverse beam search: the beam is split into so many groups", least=1, most=MAX_BEAM)
     diversity: float = setting(
         0.5, "diverse beam search: cost of a token for each earlier group that chose it", least=0
     )
@@ -60,16 +67,16 @@ class DecodeConfig:
     length_penalty: LengthPenalty = setting(LengthPenalty.average, "none, average, gnmt or reward")
     length_alpha: float = setting(1.0, "alpha of gnmt and reward")
     coverage: float = setting(0.0, "beta of the GNMT coverage penalty", least=0)
-    min_length: int = setting(0, "fewest target tokens", least=0)
-    min_ratio: float = setting(0.0, "fewest target tokens as a multiple of S", least=0)
-    max_length: int = setting(256, "most target tokens", least=1, most=1_000_000)
+    min_length: int = setting(0, "fewest target tokens", least=0, most=MAX_LENGTH)
+    min_ratio: float = setting(0.0, "fewest target tokens as a multiple of S", least=0, most=MAX_LENGTH)
+    max_length: int = setting(256, "most target tokens", least=1, most=MAX_LENGTH)
     max_ratio: float | None = setting(
-        2.0, "most target tokens: max_ratio * S + max_extra; null: max_length alone", least=0
+        2.0, "most target tokens: max_ratio * S + max_extra; null: max_length alone", least=0, most=MAX_LENGTH
     )
-    max_extra: int = setting(20, "see max_ratio", least=0)
+    max_extra: int = setting(20, "see max_ratio", least=0, most=MAX_LENGTH)
     no_repeat_ngram: int = setting(0, "no n-gram of this order twice in a hypothesis; 0 allows all", least=0)
     allow_unk: bool = setting(False, "let <unk> be produced; for word-level vocabularies")
-    samples: int = setting(1, "method=sample: draws a sentence", least=1, most=10_000)
+    samples: int = setting(1, "method=sample: draws a sentence", least=1, most=MAX_SAMPLES)
     temperature: float = setting(1.0, "method=sample: logits are divided by it", above=0)
     top_k: int | None = setting(None, "method=sample: draw from the k most probable tokens", least=1)
     top_p: float = setting(

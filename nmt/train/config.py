@@ -64,7 +64,7 @@ class TrainerConfig:
     keep_last: int = setting(0, "keep the weights of so many latest validations, for checkpoint=avg:K", least=0)
     keep_best: int = setting(0, "keep the weights of the so many best validations, for checkpoint=best:K", least=0)
     clip: float | None = setting(1.0, "largest global gradient norm; null: no clipping", above=0, infinite=True)
-    accumulate: int = setting(1, "batches whose gradients are summed for one update", least=1)
+    accumulate: int = setting(1, "batches whose gradients are summed for one update", least=1, most=100_000)
     normalization: Normalization = setting(
         Normalization.tokens, "the update's loss is divided by its target tokens or sentences"
     )

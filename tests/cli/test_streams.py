@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nmt.cli import streams
-from nmt.cli.streams import Lines, Sink, count_lines, decode, reading, typed_lines, writing
+from nmt.cli.align import AlignCommandConfig, align_files
+from nmt.cli.streams import Lines, Sink, count_lines, decode, reading, refuse_same_file, typed_lines, writing
 from nmt.errors import DataError, UserError
 
 ROOT = Path(__file__).parents[2]
@@ -230,3 +231,16 @@ def test_closed_streams_are_the_null_device(closed):
     env = {**os.environ, "PYTHON": sys.executable, "CODE": code, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(f'exec "$PYTHON" -c "$CODE" {shut}', shell=True, env=env, check=False)
     assert done.returncode == 3
+
+
+def test_what_is_read_is_not_written(tmp_path, monkeypatch):
+    """Under whatever name; with nmt.eval.align, too."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(UserError, match=r"output=~/a is the same file as source"):
+        refuse_same_file({"source": "a", "target": "b", "gold": None}, {"output": "~/a"})
+    refuse_same_file({"source": "a", "target": "a"}, {"output": "b"})
+    (tmp_path / "gold.align").write_text("0-0\n")
+    config = AlignCommandConfig(run="nowhere", source="s", target="t", gold="gold.align", output="./gold.align")
+    with pytest.raises(UserError, match=r"output=\./gold\.align is the same file as gold"):
+        align_files([config])

@@ -15,8 +15,8 @@ import torch
 from tiny_runs import MODELS, make_run
 from tqdm import tqdm
 
-from nmt.cli.streams import Sink
-from nmt.cli.translate import TranslateConfig, Writer, main, refuse_same_file, translate_windows
+from nmt.cli.streams import Sink, refuse_same_file
+from nmt.cli.translate import TranslateConfig, Writer, main, translate_windows
 from nmt.cli.translation_input import Window
 from nmt.errors import ConfigError
 from nmt.eval.alignment import hard_alignment
@@ -287,5 +287,5 @@ def test_the_input_is_never_written_over(tmp_path, monkeypatch, other):
     with pytest.raises(ConfigError, match=f"output={other} is the same file as input"):
         TranslateConfig(input="in.txt", output=other)
     with pytest.raises(ConfigError, match=r"alignments_file=out\.txt is the same file as output"):
-        refuse_same_file("in.txt", {"output": "out.txt", "translate.alignments_file": "out.txt"})
-    refuse_same_file(None, {"output": "/dev/null", "translate.alignments_file": "/dev/null"})
+        refuse_same_file({"input": "in.txt"}, {"output": "out.txt", "translate.alignments_file": "out.txt"})
+    refuse_same_file({"input": None}, {"output": "/dev/null", "translate.alignments_file": "/dev/null"})

@@ -170,3 +170,22 @@ def test_one_test_set_needs_no_brackets():
         [],
         None,
     ]
+
+
+@pytest.mark.parametrize(
+    ("typed_word", "value"),
+    [
+        ("runs=~/x.y", "/home/somebody/x.y"),
+        ("init_from=~", "/home/somebody"),
+        ("runs='~/a b'", "/home/somebody/a b"),
+    ],
+)
+def test_the_home_folder_needs_no_quotes(monkeypatch, typed_word, value):
+    """Hydra reads no ~ that a shell has not put another path for."""
+    monkeypatch.setenv("HOME", "/home/somebody")
+    key = typed_word.partition("=")[0]
+    monkeypatch.setattr("nmt.cli.compose.check_sections", lambda config: None)
+    (config,) = typed(typed_word)
+    for part in key.split("."):
+        config = getattr(config, part)
+    assert config == value

@@ -38,9 +38,12 @@ from nmt.runs.directory import run_name, time_stamp
 from nmt.runs.repeat import Progress, State, earlier_sweep, find_runs, progress_of, what_is_trained
 from nmt.runs.summary import read_runs
 from nmt.runs.table import markdown, newest_of_each_seed, remarks, table
+from nmt.runs.training import check_start
 from nmt.train.console import unread_output_ignored
 
 ONE_AFTER_THE_OTHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+# Launchers whose jobs run on this machine, so that its devices are theirs.
+LAUNCHERS_HERE = (ONE_AFTER_THE_OTHER, "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher")
 
 
 @dataclass(frozen=True)
@@ -252,6 +255,7 @@ def checked_jobs(
         name = naming.name(words)
         try:
             config = typed(without_hydra(loader.load_sweep_config(cfg, words)))
+            check_start(config, here=cfg.hydra.launcher["_target_"] in LAUNCHERS_HERE)
         except (HydraException, UserError) as error:
             raise ConfigError(f"job {number} ({name}): {explain(error, command)}") from None
         config.name, config.sweep = name, naming.folder

@@ -87,18 +87,28 @@ def validation_text(config: DataConfig) -> ParallelText:
     """
     corpus = open_corpus(config)
     text = corpus.validation()
-    if config.gold is not None and config.gold not in tests_of(corpus):
-        path = home_expanded(config.gold, "data.gold")
-        if not path.is_file():
-            raise DataError(
-                f"data.gold={config.gold} is neither a file (looked for from {Path.cwd()}) nor a test set; "
-                f"there are: {', '.join(tests_of(corpus)) or 'none'}"
-            )
+    path = gold_file(corpus)
+    if path is not None:
         text.gold = strict_lines(path)
         check_gold(text, str(path))
     elif text.gold is not None:
         check_gold(text, gold_name(config, text.name))
     return text
+
+
+def gold_file(corpus: Corpus) -> Path | None:
+    """The file of links that data.gold names; None where it is null or a test set.  Raises DataError where it is none
+    of these."""
+    given = corpus.config.gold
+    if given is None or given in tests_of(corpus):
+        return None
+    path = home_expanded(given, "data.gold")
+    if not path.is_file():
+        raise DataError(
+            f"data.gold={given} is neither a file (looked for from {Path.cwd()}) nor a test set; "
+            f"there are: {', '.join(tests_of(corpus)) or 'none'}"
+        )
+    return path
 
 
 def gold_text(config: DataConfig) -> ParallelText | None:

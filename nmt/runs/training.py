@@ -16,7 +16,7 @@ import torch
 
 from nmt.config import Config, check_sections, flat, to_tree
 from nmt.data.batching import TrainBatches
-from nmt.data.corpus import ParallelText, gold_text
+from nmt.data.corpus import ParallelText, gold_file, gold_text, open_corpus
 from nmt.data.encode import EncodedCorpus
 from nmt.data.prepare import Prepared, load_tests, prepare
 from nmt.data.text import VALIDATION
@@ -132,6 +132,15 @@ def train(config: Config, resumed: Path | None = None) -> float | None:
     if result.ending is Ending.interrupted:
         raise Stopped(result.signal)
     return result.best_metrics.get(config.trainer.metric)
+
+
+def check_start(config: Config, here: bool) -> None:
+    """Raise UserError for what can be told of a training before anything is read or made: whether the run of init_from
+    and its tokenizer, the file of data.gold and, if it runs ``here``, the device can be had."""
+    if here:
+        resolve_device(config.device)
+    initial_tokenizers(config)
+    gold_file(open_corpus(config.data))
 
 
 def initial_model(config: Config, tokenizers: Tokenizers, ranks: Ranks, resume: bool) -> Seq2Seq:

@@ -233,3 +233,19 @@ def test_the_direction_is_that_of_the_metric(metric, direction, wanted):
         return
     with pytest.raises(ConfigError, match=f"type hydra.sweeper.direction={wanted}"):
         optimizing.check_optimizer(cfg, config)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["init_from=nosuch"], "init_from: nosuch: there is no such run directory"),
+        (["device=cuda:99"], "device=cuda:99"),
+        (["data.gold=nosuch"], "data.gold=nosuch is neither a file"),
+        (["data.gold=test,nosuch"], "job 2 (data.gold_nosuch): data.gold=nosuch"),
+    ],
+)
+def test_what_is_not_there_is_said_before_the_first_job(monkeypatch, words, said):
+    trainings = Trainings(monkeypatch)
+    assert said in refused("-m", "seed=1", *words)
+    assert trainings.ran == []
+    assert not Path("runs").exists()

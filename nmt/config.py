@@ -31,6 +31,7 @@ from nmt.models.seq2seq import Choices, ModelConfig, Tied, check_tied, zero_base
 from nmt.search.config import NO_COVERAGE, DecodeConfig
 from nmt.settings import check_ranges, explain_type, setting
 from nmt.train.config import ALIGNMENT_ERROR, NO_GOLD_LINKS, TrainerConfig
+from nmt.train.distributed import check_strategy
 from nmt.train.guided import NOTHING_TO_GUIDE
 from nmt.train.log import LoggerConfig
 from nmt.train.optim import OptimConfig, check_cosine
@@ -107,6 +108,7 @@ def check_sections(config: Config) -> None:
         named_device(config.device)
     check_vocabulary(config)
     check_cosine(config.optim, config.trainer.max_steps)
+    check_strategy(config.trainer, config.optim)
     check_end(config.trainer)
     if config.model.attention_heads is None:
         check_without_attention(config)

@@ -1,6 +1,7 @@
 """Errors a user can cause.  The command line prints them as one line, without a traceback."""
 
 import errno
+import os
 
 # OSError.errno of a disk that is full, broken or not to be written, and of a name that no file can have.
 DISK = (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENAMETOOLONG, errno.ENOSPC, errno.EPERM, errno.EROFS)
@@ -9,6 +10,11 @@ DISK = (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENAMETOOLONG, 
 def shown(text: str, most: int = 80) -> str:
     """A text from outside as a message quotes it: as Python writes it, and cut where it is longer than ``most``."""
     return repr(text) if len(text) <= most else f"{text[:most]!r}... ({len(text):,} characters)"
+
+
+def refusal(error: OSError) -> str:
+    """Why the system refused, as "No space left on device"; libraries raise errors that have the number alone."""
+    return error.strerror or (os.strerror(error.errno) if error.errno else str(error))
 
 
 class Stopped(KeyboardInterrupt):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nmt.atomic import remove_drafts, whole_file
+from nmt.atomic import passing_folder, remove_drafts, whole_file, whole_folder
 
 
 class Killed(BaseException):
@@ -117,22 +117,69 @@ def test_permissions_are_those_of_a_plain_open(tmp_path, mask):
 KILLED_WHILE_WRITING = """
 import os, signal, sys
 from pathlib import Path
-from nmt.atomic import whole_file
-with whole_file(Path(sys.argv[1])) as file:
-    file.write("half")
-    file.flush()
-    os.kill(os.getpid(), signal.SIGKILL)
+from nmt.atomic import passing_folder, whole_file, whole_folder
+path, kind, ending = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+kinds = {"file": whole_file, "folder": whole_folder, "passing": lambda path: passing_folder(path.parent, ".at-work-")}
+with kinds[kind](path) as made:
+    if kind != "file":
+        made = (made / "part").open("w")
+    made.write("half")
+    made.flush()
+    print("at work", flush=True)
+    if ending == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    sys.stdin.read()
 """
 
 
-def test_a_killed_process_leaves_the_old_file_and_a_draft_that_can_be_removed(tmp_path):
+def working(path: Path, kind: str, ending: str) -> subprocess.Popen[str]:
+    """A process that has begun to write, and is killed then or waits for an end of its input."""
+    command = [sys.executable, "-c", KILLED_WHILE_WRITING, str(path), kind, ending]
+    running = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert running.stdout is not None
+    assert running.stdout.readline() == "at work\n"
+    return running
+
+
+def write_whole(path: Path, kind: str) -> None:
+    if kind == "file":
+        with whole_file(path) as file:
+            file.write("new")
+    elif kind == "folder":
+        with whole_folder(path) as folder:
+            (folder / "part").write_text("new")
+    else:
+        with passing_folder(path.parent, ".at-work-") as folder:
+            (folder / "part").write_text("new")
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "passing"])
+def test_the_next_writer_removes_what_a_killed_one_left_and_not_what_is_being_written(tmp_path, kind):
     path = tmp_path / "a[b"  # a name that a pattern could misread
-    path.write_text("old")
-    others = [".a[b.txt.1.tmp", ".a", "a[b.tmp", ".a[b.1.2.tmp"]
+    others = [".a[b.txt.1.tmp", ".a", "a[b.tmp", ".a[b.1.2.tmp", ".at"]
     for name in others:
         (tmp_path / name).touch()
-    subprocess.run([sys.executable, "-c", KILLED_WHILE_WRITING, str(path)], check=False)
-    assert path.read_text() == "old"
-    assert len(names(tmp_path)) == 2 + len(others)
-    remove_drafts(path)
+    working(path, kind, "killed").communicate()
     assert len(names(tmp_path)) == 1 + len(others)
+    other = working(path, kind, "ended")
+    assert len(names(tmp_path)) == 1 + len(others), "what was left is gone, and what the other process writes is there"
+    before = names(tmp_path)
+    write_whole(path, kind)
+    assert names(tmp_path) == sorted([*before, *([] if kind == "passing" else ["a[b"])])
+    other.communicate()
+    assert other.returncode == 0
+    assert names(tmp_path) == sorted([*others, *([] if kind == "passing" else ["a[b"])])
+
+
+def test_drafts_of_earlier_versions_are_removed(tmp_path):
+    """They had no process id, and nobody has them locked."""
+    (tmp_path / ".file.tmp").touch()
+    remove_drafts(tmp_path / "file")
+    assert names(tmp_path) == []
+
+
+def test_what_the_disk_refuses_names_the_file_and_not_its_draft(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left") as caught, whole_file(tmp_path / "file") as file:
+        file.write("new")
+    assert caught.value.filename == str(tmp_path / "file")

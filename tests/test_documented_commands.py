@@ -67,6 +67,11 @@ def understand(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
                     directory = Path(name.replace("*", "1"))  # one that a pattern matches
                     if not directory.exists():
                         shutil.copytree(run, directory)
+            if word == "+experiment=hansards_enfr":  # a sweep is refused where its gold links are not there
+                folder = Path("data/hansards_enfr")
+                folder.mkdir(parents=True)
+                for name in ("gold.en", "gold.fr", "gold.align"):
+                    (folder / name).touch()
             if word == "plugins=[my_attention.py]":
                 text = (ROOT / "tests/plugins/even_attention.py").read_text(encoding="utf-8")
                 Path("my_attention.py").write_text(text.replace('"even"', '"mine"'), encoding="utf-8")

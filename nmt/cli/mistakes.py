@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from nmt.cli.options import Command, is_below, key_options, known_keys
 from nmt.config import Config, choices_with
-from nmt.errors import DISK, UserError
+from nmt.errors import DISK, UserError, refusal
 from nmt.settings import explain_type
 
 FLAGS = ("--help", "--version", "--multirun", "--config-dir", "--cfg", "--resolve", "--info", "--shell-completion")
@@ -61,6 +61,8 @@ def for_user(error: BaseException) -> bool:
 
 def explain(error: BaseException, command: Command) -> str:
     """Say what is wrong in a line or three, and what was probably meant."""
+    if isinstance(error, OSError) and not isinstance(error, HydraException):
+        return f"{error.filename}: {refusal(error)}" if error.filename else str(error)
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         offered = [o for o in error.options if o != "as_trained"]

@@ -104,6 +104,8 @@ def gold_file(corpus: Corpus) -> Path | None:
         return None
     path = home_expanded(given, "data.gold")
     if not path.is_file():
+        if isinstance(corpus, Named):
+            corpus.split("train")  # where the whole corpus is missing, says so and how to get it
         raise DataError(
             f"data.gold={given} is neither a file (looked for from {Path.cwd()}) nor a test set; "
             f"there are: {', '.join(tests_of(corpus)) or 'none'}"

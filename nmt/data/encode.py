@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -12,9 +11,11 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
+from nmt.atomic import passing_folder
 from nmt.batch import UNK
 from nmt.data.pharaoh import piece_links
 from nmt.data.tokenizer import Tokenizers
+from nmt.errors import DataError, refusal
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -97,9 +98,12 @@ class SampledCorpus(EncodedCorpus):
         def segment(side: str, texts: list[str], first: int) -> list[list[int]]:
             return self._tokenizers.sides[side].sample(texts, self._sampling, seeds[side], first)
 
-        with tempfile.TemporaryDirectory(prefix=".drawn-", dir=self._folder, ignore_cleanup_errors=True) as name:
-            write_ids(self._text, self._tokenizers, Path(name), segment)
-            return EncodedCorpus.open(Path(name))
+        try:
+            with passing_folder(self._folder, ".drawn-") as folder:
+                write_ids(self._text, self._tokenizers, folder, segment)
+                return EncodedCorpus.open(folder)
+        except OSError as error:
+            raise DataError(f"data.cache={self._folder} cannot be written: {refusal(error)}") from error
 
 
 def write_text(pairs: Iterable[tuple[str, ...]], folder: Path, linked: bool = False) -> str:

@@ -6,7 +6,6 @@ their table), tokenizer-KEY and ids-KEY.
 
 import hashlib
 import json
-import tempfile
 import unicodedata
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
+from nmt.atomic import passing_folder
 from nmt.checksum import json_with_checksum, parse_json
 from nmt.data import corpus, encode
 from nmt.data.checks import CheckCounts, Side, clean
@@ -24,7 +24,7 @@ from nmt.data.encode import EncodedCorpus, SampledCorpus
 from nmt.data.pieces import SUBWORDS
 from nmt.data.text import DataConfig, ParallelText
 from nmt.data.tokenizer import Tokenizers, train_tokenizers
-from nmt.errors import DataError
+from nmt.errors import DataError, refusal
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -173,19 +173,19 @@ def build_once(folder: Path, build: Callable[[Path], None], notes: list[str]) ->
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".building-", dir=folder.parent, ignore_cleanup_errors=True) as name:
-            part = Path(name) / folder.name
+        with passing_folder(folder.parent, ".building-") as place:
+            part = place / folder.name
             part.mkdir()
             build(part)
             sums = {path.name: file_sum(path) for path in sorted(part.iterdir())}
             (part / SUMS).write_text(json_with_checksum(sums), encoding="utf-8")
             if damage is not None:
                 notes.append(f"note: {folder} was damaged ({damage}) and has been made anew")
-                folder.rename(Path(name) / "damaged")
+                folder.rename(place / "damaged")
             part.rename(folder)
     except OSError as error:  # of writing: what cannot be read is a DataError already
         if not folder.exists():
-            raise DataError(f"data.cache={folder.parent} cannot be written: {error.strerror or error}") from error
+            raise DataError(f"data.cache={folder.parent} cannot be written: {refusal(error)}") from error
     return folder
 
 

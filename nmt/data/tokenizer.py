@@ -84,10 +84,10 @@ class Tokenizers:
         """What ``save`` wrote; executes nothing.  Raises RunError if something is missing or broken."""
         try:
             sides = parse_json((directory / "tokenizer.json").read_text(encoding="utf-8"))
-            found = {name: read_tokenizer(directory, name, **sides[name]) for name in sides}
-            if "joint" in found:
-                return cls(found["joint"], found["joint"], joint=True)
-            return cls(found["source"], found["target"], joint=False)
+            # These names alone: any other could lead out of the folder.
+            names = ("joint",) if "joint" in sides else ("source", "target")
+            found = [read_tokenizer(directory, name, **sides[name]) for name in names]
+            return cls(found[0], found[-1], joint=len(found) == 1)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise RunError(f"{directory} holds no tokenizer that can be read: {error}") from None
 

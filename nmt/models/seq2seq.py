@@ -157,6 +157,10 @@ class Seq2Seq(nn.Module):
         """
         raise NotImplementedError
 
+    def shared_parts(self) -> list[nn.Module]:
+        """Parts that are not inside one another and use no weights but their own: training may divide them in turn."""
+        return []
+
     def self_maps(self, batch: Batch) -> tuple[Tensor, Tensor] | None:
         """Self-attention of the encoder (B, layers, heads, S, S) and the decoder (B, layers, heads, T, T), float32.
 

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, cast
 
 import torch
 
-from nmt.atomic import link_whole, remove_drafts, whole_file
+from nmt.atomic import link_whole, whole_file
 from nmt.errors import RunError
 
 BLOCK = 1 << 20  # bytes read at once
@@ -45,13 +45,12 @@ class Recorder:
 def save(path: Path, state: dict[str, Any], previous: Path | None = None) -> None:
     """Write tensors and plain Python values; a crash at any moment leaves either the old file or the new one.
 
-    The old file is kept as ``previous`` where that is given, but on a file system without links.  A checkpoint has one
-    writer: what an earlier process that was killed left of it is deleted.  Raises RunError where the disk refuses.
+    The old file is kept as ``previous`` where that is given, but on a file system without links.  Raises RunError where
+    the disk refuses.
     """
     recorder = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove_drafts(path)
         with whole_file(path, "wb") as file:
             recorder = Recorder(file)
             torch.save({"format": FORMAT, **state}, cast(BinaryIO, recorder))

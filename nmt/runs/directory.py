@@ -311,4 +311,4 @@ def write_text_file(path: Path, text: str) -> None:
         with whole_file(path) as file:
             file.write(text)
     except OSError as error:
-        raise RunError(f"{path} could not be written: {error}") from None
+        raise RunError(f"{path} could not be written: {error.strerror}") from None

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from nmt.atomic import remove_folder_drafts
+from nmt.atomic import remove_all_drafts
 from nmt.errors import RunError
 
 FILE = ".lock"  # inside a run directory; it stays, and only the lock on it counts
@@ -17,8 +17,9 @@ FILE = ".lock"  # inside a run directory; it stays, and only the lock on it coun
 def sole_writer(directory: Path) -> Iterator[None]:
     """A context in which no other process trains into the run directory.
 
-    What killed processes left half-written of what a training writes is removed.  Raises RunError, saying which process
-    it is, where another one trains there, or where the lock file cannot be made.  A file system without locks has none.
+    What killed processes left half-written anywhere in the run directory is removed.  Raises RunError, saying which
+    process it is, where another one trains there, or where the lock file cannot be made.  A file system without locks
+    has none.
     """
     path = directory / FILE
     try:
@@ -37,9 +38,8 @@ def sole_writer(directory: Path) -> Iterator[None]:
         except OSError:  # this file system has no locks
             yield
             return
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
-        for folder in (directory, directory / "checkpoints", directory / "tokenizer"):
-            remove_folder_drafts(folder)
+        with contextlib.suppress(OSError):  # on a full disk the lock has no name, and is one
+            file.truncate(0)
+            os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        remove_all_drafts(directory)
         yield

@@ -52,7 +52,7 @@ from nmt.runs.scoring import Scorer, languages, last_line
 from nmt.settings import always_numbers
 from nmt.train.config import validation_metrics
 from nmt.train.console import unread_output_ignored
-from nmt.train.distributed import Ranks, join_processes
+from nmt.train.distributed import Ranks, check_strategy, join_processes
 from nmt.train.log import RunLog, Sample, Validation
 from nmt.train.loop import Ending, Trainer
 from nmt.train.preflight import preflight_check
@@ -77,6 +77,7 @@ def train(config: Config, resumed: Path | None = None) -> float | None:
     device = resolve_device(config.device)
     set_up(config.threads, config.deterministic)
     with join_processes(device) as ranks, contextlib.ExitStack() as lock:
+        check_strategy(config.trainer, config.optim, ranks.size)
         tests = load_tests(config.data) if ranks.main else []
         gold = gold_text(config.data) if ranks.main else None
         found = ranks.broadcast((resumed or find(config)) if ranks.main else None)

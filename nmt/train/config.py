@@ -40,6 +40,13 @@ class Normalization(Enum):
     sentences = "sentences"  # Luong et al. 2015
 
 
+class Strategy(Enum):
+    """How several processes share the work of training one model."""
+
+    ddp = "ddp"  # each has the whole model, and its own part of every batch
+    fsdp = "fsdp"  # and a share of weights, gradients and averages (nmt/train/sharding.py)
+
+
 @dataclass
 class TrainerConfig:
     """How long to train, how often to validate, what to save, and what is minimized (trainer.*)."""
@@ -82,6 +89,9 @@ class TrainerConfig:
         -2, "the layer of that head: 1 is the first, -1 the last, -2 the one before it", nonzero=True
     )
     guided_head: int = setting(1, "the head in that layer, likewise", nonzero=True)
+    strategy: Strategy = setting(
+        Strategy.ddp, "of several processes: ddp, the whole model in each; fsdp, a share, where it does not fit"
+    )
     precision: Precision = setting(Precision.auto, "auto, fp32 or bf16, of matrix products")
     stall_minutes: float | None = setting(
         30.0,

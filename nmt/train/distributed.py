@@ -13,7 +13,9 @@ from torch import nn
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
-from nmt.errors import UserError
+from nmt.errors import ConfigError, UserError
+from nmt.train.config import Strategy, TrainerConfig
+from nmt.train.optim import OptimConfig, OptimizerName
 
 COLLECTIVE_TIMEOUT = timedelta(hours=6)  # the other ranks wait that long while the first one prepares or validates
 
@@ -70,6 +72,23 @@ class Ranks:
         values = [value]
         dist.broadcast_object_list(values, src=0)
         return values[0]
+
+
+def check_strategy(trainer: TrainerConfig, optim: OptimConfig, processes: int | None = None) -> None:
+    """Raise ConfigError for trainer.strategy=fsdp with another optimizer than Adam, or with one process (None: not
+    known)."""
+    if trainer.strategy is not Strategy.fsdp:
+        return
+    if optim.name not in (OptimizerName.adam, OptimizerName.adamw):
+        raise ConfigError(
+            f"trainer.strategy=fsdp needs optim=adam or adamw, got {optim.name}: only these are known to "
+            "work on shares of weights"
+        )
+    if processes == 1:
+        raise ConfigError(
+            "trainer.strategy=fsdp gives each of several processes a share of the model, and this is one process: "
+            "torchrun --nproc-per-node=N -m nmt.train starts N of them; for one, trainer.strategy=ddp"
+        )
 
 
 @contextlib.contextmanager

@@ -1,12 +1,14 @@
 """An exponential moving average (EMA) of the weights over training: what is validated, saved and translated with."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 class WeightAverage:
@@ -36,11 +38,11 @@ class WeightAverage:
         get_ema_multi_avg_fn(decay)(self.averages, self.parameters, self.updates)
 
     @contextmanager
-    def in_place(self) -> Iterator[None]:
-        """Inside this context the model has the average for its weights."""
+    def in_place(self, model: Model) -> Iterator[Model]:
+        """Inside this context the model, whose parameters these are, has the average for its weights."""
         self._exchange()
         try:
-            yield
+            yield model
         finally:
             self._exchange()
 
@@ -62,7 +64,7 @@ class WeightAverage:
         return {"ema": {"updates": self.updates, "model": model.state_dict()}} if self.parameters else {}
 
     @torch.no_grad()
-    def restore(self, model: nn.Module, state: dict[str, Any]) -> None:
+    def restore(self, model: nn.Module, state: Mapping[str, Any]) -> None:
         """Load weights and average from a checkpoint: its "model" is ``model_state``, its "ema" from ``state_dict``.
 
         Where the checkpoint has no average, one begins with its weights.

@@ -25,7 +25,10 @@ class JSONLog:
         self.path = path
         if path.exists():
             remove_after(path, step)
-        self.file = path.open("a", encoding="utf-8")
+        try:
+            self.file = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise RunError(f"{path} could not be written: {error.strerror}") from error
 
     def write(self, name: str, facts: Mapping[str, Any]) -> None:
         """A line with ``event`` (the name), ``time`` (seconds since 1970) and the facts.

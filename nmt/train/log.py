@@ -123,7 +123,9 @@ class RunLog:
             reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             with contextlib.suppress(RunError):
                 self.event("failed", reason=reason)
-        self.close()
+        # What ended the training is said, not what comes of it.
+        with contextlib.nullcontext() if kind is None else contextlib.suppress(RunError):
+            self.close()
 
     def say(self, text: str) -> None:
         """Print a text, above the progress bar if there is one."""
@@ -195,8 +197,8 @@ class RunLog:
             self.console.progress(step, fraction, seconds_left)
 
     def close(self) -> None:
-        """Flush everything; nothing may be logged any more."""
-        for writer in (self.console, self.tensorboard, *self.more, self.json_log):
+        """Flush everything; nothing may be logged any more.  Raises RunError where the disk refuses."""
+        for writer in (self.console, self.json_log, self.tensorboard, *self.more):
             if writer is not None:
                 writer.close()
 

@@ -202,7 +202,8 @@ class Trainer:
         does not fit in memory, say) the last state is saved before the error is raised: no update is lost.
         """
         rng, began = capture_rng(self.device), time.perf_counter()
-        found, failure = self.run_validation() if self.ranks.main else (None, None)
+        with self.updater.validated() as model:
+            found, failure = self.run_validation(model) if self.ranks.main else (None, None)
         metrics, failed = self.ranks.broadcast((None if found is None else dict(found.metrics), failure is not None))
         restore_rng(rng, self.device)
         if failed:
@@ -220,18 +221,18 @@ class Trainer:
         self.watchdog.progress(self.state.step)
         self.last_tick = time.perf_counter()
 
-    def run_validation(self) -> tuple[Validation | None, ConfigError | None]:
-        """Validate the average of the weights; None and None where a signal interrupts it."""
-        self.model.eval()
+    def run_validation(self, model: Seq2Seq) -> tuple[Validation | None, ConfigError | None]:
+        """Validate the average of the weights, which ``model`` has; None and None where a signal interrupts it."""
+        model.eval()
         try:
-            with self.updater.average.in_place(), self.signals.raising_at_once(), torch.no_grad():
-                return self.validation_of(self.model, self.state.step), None
+            with self.signals.raising_at_once(), torch.no_grad():
+                return self.validation_of(model, self.state.step), None
         except KeyboardInterrupt:
             return None, None  # ``signals.received`` is set, and the loop ends
         except ConfigError as error:  # no other UserError: weights that make no translation must not be saved
             return None, error
         finally:
-            self.model.train()
+            model.train()
 
     def save(self, metrics: dict[str, float] | None = None, best: bool = False) -> None:
         """Save the last state and before it, after a validation, its weights: a crash in between loses nothing.
@@ -240,10 +241,11 @@ class Trainer:
         saved without the optimizer, because nobody resumes from them.
         """
         rng = self.ranks.gather(capture_rng(self.device))
+        model, resumable = self.updater.weights(), self.updater.resumable()
         if not self.ranks.main:
             return
         weights = {
-            "model": self.updater.average.model_state(self.model),
+            "model": model,
             "step": self.state.step,
             "precision": self.precision.name,
             "metrics": metrics or {},
@@ -252,14 +254,11 @@ class Trainer:
             self.checkpoints.save_best(weights)
         if metrics is not None:
             self.checkpoints.save_validated(weights)
-        resumable = {
-            "optimizer": self.updater.optimizer.state_dict(),
+        resumable |= {
             "optimizer_name": str(self.optim.name),  # plain text, also of an Enum
-            "schedule": self.updater.schedule.state_dict(),
             "batches": self.batches.state_dict(),
             "standing": self.state.state_dict(),  # keys are those of earlier versions, whose runs can be resumed
             "rng": rng,  # one for each rank
-            **self.updater.average.state_dict(self.model),
         }
         self.checkpoints.save_last(weights | resumable)
 
@@ -267,12 +266,9 @@ class Trainer:
         """Continue from the last state, with any number of ranks; those that there were keep their random numbers."""
         saved = self.checkpoints.load_last()
         try:
-            self.updater.average.restore(self.model, saved)
             if saved["optimizer_name"] != self.optim.name:
                 raise RunError(f"optim.name was {saved['optimizer_name']} and is {self.optim.name}")
-            groups = self.updater.optimizer.state_dict()["param_groups"]  # learning rate and decay are today's settings
-            self.updater.optimizer.load_state_dict(saved["optimizer"] | {"param_groups": groups})
-            self.updater.schedule.load_state_dict(saved["schedule"])
+            self.updater.restore(saved)
             self.batches.load_state_dict(saved["batches"])
             self.state = TrainingState.from_state_dict(saved["standing"])
             if self.ranks.rank < len(saved["rng"]):

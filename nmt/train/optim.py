@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -119,6 +119,8 @@ def update(optimizer: Optimizer, parameters: Sequence[nn.Parameter], clip: float
     Returns ||g|| before clipping: (), on the parameters' device, so that the host need not wait for it here.
     """
     norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if hasattr(norm, "full_tensor"):  # a DTensor, whose import takes a second: processes have shares of the gradients
+        norm = cast(Any, norm).full_tensor()
     if clip is not None:
         clip_grads_with_norm_(parameters, clip, norm)
     # torch.amp.GradScaler, too, tells a fused optimizer in this way to skip the step, without the host knowing.

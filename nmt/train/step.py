@@ -1,14 +1,16 @@
 """One update of the weights, and a trial of the longest batch before the first update."""
 
 import contextlib
+from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nmt.batch import PAD, Batch
 from nmt.device import Precision, autocast, memory_explained
-from nmt.models.seq2seq import Output
-from nmt.train.config import Normalization, TrainerConfig
+from nmt.models.seq2seq import Output, Seq2Seq
+from nmt.train.config import Normalization, Strategy, TrainerConfig
 from nmt.train.distributed import Ranks, without_gradient_sync
 from nmt.train.ema import WeightAverage
 from nmt.train.guided import guided_head, guided_loss
@@ -22,7 +24,7 @@ class Updater:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Seq2Seq,
         config: TrainerConfig,
         optim: OptimConfig,
         precision: Precision,
@@ -31,11 +33,17 @@ class Updater:
     ) -> None:
         """``model`` is on ``device`` already; ``precision`` is fp32 or bf16, not auto."""
         self.config, self.precision, self.device, self.ranks = config, precision, device, ranks
+        self.model = model
+        self.shards = None
+        if config.strategy is Strategy.fsdp:
+            from nmt.train.sharding import Shards  # here: it takes a second, and every command imports this module
+
+            self.shards = Shards(model, device, ranks)
+        self.parallel = model if self.shards else ranks.wrap(model, device)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = build_optimizer(model, optim)
         self.schedule = Schedule(self.optimizer, optim, config.max_steps)
         self.state_tensors = state_tensors(optim)
-        self.parallel = ranks.wrap(model, device)
         self.average = WeightAverage(self.parameters, config.ema)
         self.statistics = UpdateStatistics(device)
         self.lr = 0.0  # learning rate of the latest update
@@ -83,6 +91,32 @@ class Updater:
             nll = nll + output.nll.sum() / (2 if config.r_drop else 1)
             objective = objective + loss.detach()
         return nll, objective
+
+    def validated(self) -> contextlib.AbstractContextManager[Seq2Seq]:
+        """Entered by all ranks: the model with the weights that are validated and kept, on the first rank."""
+        return self.shards.validated(self.average) if self.shards else self.average.in_place(self.model)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights that are validated and kept, whole on every rank; all ranks call it."""
+        return self.whole(self.average.model_state(self.model))
+
+    def resumable(self) -> dict[str, Any]:
+        """What training goes on from besides ``weights``, whole on every rank; all ranks call it."""
+        state = {"optimizer": self.optimizer.state_dict(), **self.average.state_dict(self.model)}
+        return self.whole(state) | {"schedule": self.schedule.state_dict()}
+
+    def whole(self, tree: dict[str, Any]) -> dict[str, Any]:
+        """A tree of tensors, with whole ones in place of shares."""
+        return self.shards.gathered(tree) if self.shards else tree
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Continue from ``weights`` and ``resumable``; learning rate and decay are those of today's settings."""
+        if self.shards:
+            saved = self.shards.shares_of(saved, self.optimizer)
+        self.average.restore(self.model, saved)
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({**saved["optimizer"], "param_groups": groups})
+        self.schedule.load_state_dict(saved["schedule"])
 
     def guided_alignment_loss(self, output: Output, batch: Batch) -> Tensor:
         """The loss of the head that trainer.guided_layer and guided_head name, summed over the batch's links: ()."""

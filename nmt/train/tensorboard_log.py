@@ -1,9 +1,12 @@
 """TensorBoard events of a run: curves, texts, pictures and settings."""
 
-from collections.abc import Collection, Mapping
+import contextlib
+import threading
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nmt.errors import DISK, RunError, refusal
 from nmt.train.json_log import json_value
 
 if TYPE_CHECKING:
@@ -11,27 +14,44 @@ if TYPE_CHECKING:
 
 
 class TensorBoardLog:
-    """Writes an event file into a run directory."""
+    """Writes an event file into a run directory.  Every method raises RunError where the disk refuses."""
 
     def __init__(self, directory: Path, first_step: int | None = None) -> None:
         """``first_step``: the first that a resumed run logs; TensorBoard drops what older files have from there on."""
         # Imported here, because every command imports this module with the configuration, and this takes a second.
         from torch.utils.tensorboard.writer import SummaryWriter
 
-        self.writer = SummaryWriter(str(directory), purge_step=first_step)
+        self.directory, self.refused = directory, False
+        # The thread that writes prints what the disk refuses, with a traceback, before the main thread is told.
+        self.hook_before, threading.excepthook = threading.excepthook, without_refusals(threading.excepthook)
+        with self.refusals():
+            self.writer = SummaryWriter(str(directory), purge_step=first_step)
+
+    @contextlib.contextmanager
+    def refusals(self) -> Iterator[None]:
+        """Raises RunError for an OSError."""
+        try:
+            yield
+        except OSError as error:
+            self.refused = True
+            path = self.directory / "events.out.tfevents"
+            raise RunError(f"{path} could not be written: {refusal(error)}") from error
 
     def scalars(self, group: str, step: int, figures: Mapping[str, float]) -> None:
         """A point of the curve GROUP/NAME for each figure."""
-        for name, value in figures.items():
-            self.writer.add_scalar(f"{group}/{name}", value, step)
+        with self.refusals():
+            for name, value in figures.items():
+                self.writer.add_scalar(f"{group}/{name}", value, step)
 
     def text(self, tag: str, text: str, step: int) -> None:
         """A text, shown as it is, whatever Markdown it holds."""
-        self.writer.add_text(tag, "\n".join(f"    {line}" for line in text.splitlines()), step)
+        with self.refusals():
+            self.writer.add_text(tag, "\n".join(f"    {line}" for line in text.splitlines()), step)
 
     def figure(self, tag: str, figure: "Figure", step: int) -> None:
         """A picture.  Figures made without pyplot need no closing."""
-        self.writer.add_figure(tag, figure, step, close=False)
+        with self.refusals():
+            self.writer.add_figure(tag, figure, step, close=False)
 
     def hparams(
         self, values: Mapping[str, Any], numbers: Collection[str] | None = None, name: str | None = None
@@ -50,12 +70,29 @@ class TensorBoardLog:
         settings = {k: "null" if v is None else json_value(v) for k, v in values.items()}
         kept = settings.keys() if numbers is None else numbers
         settings = {k: v if k in kept and isinstance(v, bool | int | float) else str(v) for k, v in settings.items()}
-        self.writer._get_file_writer().add_summary(hparams_pb(settings, trial_id=name))
+        with self.refusals():
+            self.writer._get_file_writer().add_summary(hparams_pb(settings, trial_id=name))
 
     def flush(self) -> None:
         """Write what is still in memory."""
-        self.writer.flush()
+        with self.refusals():
+            self.writer.flush()
 
     def close(self) -> None:
-        """Flush and close the file; nothing may be written any more."""
-        self.writer.close()
+        """Flush and close the file; nothing may be written any more.  What was refused once is not tried again."""
+        try:
+            if not self.refused:
+                with self.refusals():
+                    self.writer.close()
+        finally:
+            threading.excepthook = self.hook_before
+
+
+def without_refusals(hook: Any) -> Any:
+    """A threading.excepthook that leaves what the disk refuses to the thread that waits for the writing one."""
+
+    def called(args: threading.ExceptHookArgs) -> None:
+        if not (isinstance(args.exc_value, OSError) and args.exc_value.errno in DISK):
+            hook(args)
+
+    return called

@@ -321,7 +321,7 @@ def test_a_disk_that_refuses_is_no_bug(typed, capsys):
         code = errno.ENOENT if config.seed == 3 else errno.ENOSPC
         raise OSError(code, os.strerror(code), "runs/a/x")
 
-    with pytest.raises(SystemExit, match=r"error: .*No space left on device: 'runs/a/x'"):
+    with pytest.raises(SystemExit, match=r"error: runs/a/x: No space left on device"):
         typed("seed=2", job=job)
     with pytest.raises(SystemExit, match=r"seed_1: .*No space left.*\n  seed_3: FileNotFoundError"):
         typed("-m", "seed=1,3", job=job)

@@ -241,6 +241,7 @@ def test_the_direction_is_that_of_the_metric(metric, direction, wanted):
         (["init_from=nosuch"], "init_from: nosuch: there is no such run directory"),
         (["device=cuda:99"], "device=cuda:99"),
         (["data.gold=nosuch"], "data.gold=nosuch is neither a file"),
+        (["data=hansards_enfr", "data.gold=gold"], "no train.en and train.fr"),
         (["data.gold=test,nosuch"], "job 2 (data.gold_nosuch): data.gold=nosuch"),
     ],
 )

@@ -1,5 +1,6 @@
 """Two processes never train into one run directory, and a killed one keeps nobody out."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -39,12 +40,15 @@ def test_a_second_writer_is_refused_until_the_first_one_is_gone(tmp_path):
 
 
 def test_what_killed_trainings_left_half_written_is_removed(tmp_path):
-    """Of every file that a training writes; what only looks alike stays, as do results, which nmt.eval writes."""
-    drafts = [".config.yaml.12.tmp", "checkpoints/.previous.pt.3.tmp", "tokenizer/.joint.model.4567.tmp"]
-    others = [".hidden", "config.yaml.12.tmp", "scores/.results.json.5.tmp", "checkpoints/last.pt"]
+    """Of every file; what only looks alike stays, as do results that nmt.eval is writing now."""
+    drafts = [".config.yaml.12.tmp", "checkpoints/.previous.pt.3.tmp", "scores/test/.results.json.5.tmp"]
+    others = [".hidden", "config.yaml.12.tmp", "scores/test/.hypotheses.txt.5.tmp", "checkpoints/last.pt"]
     for name in (*drafts, *others):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).touch()
-    with sole_writer(tmp_path):
+    with (tmp_path / others[2]).open("a") as written:
+        fcntl.flock(written, fcntl.LOCK_EX)
+        with sole_writer(tmp_path):
+            pass
         left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {*others, FILE}

@@ -24,7 +24,7 @@ def walk(model, average, steps, seed=0):
 
 
 def averaged(model, average):
-    with average.in_place():
+    with average.in_place(model):
         return weights(model)
 
 
@@ -60,7 +60,7 @@ def test_weights_come_back_to_the_last_bit_even_after_an_error():
     average = WeightAverage(list(model.parameters()), 0.9)
     walk(model, average, 3)
     before, mean = weights(model), averaged(model, average)
-    with pytest.raises(KeyboardInterrupt), average.in_place():
+    with pytest.raises(KeyboardInterrupt), average.in_place(model):
         raise KeyboardInterrupt
     assert torch.equal(weights(model), before)
     assert torch.equal(averaged(model, average), mean)

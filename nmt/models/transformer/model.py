@@ -100,6 +100,13 @@ class Transformer(Seq2Seq):
         )
         return Output(loss_sum, (batch.target_out != PAD).sum(), nll, maps(record))
 
+    def shared_parts(self) -> list[nn.Module]:
+        """The encoder's layers; of the decoder's the sublayers, because keys and values of all are made at once."""
+        parts: list[nn.Module] = [*self.encoder.layers]
+        for layer in self.decoder.layers:
+            parts += [layer.self_attention, layer.cross_attention, layer.feed_forward]
+        return parts
+
     def start(self, encoded: SourceMemory) -> TransformerState:
         return TransformerState(encoded, KVCache.empty(len(encoded.layers), encoded.layers[0], self.reach), 0)
 

@@ -19,7 +19,6 @@ from nmt.cli.options import Command
 from nmt.cli.streams import refuse_same_file, writing
 from nmt.data.files import explain_unequal, paths
 from nmt.data.pharaoh import Alignment, parse_pharaoh, split_words
-from nmt.data.text import DataConfig
 from nmt.data.textfile import strict_lines
 from nmt.device import Precision, resolve_device, set_up
 from nmt.errors import ConfigError, DataError
@@ -45,7 +44,9 @@ class AlignCommandConfig(OnRun):
     """What to align and how."""
 
     # "???" is OmegaConf's sign for a value that must be given.
-    run: Any = setting("???", "run directory, or [A,B,...]: an ensemble", path=True)
+    run: Any = setting(
+        "???", "run directory, or [A,B,...]: an ensemble; or a file of links, to be merged or judged", path=True
+    )
     source: str = setting("???", "file of source sentences, one a line, plain or compressed", path=True)
     target: str = setting("???", "file of their translations, which are force-decoded", path=True)
     reverse: Any = setting(
@@ -72,6 +73,8 @@ class AlignCommandConfig(OnRun):
             )
         if self.align.soft and self.reverse:
             raise ConfigError("align.soft=true writes the weights of one direction, and reverse merges links of two")
+        if self.align.soft and links_file(self.run) is not None:
+            raise ConfigError(f"align.soft=true writes weights, and run={self.run} is a file of links, which has none")
 
 
 COMMAND = Command(
@@ -84,8 +87,10 @@ COMMAND = Command(
         "run=runs/local_p source=gold.en target=gold.fr gold=gold.align align.shift=1 > found.align",
         "run=runs/local_p source=test.en target=test.de align.soft=true output=test.jsonl",
         "run=runs/en_de reverse=runs/de_en source=test.en target=test.de symmetrize=grow_diag_final_and > test.align",
+        "run=found.align source=gold.en target=gold.fr gold=gold.align output=/dev/null",
     ),
     of_runs=True,
+    takes_files=True,
 )
 
 
@@ -93,25 +98,53 @@ def align_files(configs: Sequence[AlignCommandConfig]) -> None:
     """Alignments to ``output``, the judgement to standard error."""
     config = configs[0]
     read_files = {"source": config.source, "target": config.target, "gold": config.gold}
-    refuse_same_file(
-        read_files | ({"reverse": config.reverse} if isinstance(config.reverse, str) else {}), {"output": config.output}
-    )
+    given = {"run": config.run, "reverse": config.reverse}
+    refuse_same_file(read_files | {k: v for k, v in given.items() if isinstance(v, str)}, {"output": config.output})
     set_up(config.threads, deterministic=False)
     device = resolve_device(config.device)
     sources, targets, gold = read(config)
-    opened = open_run([d for c in configs for d in as_list(c.run)])
-    reverse = reverse_links(config, opened.config.data, sources, targets, device) if config.reverse else None
+    opened = opened_run([d for c in configs for d in as_list(c.run)])
+    reverse = reverse_links(config, opened, sources, targets, device) if config.reverse else None
     found: list[Alignment] = []
     with ExitStack() as stack:
         sink = stack.enter_context(writing("output", config.output))
-        for words in between_words(opened, config, sources, targets, device):
-            place, links = len(found), hard_alignment(words)
+        for place, (links, words) in enumerate(aligned(opened, config, sources, targets, device)):
             if reverse is not None:
                 links = symmetrize(links, reverse[place], config.symmetrize or Symmetrize.grow_diag_final_and)
-            sink.write([soft(words, sources[place], targets[place]) if config.align.soft else str(links)])
+            line = str(links)
+            if config.align.soft and words is not None:
+                line = soft(words, sources[place], targets[place])
+            sink.write([line])
             found.append(links)
     if gold is not None:
         print(score_alignments(found, gold), file=sys.stderr)
+
+
+def links_file(given: Any) -> Path | None:
+    """The file of links that ``run`` or ``reverse`` names; None where they name run directories."""
+    names = as_list(given)
+    return Path(str(names[0])) if len(names) == 1 and Path(str(names[0])).is_file() else None
+
+
+def opened_run(given: Sequence[Any]) -> Run | EnsembleRun | Path:
+    """The run or the ensemble, or the file of links in its place."""
+    return links_file(list(given)) or open_run(list(given))
+
+
+def aligned(
+    opened: Run | EnsembleRun | Path,
+    config: AlignCommandConfig,
+    sources: Sequence[str],
+    targets: Sequence[str],
+    device: torch.device,
+) -> Iterator[tuple[Alignment, np.ndarray | None]]:
+    """The links of each pair and, where a model finds them, the weights between its words."""
+    if isinstance(opened, Path):
+        lengths = [(len(split_words(s)), len(split_words(t))) for s, t in zip(sources, targets, strict=True)]
+        yield from ((links, None) for links in parse_pharaoh(strict_lines(opened), str(opened), lengths))
+    else:
+        for words in between_words(opened, config, sources, targets, device):
+            yield hard_alignment(words), words
 
 
 def between_words(
@@ -131,25 +164,26 @@ def between_words(
 
 
 def reverse_links(
-    config: AlignCommandConfig, data: DataConfig, sources: list[str], targets: list[str], device: torch.device
+    config: AlignCommandConfig,
+    forward: Run | EnsembleRun | Path,
+    sources: list[str],
+    targets: list[str],
+    device: torch.device,
 ) -> list[Alignment]:
     """The links that ``reverse`` names, source word first: of a file, or found by a run from target to source.
 
-    Raises ConfigError for a run whose languages are not those of ``data`` turned round, DataError for a file that does
-    not fit the sentences.
+    Raises ConfigError for a run whose languages are not those of ``forward`` turned round, DataError for a file that
+    does not fit the sentences.
     """
-    given = as_list(config.reverse)
-    if len(given) == 1 and Path(str(given[0])).is_file():
-        lengths = [(len(split_words(t)), len(split_words(s))) for s, t in zip(sources, targets, strict=True)]
-        return [turned(links) for links in parse_pharaoh(strict_lines(Path(given[0])), str(given[0]), lengths)]
-    run = open_run(given)
-    mine, theirs = ([language_of(x.source), language_of(x.target)] for x in (data, run.config.data))
-    if theirs != mine[::-1]:
-        raise ConfigError(
-            f"reverse={run.name} translates {theirs[0]} into {theirs[1]}, and run translates {mine[0]} into {mine[1]}: "
-            "reverse has to be of the other direction"
-        )
-    return [turned(hard_alignment(words)) for words in between_words(run, config, targets, sources, device)]
+    run = opened_run(as_list(config.reverse))
+    if not isinstance(run, Path) and not isinstance(forward, Path):
+        mine, theirs = ([language_of(x.source), language_of(x.target)] for x in (forward.config.data, run.config.data))
+        if theirs != mine[::-1]:
+            raise ConfigError(
+                f"reverse={run.name} translates {theirs[0]} into {theirs[1]}, and run translates {mine[0]} into "
+                f"{mine[1]}: reverse has to be of the other direction"
+            )
+    return [turned(links) for links, _ in aligned(run, config, targets, sources, device)]
 
 
 def read(config: AlignCommandConfig) -> tuple[list[str], list[str], list[Alignment] | None]:

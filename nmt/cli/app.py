@@ -16,7 +16,7 @@ import hydra
 import torch
 
 from nmt.cli.completion import completion_script
-from nmt.cli.compose import configs, first_run, register, register_run
+from nmt.cli.compose import configs, first_run, register, register_run, with_config
 from nmt.cli.first_page import first_page
 from nmt.cli.mistakes import FLAGS, explain, for_user
 from nmt.cli.options import Command
@@ -52,7 +52,7 @@ def run(command: Command, job: Callable[[Any], Any]) -> None:
         with plugins_loaded(args.overrides) as args.overrides:
             register(command)
             if command.of_runs:
-                register_run(named_run(command, args))
+                register_run(with_config(named_run(command, args), command))
             if asks_hydra(args):
                 show(command, args)
             elif args.multirun:

@@ -174,9 +174,14 @@ def register_run(directory: Path | None) -> None:
         store(group=group, name="as_trained", node=node)
 
 
+def with_config(directory: Path | None, command: Command) -> Path | None:
+    """``directory``, or None where it is a file in its place, which says nothing of data and search."""
+    return None if directory is not None and command.takes_files and directory.is_file() else directory
+
+
 def config_for(together: Sequence[Path], command: Command, overrides: Sequence[str]) -> Any:
     """The command's config for a run, or for several together: what the first was trained with, and what is typed."""
-    register_run(together[0])
+    register_run(with_config(together[0], command))
     config = typed(hydra.compose(command.root, list(overrides)))
     config.run = str(together[0]) if len(together) == 1 else [str(directory) for directory in together]
     return config

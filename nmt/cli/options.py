@@ -27,6 +27,7 @@ class Command:
     examples: tuple[str, ...]  # what is typed after the module
     groups: tuple[str, ...] = ()  # config groups that can be chosen
     of_runs: bool = False  # works on run=DIR: starts from its config.yaml
+    takes_files: bool = False  # run= may also be a file, which has no config.yaml
     config_dirs: tuple[Path, ...] = ()  # the folders of --config-dir, which hold more choices
 
 

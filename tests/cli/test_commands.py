@@ -24,6 +24,7 @@ from nmt.cli import align, train
 from nmt.cli import eval as scoring
 from nmt.data.pharaoh import parse_pharaoh
 from nmt.errors import RunError
+from nmt.eval.alignment import score_alignments
 from nmt.eval.symmetrize import Symmetrize, symmetrize, turned
 from nmt.runs import checkpoint, training
 from nmt.runs.directory import Run, newest_run, read_config, read_json, save_config
@@ -172,7 +173,7 @@ def test_aligning_given_translations(run, typed, capsys):
 
 
 def test_alignments_of_two_directions_are_merged(run, typed, capsys):
-    """By two runs, or by one and the file of the other; the links are those that symmetrize makes of both."""
+    """By two runs, by a run and a file, or by two files, which gold links judge; as symmetrize merges them."""
     typed(train.main, *TINY, "data.source=de", "data.target=en", "runs=turned", "logger.tensorboard=false")
     source, target = (run / "scores" / "test" / name for name in ("source.txt", "reference.txt"))
     named = (f"source={source}", f"target={target}")
@@ -192,6 +193,18 @@ def test_alignments_of_two_directions_are_merged(run, typed, capsys):
             found = printed("run=runs/tiny", f"reverse={other}", *named, *choice)
             merge = how or Symmetrize.grow_diag_final_and
             assert found == [str(symmetrize(a, b, merge)) for a, b in zip(forward, reverse, strict=True)]
+    (run / "forward.align").write_text("".join(f"{links}\n" for links in forward), encoding="utf-8")
+    (run / "gold.align").write_text("".join(f"{links}\n" for links in reverse), encoding="utf-8")
+    union = [symmetrize(a, b, Symmetrize.union) for a, b in zip(forward, reverse, strict=True)]
+    files = (f"run={run / 'forward.align'}", f"reverse={run / 'back.align'}", "symmetrize=union")
+    typed(align.main, *files, *named, f"gold={run / 'gold.align'}")
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [str(links) for links in union]
+    assert str(score_alignments(union, reverse)) in err
+    with pytest.raises(SystemExit, match=r"run=.*forward\.align is a file of links, which has none"):
+        typed(align.main, files[0], *named, "align.soft=true")
+    with pytest.raises(SystemExit, match=r"source\.txt:1: .* is not a link"):
+        typed(align.main, f"run={source}", *named)
     for words, message in (
         (("symmetrize=union",), "symmetrize=union merges links of two directions; give the other one by reverse=DIR"),
         (("reverse=turned/tiny", "align.soft=true"), "align.soft=true writes the weights of one direction"),
@@ -201,7 +214,8 @@ def test_alignments_of_two_directions_are_merged(run, typed, capsys):
     ):
         with pytest.raises(SystemExit, match=message):
             typed(align.main, "run=runs/tiny", *named, *words)
-    (run / "back.align").unlink()
+    for name in ("forward.align", "back.align", "gold.align"):
+        (run / name).unlink()
 
 
 def test_soft_alignments(run, typed, capsys):

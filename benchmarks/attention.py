@@ -40,7 +40,8 @@ from nmt.models.seq2seq import Seq2Seq
 
 NAMES = (
     "bahdanau,global,hard,local_m,local_p,local_p/dense,local_p/windows,"
-    "global+normalizer=sparsemax,global+normalizer=entmax15,local_p+gaussian=bias+centre=diagonal"
+    "global+normalizer=sparsemax,global+normalizer=entmax15,local_p+gaussian=bias+centre=diagonal,"
+    "coverage,coverage+max_fertility=2,location_aware,structural,gmm"
 )
 DECODERS = ("none", "bahdanau", "global", "local_m", "local_p")
 # MECHANISM[/predictions[/K]]: model.mixture, and model.mixture_top_k.
@@ -108,8 +109,12 @@ class Bench:
 
     def contexts(self, module: Attention, memory: Memory, case: Case, steps: int) -> list[Tensor]:
         """Step by step; local_m walks from word to word."""
-        N = case.queries
-        return [module(q, memory, torch.full((N,), t)).context for t, q in enumerate(self.queries[N][:steps])]
+        N, contexts = case.queries, []
+        for t, q in enumerate(self.queries[N][:steps]):
+            attended = module(q, memory, torch.full((N,), t))
+            memory = memory.after(attended)
+            contexts.append(attended.context)
+        return contexts
 
     def forget(self, module: Attention) -> None:
         """Drop the gradients of the sample before."""

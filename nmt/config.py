@@ -31,6 +31,7 @@ from nmt.models.seq2seq import Choices, ModelConfig, Tied, check_tied, zero_base
 from nmt.search.config import NO_COVERAGE, DecodeConfig
 from nmt.settings import check_ranges, explain_type, setting
 from nmt.train.config import ALIGNMENT_ERROR, NO_GOLD_LINKS, TrainerConfig
+from nmt.train.coverage import NOTHING_TO_COVER
 from nmt.train.distributed import check_strategy
 from nmt.train.guided import NOTHING_TO_GUIDE
 from nmt.train.log import LoggerConfig
@@ -157,6 +158,8 @@ def check_without_attention(config: Config) -> None:
     """Raise ConfigError where something is to be done with attention that the model does not have."""
     if config.trainer.guided_alignment:
         raise ConfigError(f"{NOTHING_TO_GUIDE}; choose another model.attention")
+    if config.trainer.coverage_loss:
+        raise ConfigError(f"{NOTHING_TO_COVER}; choose another model.attention")
     if config.trainer.metric == ALIGNMENT_ERROR:
         raise ConfigError(
             "trainer.metric=aer: this model has no attention to read alignments from; choose another model.attention"

@@ -45,7 +45,7 @@ class Loops(GlobalAttention):
 
     def forward(self, query, memory, position):
         each = [super(Loops, self).forward(query[:, n : n + 1], memory, position) for n in range(query.size(1))]
-        return Attended(*(torch.cat(parts, 1) for parts in zip(*((a.context, a.weights) for a in each), strict=True)))
+        return Attended(torch.cat([a.context for a in each], 1), torch.cat([a.weights for a in each], 1))
 
 
 @pytest.mark.parametrize(

@@ -169,9 +169,22 @@ def additive(seen: Tensor, like: Tensor) -> Tensor:
     return torch.where(seen, 0.0, float("-inf")).to(like.dtype)
 
 
+def refuse_carried(model: LSTM, name: str) -> None:
+    """Raise ConfigError, beginning with ``name``, where attention knows of the steps before."""
+    with torch.no_grad():
+        memory = model.encode(torch.tensor([[5]]), torch.tensor([1])).memory
+    if memory is not None and memory.carried is not None:
+        kind = model.config.attention.name
+        raise ConfigError(
+            f"{name} has model.attention={kind}, whose steps carry {' and '.join(memory.carried)} weights or means on: "
+            "the graphs of to=onnx have no place for that; translate with this project"
+        )
+
+
 def graphs_of(model: Seq2Seq, name: str) -> Graphs:
     """The graphs of a model; raises ConfigError, beginning with ``name``, for one that is of neither kind."""
     if isinstance(model, LSTM):
+        refuse_carried(model, name)
         return LSTMGraphs(model)
     if isinstance(model, Transformer):
         return TransformerGraphs(model)

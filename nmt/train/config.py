@@ -89,6 +89,9 @@ class TrainerConfig:
         -2, "the layer of that head: 1 is the first, -1 the last, -2 the one before it", nonzero=True
     )
     guided_head: int = setting(1, "the head in that layer, likewise", nonzero=True)
+    coverage_loss: float = setting(
+        0.0, "weight of the loss for reading source words again, for any attention; 1 in the paper", least=0
+    )
     strategy: Strategy = setting(
         Strategy.ddp, "of several processes: ddp, the whole model in each; fsdp, a share, where it does not fit"
     )

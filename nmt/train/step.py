@@ -11,6 +11,7 @@ from nmt.batch import PAD, Batch
 from nmt.device import Precision, autocast, memory_explained
 from nmt.models.seq2seq import Output, Seq2Seq
 from nmt.train.config import Normalization, Strategy, TrainerConfig
+from nmt.train.coverage import NOTHING_TO_COVER, coverage_loss
 from nmt.train.distributed import Ranks, without_gradient_sync
 from nmt.train.ema import WeightAverage
 from nmt.train.guided import guided_head, guided_loss
@@ -81,10 +82,15 @@ class Updater:
             last = number == len(group)
             with contextlib.nullcontext() if last else without_gradient_sync(self.parallel):
                 with autocast(self.precision, self.device):
-                    output = self.parallel(batch, config.guided_alignment > 0, config.r_drop)
+                    maps = config.guided_alignment > 0 or config.coverage_loss > 0
+                    output = self.parallel(batch, maps, config.r_drop)
                 loss_sum = output.loss_sum
                 if config.guided_alignment:
                     loss_sum = loss_sum + config.guided_alignment * self.guided_alignment_loss(output, batch)
+                if config.coverage_loss:
+                    assert output.maps is not None, NOTHING_TO_COVER
+                    read_again = coverage_loss(output.maps.weights, batch.target_out != PAD)
+                    loss_sum = loss_sum + config.coverage_loss * read_again
                 # DistributedDataParallel takes the mean over the ranks; this factor makes it the sum.
                 loss = loss_sum * (self.ranks.size / total)
                 loss.backward()

@@ -208,6 +208,7 @@ ACROSS = [  # what is typed, and the message: the last of the values that follow
     (f"-m optim.schedule=constant,cosine {ENDLESS}", "optim.schedule=cosine needs optim.decay_steps"),
     ("-m optim.schedule=constant,cosine trainer.max_steps=100", "optim.warmup .100. must be below the step .* .100."),
     ("-m model.attention=global,none trainer.guided_alignment=0.1", "trainer.guided_alignment: this model has no att"),
+    ("-m model.attention=coverage,none trainer.coverage_loss=1", "trainer.coverage_loss: this model has no attention"),
     ("-m model.attention=global,hard trainer.guided_alignment=0.1", "trainer.guided_alignment .* model.attention=hard"),
     ("-m model.attention=global,none trainer.metric=aer", "trainer.metric=aer: this model has no attention"),
     ("-m model.attention=global,none decode.coverage=0.2", "decode.coverage is for models with attention"),

@@ -17,6 +17,7 @@ from nmt.cli.translate import main
 from nmt.errors import ConfigError, RunError
 from nmt.export import ExportRequest, Quantization, export
 from nmt.export import onnx_export as exporting
+from nmt.export.onnx_graphs import graphs_of
 from nmt.runs.directory import Run
 from nmt.search import Method
 from nmt.search.engine import ModelEngine
@@ -37,6 +38,12 @@ SOME = (
 @pytest.mark.parametrize("name", SOME)
 def test_models_translate_and_score_the_same(tmp_path, name):
     compare_with_torch(build(name).float(), PAIRS, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["coverage", "location_aware", "structural", "gmm"])
+def test_attention_that_knows_of_the_steps_before_is_refused(kind):
+    with pytest.raises(ConfigError, match=rf"^mine has model.attention={kind}, whose steps carry "):
+        graphs_of(build(f"lstm: {kind}"), "mine")
 
 
 @pytest.mark.parametrize(

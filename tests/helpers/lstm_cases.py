@@ -8,11 +8,15 @@ from nmt.batch import collate
 from nmt.models import LSTMConfig, build_model
 from nmt.models.attention import (
     BahdanauConfig,
+    CoverageConfig,
     GlobalConfig,
     HardConfig,
     LocalMConfig,
     LocalPConfig,
+    LocationAwareConfig,
+    MixtureWindowConfig,
     NoneConfig,
+    StructuralConfig,
 )
 from nmt.models.lstm.config import Mixture, Tied
 
@@ -43,6 +47,13 @@ CONFIGS = {
     "bahdanau deep": LSTMConfig(
         attention=BahdanauConfig(hidden_size=5), num_layers=2, residual=True, source_eos=False, reverse_source=True
     ),
+    "coverage": LSTMConfig(attention=CoverageConfig(hidden_size=5, max_fertility=2.0), num_layers=2),
+    "coverage unfed": LSTMConfig(attention=CoverageConfig(hidden_size=5), input_feeding=False),
+    "coverage latent": LSTMConfig(attention=CoverageConfig(hidden_size=5), mixture=Mixture.predictions),
+    "location_aware": LSTMConfig(attention=LocationAwareConfig(hidden_size=5, filters=3, filter_reach=2)),
+    "structural": LSTMConfig(attention=StructuralConfig(hidden_size=5), embedding_size=4),
+    "gmm": LSTMConfig(attention=MixtureWindowConfig(components=3, hidden_size=5)),
+    "gmm unfed": LSTMConfig(attention=MixtureWindowConfig(components=3, hidden_size=5), input_feeding=False),
     "global latent": LSTMConfig(attention=GlobalConfig(), mixture=Mixture.predictions, num_layers=2, residual=True),
     "global latent top 3 unfed": LSTMConfig(
         attention=GlobalConfig(), mixture=Mixture.predictions, mixture_top_k=3, input_feeding=False

@@ -69,7 +69,9 @@ def log_probs(model, source, target, posteriors=None):
 
     def attend(query, t):
         """The context, and the weight of each source position."""
+        nonlocal prepared
         attended = decoder.attention(query[None, None], prepared, torch.tensor([t]))
+        prepared = prepared.after(attended)
         return attended.context[0, 0], attended.dense_weights(len(memory))[0, 0]
 
     def predicted(vector):
@@ -78,8 +80,8 @@ def log_probs(model, source, target, posteriors=None):
 
     for t, (word, next_word) in enumerate(zip([BOS, *target], [*target, EOS], strict=True)):
         x = model.target_embedding.weight[word]
-        bahdanau, seen = config.attention.name == "bahdanau", feed
-        if bahdanau:
+        before_step, seen = config.attention.previous_state, feed
+        if before_step:
             seen, weights = attend(states[-1][0], t)
             x = torch.cat([x, seen])
         elif config.input_feeding is not False:
@@ -90,7 +92,7 @@ def log_probs(model, source, target, posteriors=None):
         if decoder.attention is None:
             feed = x
         else:
-            if not bahdanau:
+            if not before_step:
                 seen, weights = attend(x, t)
             feed = torch.tanh(decoder.readout.weight @ torch.cat([seen, x]))
         if config.mixture is Mixture.contexts:

@@ -30,7 +30,7 @@ class Case:
     """A configuration, and what is particular about it."""
 
     tree: dict[str, Any] = field(default_factory=dict)  # keys that differ from the model's row in ALWAYS
-    sums_to_one: bool = True  # whether every row of attention weights does
+    sums_to_one: bool | None = True  # whether every row of attention weights does; False: to less; None: to anything
 
 
 def attention(name: str, **keys: Any) -> dict[str, Any]:
@@ -84,6 +84,20 @@ CASES: dict[str, dict[str, Case]] = {
         "global non_local": Case(attention("global") | {"encoder_block": "non_local"}),
         "global sparsemax": Case(attention("global", normalizer="sparsemax")),
         "hard": Case(attention("hard")),
+        "coverage": Case(attention("coverage", hidden_size=5)),
+        "coverage fertility": Case(attention("coverage", hidden_size=5, max_fertility=2.0, normalizer="entmax15")),
+        "coverage unfed": Case(attention("coverage", hidden_size=5) | {"input_feeding": False, "num_layers": 2}),
+        "coverage latent": Case(attention("coverage", hidden_size=5) | PREDICTIONS),
+        "location_aware": Case(attention("location_aware", hidden_size=5, filters=3, filter_reach=2)),
+        "structural": Case(attention("structural", hidden_size=5) | {"embedding_size": 4}),
+        "structural reversed": Case(
+            attention("structural", hidden_size=5, markov=False, neighbours=2)
+            | {"reverse_source": True, "bidirectional": False, "source_eos": False}
+        ),
+        "gmm": Case(attention("gmm", components=3, hidden_size=5), sums_to_one=None),
+        "gmm graves unfed": Case(
+            attention("gmm", form="graves", components=2, hidden_size=5) | {"input_feeding": False}, sums_to_one=None
+        ),
         "hard sparsemax": Case(attention("hard", normalizer="sparsemax")),
         "local_m": Case(attention("local_m", half_width=1)),
         "local_m unfed": Case(attention("local_m", half_width=1) | {"input_feeding": False}),

@@ -5,16 +5,23 @@ from nmt.models.attention.config import (
     AttentionConfig,
     BahdanauConfig,
     Centre,
+    CoverageConfig,
     Gaussian,
     GlobalConfig,
     HardConfig,
     LocalMConfig,
     LocalPConfig,
+    LocationAwareConfig,
+    MixtureForm,
+    MixtureWindowConfig,
     NoneConfig,
     Sigma,
+    StructuralConfig,
 )
 from nmt.models.attention.global_attention import BahdanauAttention, GlobalAttention, HardAttention
+from nmt.models.attention.history_attention import CoverageAttention, LocationAwareAttention, StructuralAttention
 from nmt.models.attention.local_attention import LocalAttention
+from nmt.models.attention.mixture_attention import MixtureWindowAttention
 from nmt.models.attention.normalizers import NORMALIZERS
 from nmt.models.attention.scores import SCORES, ConcatSource, Score, ScoreFunction
 
@@ -28,16 +35,21 @@ __all__ = [
     "BahdanauConfig",
     "Centre",
     "ConcatSource",
+    "CoverageConfig",
     "Gaussian",
     "GlobalConfig",
     "HardConfig",
     "LocalMConfig",
     "LocalPConfig",
+    "LocationAwareConfig",
     "Memory",
+    "MixtureForm",
+    "MixtureWindowConfig",
     "NoneConfig",
     "Score",
     "ScoreFunction",
     "Sigma",
+    "StructuralConfig",
     "build_attention",
 ]
 
@@ -49,6 +61,10 @@ ATTENTIONS: dict[type[AttentionConfig], type[Attention] | None] = {
     LocalMConfig: LocalAttention,
     LocalPConfig: LocalAttention,
     HardConfig: HardAttention,
+    CoverageConfig: CoverageAttention,
+    LocationAwareConfig: LocationAwareAttention,
+    StructuralConfig: StructuralAttention,
+    MixtureWindowConfig: MixtureWindowAttention,
 }
 
 

@@ -7,6 +7,11 @@ Shape letters used throughout:
 N is whatever the caller has: every target position in teacher forcing without input feeding, one position with it,
 every live hypothesis in beam search.  The hypotheses of a sentence therefore share one memory, and nothing is ever
 repeated for each of them.
+
+A mechanism may need to know where it has attended before.  What it carries from one target position to the next is
+``Memory.carried``: tensors (B, N, ...) by name, one row for each of N hypotheses, or one for all.  ``Attention.start``
+makes the first of them, ``forward`` returns the next as ``Attended.carried``, and search reorders them with the beam.
+Its N queries are then N hypotheses of one target position; successive positions go through ``in_turn``.
 """
 
 from typing import NamedTuple
@@ -29,6 +34,7 @@ class Memory(NamedTuple):
     padding: Tensor  # (B, 1, S) True beyond each length
     query_projection: QueryProjection | None = None  # what each query is multiplied by before it is compared
     centre_projection: QueryProjection | None = None  # W_p of local_p
+    carried: dict[str, Tensor] | None = None  # (B, N, ...) what a mechanism knows of the positions before, by name
 
     @property
     def values(self) -> Tensor:
@@ -50,7 +56,21 @@ class Memory(NamedTuple):
         values = self.value_rows.keep(sentences)
         keys = self.key_rows.keep(sentences) if self.keyed else values
         lengths, padding = (x.index_select(0, sentences) for x in (self.lengths, self.padding))
-        return self._replace(value_rows=values, key_rows=keys, lengths=lengths, padding=padding)
+        kept = self._replace(value_rows=values, key_rows=keys, lengths=lengths, padding=padding)
+        if self.carried is None:
+            return kept
+        return kept._replace(carried={name: x.index_select(0, sentences) for name, x in self.carried.items()})
+
+    def reorder(self, rows: Tensor, hypotheses: int) -> "Memory":
+        """The memory of other hypotheses, ``hypotheses`` a sentence: rows (B hypotheses,) int64 of those there are."""
+        if self.carried is None:
+            return self
+        moved = {name: x.flatten(0, 1).index_select(0, rows) for name, x in self.carried.items()}
+        return self._replace(carried={name: x.unflatten(0, (-1, hypotheses)) for name, x in moved.items()})
+
+    def after(self, attended: "Attended | None") -> "Memory":
+        """The memory of the next target position."""
+        return self if attended is None or attended.carried is None else self._replace(carried=attended.carried)
 
 
 class Attended(NamedTuple):
@@ -60,6 +80,7 @@ class Attended(NamedTuple):
     weights: Tensor  # (B, N, W) float32 or wider
     positions: Tensor | None = None  # (B, N, W) source index of each weight; outside the sentence the weight is 0
     centre: Tensor | None = None  # (B, N) where a window stands: real-valued for local_p
+    carried: dict[str, Tensor] | None = None  # ``Memory.carried`` of the next target position
 
     def dense_weights(self, source_length: int) -> Tensor:
         """Spread window weights over all source positions: (B, N, S), for pictures, AER and tests."""
@@ -95,7 +116,16 @@ class Attention(nn.Module):
         value_rows = Rows(values.to(dtype).masked_fill(padding[..., None], 0.0))
         keys = self.project_keys(value_rows.tensor, queries, at_once)
         key_rows = value_rows if keys is None else Rows(keys)
-        return Memory(value_rows, key_rows, lengths, padding[:, None], *self.projections(dtype, keys is not None))
+        query, centre = self.projections(dtype, keys is not None)
+        start = self.start(value_rows.tensor)
+        return Memory(value_rows, key_rows, lengths, padding[:, None], query, centre, start)
+
+    def start(self, values: Tensor) -> dict[str, Tensor] | None:
+        """``Memory.carried`` before the first target position, for values (B, S, M): (B, 1, ...) by name.
+
+        None for a mechanism that does not know where it has attended before.
+        """
+        return None
 
     def project_keys(self, values: Tensor, queries: int | None, at_once: int) -> Tensor | None:
         """What queries are compared with, (B, S, K); None for the values themselves."""
@@ -108,6 +138,16 @@ class Attention(nn.Module):
     def forward(self, query: Tensor, memory: Memory, position: Tensor) -> Attended:
         """Attend.  query (B, N, Q); position (N,) or (B, N), the target index of each query."""
         raise NotImplementedError
+
+    def in_turn(self, query: Tensor, memory: Memory, position: Tensor) -> Attended:
+        """``forward`` of the queries (B, N, Q) of N successive target positions (N,), each knowing those before it."""
+        steps: list[Attended] = []
+        for n in range(query.size(1)):
+            steps.append(self(query[:, n : n + 1], memory, position[n : n + 1]))
+            memory = memory.after(steps[-1])
+        context, weights, positions, centre, _ = zip(*steps, strict=True)
+        s, p = (None if parts[0] is None else torch.cat(parts, 1) for parts in (positions, centre))
+        return Attended(torch.cat(context, 1), torch.cat(weights, 1), s, p, memory.carried)
 
 
 def real_positions(lengths: Tensor, size: int) -> Tensor:

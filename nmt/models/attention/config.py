@@ -32,6 +32,13 @@ class Centre(Enum):
     diagonal = "diagonal"  # the same, but for an e that starts where the centre is t (of this project)
 
 
+class MixtureForm(Enum):
+    """How the mixture of gmm is made of its parameters."""
+
+    v2 = "v2"  # normalized Gaussians, softplus (Battenberg et al. 2020)
+    graves = "graves"  # exponentials (Graves 2013)
+
+
 @dataclass
 class AttentionConfig:
     """Fields common to all mechanisms."""
@@ -142,3 +149,62 @@ class LocalPConfig(LocalMConfig):
             raise ConfigError(
                 f"model.attention.sigma_start belongs to model.attention.sigma=learned, not to sigma={self.sigma.name}"
             )
+
+
+@dataclass
+class HistoryConfig(NormalizedConfig):
+    """Fields common to the mechanisms whose score sees the weights of the steps before."""
+
+    hidden_size: int = setting(256, "width of the score network", least=1, most=65_536)
+
+
+@dataclass
+class CoverageConfig(HistoryConfig):
+    """bahdanau's score, with h_t, that also sees how much of each word was read   (See et al. 2017; Tu et al. 2016)"""
+
+    name: str = "coverage"
+    max_fertility: float | None = setting(
+        None, "a word is covered by as many target words as it predicts, at most this (null: by one)", above=0
+    )
+
+
+@dataclass
+class LocationAwareConfig(HistoryConfig):
+    """bahdanau's score that also sees filters over the weights of the step before   (Chorowski et al. 2015)"""
+
+    name: str = "location_aware"
+    filters: int = setting(10, "filters over the previous weights", least=1, most=65_536)
+    filter_reach: int = setting(5, "positions on either side that a filter sees", least=0, most=10_000)
+
+    previous_state: ClassVar[bool] = True
+
+
+@dataclass
+class StructuralConfig(HistoryConfig):
+    """bahdanau's score that also sees positions and where it attended before   (Cohn et al. 2016)"""
+
+    name: str = "structural"
+    position: bool = setting(True, "see the logarithms of t, s and S")
+    markov: bool = setting(True, "see the weights of the step before, of the position and its neighbours")
+    fertility: bool = setting(True, "see the sum of all weights before, of the position and its neighbours")
+    neighbours: int = setting(1, "k: how many on either side", least=0, most=10_000)
+
+    previous_state: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (self.position or self.markov or self.fertility):
+            raise ConfigError(
+                "model.attention=structural without position, markov and fertility sees what bahdanau sees: "
+                "use model.attention=bahdanau"
+            )
+
+
+@dataclass
+class MixtureWindowConfig(AttentionConfig):
+    """a mixture of Gaussians that moves forward, whatever the words are   (Graves 2013; Battenberg et al. 2020)"""
+
+    name: str = "gmm"
+    form: MixtureForm = setting(MixtureForm.v2, "v2: normalized Gaussians, softplus; graves: exponentials")
+    components: int = setting(5, "K: Gaussians in the mixture", least=1, most=10_000)
+    hidden_size: int = setting(128, "width of the hidden layer that predicts them", least=1, most=65_536)

@@ -50,11 +50,12 @@ class LSTMConfig(ModelConfig):
     decoder_layers: int | None = setting(None, "layers of the decoder (null: num_layers)", least=1, most=1000)
     bidirectional: bool = setting(True, "read the source in both directions")
     input_feeding: bool | None = setting(
-        None, "feed the attentional vector to the next step (null: yes, but for bahdanau, which cannot)"
+        None, "feed the attentional vector to the next step (null: yes, but where attention comes before the step)"
     )
     reverse_source: bool = setting(False, "read the source words last to first")
     source_eos: bool | None = setting(
-        None, "end the source with end-of-sentence (null: for bahdanau and the Transformer)"
+        None,
+        "end the source with end-of-sentence (null: where attention comes before the step, and for the Transformer)",
     )
     residual: bool = setting(False, "add the input of each layer above the first to its output")
     tied: Tied = setting(Tied.none, "none; target: target embedding = projection; all: source embedding too")

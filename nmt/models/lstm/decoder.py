@@ -94,6 +94,7 @@ class LSTMDecoder(nn.Module):
             for t in range(len(words)):
                 at = target_position(t, 1, words)
                 states, fed, seen, output = step([term[t] for term in terms], states, fed, memory, at)
+                memory = None if memory is None else memory.after(seen)
                 vectors.append(output if self.mixes_predictions else fed)
                 attended.append(seen)
             h, attended = torch.stack(vectors), [a for a in attended if a is not None]
@@ -113,7 +114,8 @@ class LSTMDecoder(nn.Module):
         if self.attention is None or memory is None or self.readout is None:
             return x, []
         query = x.transpose(0, 1)  # (B, T, H)
-        attended = self.attention(query, memory, torch.arange(x.size(0), device=x.device))
+        attend = self.attention if memory.carried is None else self.attention.in_turn
+        attended = attend(query, memory, torch.arange(x.size(0), device=x.device))
         if self.mixes_predictions:
             return x, [attended]
         both = torch.cat([attended.context.transpose(0, 1), x], 2)

@@ -67,7 +67,8 @@ class LSTMSearchState:
         B, K = self.rows.shape[:2]
         flat = (parent + torch.arange(B, device=parent.device)[:, None] * K).flatten()
         rows = self.rows.flatten(0, 1).index_select(0, flat)
-        return replace(self, rows=rows.unflatten(0, (B, parent.size(1))))
+        memory = None if self.memory is None else self.memory.reorder(flat, parent.size(1))
+        return replace(self, rows=rows.unflatten(0, (B, parent.size(1))), memory=memory)
 
     def keep(self, sentences: Tensor) -> "LSTMSearchState":
         """sentences (B',) int64"""
@@ -216,7 +217,8 @@ class LSTM(CachesWeights, Seq2Seq):
         logits = self.logits(result, vector, state).to(wide)
         rows = Recurrent(result.states, vector).pack(wide).unflatten(0, (B, K))
         attended = [result.attended] if want_maps and result.attended is not None else []
-        after = replace(state, rows=rows, position=state.position + 1)
+        memory = None if state.memory is None else state.memory.after(result.attended)
+        after = replace(state, rows=rows, memory=memory, position=state.position + 1)
         return logits.view(B, K, -1), after, self.maps(attended, state.memory)
 
     def logits(self, result: StepResult, vector: Tensor, state: LSTMSearchState) -> Tensor:

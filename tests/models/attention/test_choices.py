@@ -17,14 +17,17 @@ from nmt.models.attention import (
     Attended,
     BahdanauConfig,
     ConcatSource,
+    CoverageConfig,
     Gaussian,
     GlobalConfig,
     HardConfig,
     LocalMConfig,
     LocalPConfig,
+    MixtureWindowConfig,
     NoneConfig,
     ScoreFunction,
     Sigma,
+    StructuralConfig,
     build_attention,
 )
 from nmt.models.attention.config import ScoredConfig
@@ -35,7 +38,8 @@ def test_the_table_is_complete():
     """Each row has a name of its own, default values, help on each field and a line of documentation."""
     names = [config.name for config in ATTENTIONS]
     assert len(set(names)) == len(names)
-    assert set(names) == {"none", "bahdanau", "global", "local_m", "local_p", "hard"}
+    stateless, stateful = {"none", "bahdanau", "global", "local_m", "local_p", "hard"}, {"coverage", "location_aware"}
+    assert set(names) == stateless | stateful | {"structural", "gmm"}
     for config in ATTENTIONS:
         assert OmegaConf.to_object(OmegaConf.structured(config)) == config()
         assert config.__doc__
@@ -49,8 +53,9 @@ def test_none_has_no_module():
     assert build_attention(NoneConfig(), 4, 4) is None
 
 
-def test_only_bahdanau_queries_with_the_previous_state():
-    assert [config.name for config in ATTENTIONS if config.previous_state] == ["bahdanau"]
+def test_who_queries_with_the_previous_state():
+    """As their papers have it; the others query with the state after the step."""
+    assert {c.name for c in ATTENTIONS if c.previous_state} == {"bahdanau", "location_aware", "structural"}
 
 
 @pytest.mark.parametrize(
@@ -66,6 +71,9 @@ def test_only_bahdanau_queries_with_the_previous_state():
         (lambda: LocalPConfig(renormalize=True, gaussian=Gaussian.bias), "renormalize=true .*gaussian=bias"),
         (lambda: LocalPConfig(sigma_start=3.0), "sigma_start belongs to model.attention.sigma=learned"),
         (lambda: LocalPConfig(sigma=Sigma.learned, sigma_start=0.0), "model.attention.sigma_start must be above 0"),
+        (lambda: CoverageConfig(max_fertility=0.0), "model.attention.max_fertility must be above 0, got 0"),
+        (lambda: StructuralConfig(position=False, markov=False, fertility=False), "use model.attention=bahdanau"),
+        (lambda: MixtureWindowConfig(components=0), "model.attention.components must be 1 to 10000, got 0"),
         (lambda: build_attention(GlobalConfig(score="dot"), 4, 8), "score=dot needs a query as wide .* 4 and 8"),
         (lambda: build_attention(LocalPConfig(score="scaled_dot"), 4, 8), "score=scaled_dot needs a query as wide"),
     ],

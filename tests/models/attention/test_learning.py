@@ -30,12 +30,17 @@ from nmt.models.attention import (
     BahdanauConfig,
     Centre,
     ConcatSource,
+    CoverageConfig,
     Gaussian,
     GlobalConfig,
     HardConfig,
     LocalMConfig,
     LocalPConfig,
+    LocationAwareConfig,
+    MixtureForm,
+    MixtureWindowConfig,
     Sigma,
+    StructuralConfig,
     build_attention,
 )
 
@@ -64,6 +69,11 @@ CASES: list[tuple[AttentionConfig, str]] = [
     *product((GlobalConfig(), LocalMConfig(half_width=D)), ("copy",)),
     *product((GlobalConfig(score="location", max_source=LONGEST),), ("copy", "reverse")),
     (HardConfig(score="location", max_source=LONGEST), "reverse"),
+    (CoverageConfig(hidden_size=32), "reverse"),
+    (CoverageConfig(hidden_size=32, max_fertility=2.0), "reverse"),
+    (LocationAwareConfig(hidden_size=32), "reverse"),
+    (StructuralConfig(hidden_size=32), "reverse"),
+    *((MixtureWindowConfig(form=form), "copy") for form in MixtureForm),
     (LocalMConfig(half_width=D, score="location"), "turned"),
 ]
 
@@ -111,7 +121,8 @@ class Task(nn.Module):
         aligned = sources(self.order, real)
         target = source.gather(1, aligned)
         query = self.sought(target) + self.from_start(t) + self.to_end(to_end.clamp(min=0))
-        out = self.attention(query, self.attention.prepare(self.words[source], lengths), torch.arange(T))
+        memory = self.attention.prepare(self.words[source], lengths)
+        out = (self.attention if memory.carried is None else self.attention.in_turn)(query, memory, torch.arange(T))
         said = out.context @ self.words.T / SIZE  # 1 for the word that has all the weight
         loss = nn.functional.cross_entropy(10 * said[real], target[real])
         wrong = out.dense_weights(T).argmax(2) != aligned

@@ -1,0 +1,117 @@
+"""Attention that knows where it has been, from the papers' equations: one scalar and one target position at a time."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from attention_reference import NORMALIZERS, Scalars, dot, softmax, times
+from torch import Tensor
+
+from nmt.models.attention import (
+    Attention,
+    AttentionConfig,
+    CoverageConfig,
+    LocationAwareConfig,
+    MixtureForm,
+    MixtureWindowConfig,
+    StructuralConfig,
+)
+
+ZERO = torch.zeros((), dtype=torch.float64)
+
+
+def around(weights: Scalars, s: int, reach: int) -> Scalars:
+    return [weights[r] if 0 <= r < len(weights) else ZERO for r in range(s - reach, s + reach + 1)]
+
+
+def features(
+    parameters: Mapping[str, Tensor], config: AttentionConfig, memory: list[Scalars], rows: list[Scalars], s: int
+) -> Scalars:
+    """f_{t,s}, with the weights ``rows`` of the target positions before t."""
+    S, t = len(memory), len(rows)
+    previous = rows[-1] if rows else [ZERO] * S
+    cumulated = [dot([row[r] for row in rows], [torch.ones(())] * t) for r in range(S)]
+    if isinstance(config, CoverageConfig):
+        if config.max_fertility is None:
+            return [cumulated[s]]
+        fertility = config.max_fertility / (1 + torch.exp(-dot(list(parameters["fertility.weight"][0]), memory[s])))
+        return [cumulated[s] / fertility]
+    if isinstance(config, LocationAwareConfig):
+        return times(parameters["filters.weight"], around(previous, s, config.filter_reach))
+    assert isinstance(config, StructuralConfig)
+    found: Scalars = []
+    if config.position:
+        found += [torch.tensor(math.log(1 + n), dtype=torch.float64) for n in (t + 1, s + 1, S)]
+    if config.markov:
+        found += around(previous, s, config.neighbours)
+    if config.fertility:
+        found += around(cumulated, s, config.neighbours)
+    return found
+
+
+def additive_row(
+    parameters: Mapping[str, Tensor],
+    config: AttentionConfig,
+    query: Scalars,
+    memory: list[Scalars],
+    rows: list[Scalars],
+) -> Scalars:
+    scores = []
+    for s, h in enumerate(memory):
+        terms = (
+            times(parameters["score.query.weight"], query),
+            times(parameters["score.key.weight"], h),
+            times(parameters["features.weight"], features(parameters, config, memory, rows, s)),
+        )
+        hidden = [torch.tanh(x + y + z) for x, y, z in zip(*terms, strict=True)]
+        scores.append(dot(list(parameters["score.energy.weight"][0]), hidden))
+    return NORMALIZERS[config.normalizer](scores)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def mixture_row(
+    parameters: Mapping[str, Tensor], config: MixtureWindowConfig, query: Scalars, means: Scalars, S: int
+) -> tuple[Scalars, Scalars]:
+    """The weights, and the means of this target position."""
+    inner = zip(times(parameters["hidden.weight"], query), parameters["hidden.bias"], strict=True)
+    out = times(parameters["parameters_of.weight"], [torch.tanh(x + b) for x, b in inner])
+    K = config.components
+    w, d, r = out[:K], out[K : 2 * K], out[2 * K :]
+    if config.form is MixtureForm.graves:
+        means = [m + torch.exp(x) for m, x in zip(means, d, strict=True)]
+    else:
+        means = [m + torch.log(1 + torch.exp(x)) for m, x in zip(means, d, strict=True)]
+    row = []
+    for s in range(S):
+        total = ZERO
+        for k in range(K):
+            distance = (s + 1 - means[k]) ** 2
+            if config.form is MixtureForm.graves:
+                total = total + torch.exp(w[k]) * torch.exp(-torch.exp(r[k]) * distance)
+            else:
+                width = torch.log(1 + torch.exp(r[k]))
+                height = softmax(w)[k] / torch.sqrt(2 * math.pi * width**2)
+                total = total + height * torch.exp(-distance / (2 * width**2))
+        row.append(total)
+    return row, means
+
+
+def attend_in_turn(
+    module: Attention, config: AttentionConfig, query: Tensor, values: Tensor, lengths: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Weights (B, T, S) and contexts (B, T, M) of T successive target positions, queries (B, T, Q)."""
+    parameters = dict(module.named_parameters())
+    weights, contexts = [], []
+    for b, length in enumerate(lengths.tolist()):
+        memory = [list(h.unbind()) for h in values[b, :length].unbind()]
+        rows: list[Scalars] = []
+        means = [ZERO] * getattr(config, "components", 0)
+        for q in query[b].unbind():
+            if isinstance(config, MixtureWindowConfig):
+                row, means = mixture_row(parameters, config, list(q.unbind()), means, length)
+            else:
+                row = additive_row(parameters, config, list(q.unbind()), memory, rows)
+            rows.append(row)
+            contexts.append(torch.stack([dot(row, [h[m] for h in memory]) for m in range(values.size(2))]))
+            weights.append(torch.stack(row + [ZERO] * (values.size(1) - length)))
+    B, T = query.shape[:2]
+    return torch.stack(weights).view(B, T, -1), torch.stack(contexts).view(B, T, -1)

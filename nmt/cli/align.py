@@ -5,7 +5,7 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,15 @@ from nmt.cli import app
 from nmt.cli.on_run import OnRun, as_list
 from nmt.cli.options import Command
 from nmt.cli.streams import refuse_same_file, writing
+from nmt.data.corpus import validation_text
 from nmt.data.files import explain_unequal, paths
 from nmt.data.pharaoh import Alignment, parse_pharaoh, split_words
 from nmt.data.textfile import strict_lines
 from nmt.device import Precision, resolve_device, set_up
 from nmt.errors import ConfigError, DataError
-from nmt.eval.alignment import AlignConfig, hard_alignment, score_alignments
+from nmt.eval.agreement import Reading, links_by_reading, most_agreeing
+from nmt.eval.alignment import SHIFTS, AlignConfig, hard_alignment, score_alignments
+from nmt.eval.evaluate import spread
 from nmt.eval.forced import align
 from nmt.eval.symmetrize import Symmetrize, symmetrize, turned
 from nmt.languages import language_of
@@ -31,12 +34,27 @@ from nmt.runs.ensemble import EnsembleRun, open_run
 from nmt.search import ForcedOptions
 from nmt.settings import setting
 
+AUTO = "auto"  # align.layer
+VALIDATION_PAIRS = 200  # that the agreement of two directions is measured on
+
 
 @dataclass
 class AlignOptions(AlignConfig):
     """How alignments are read, and the form in which they are written."""
 
+    # A number, null or auto: OmegaConf has no type for that.
+    layer: Any = setting(
+        None,
+        "1 is the first, -1 the last; auto, with reverse: layer and shift of both directions by which they agree most "
+        "on the validation set; null: the one of trainer.guided_alignment, else the mean of all",
+        nonzero=True,
+    )
     soft: bool = setting(False, "write JSON lines with the weights between all words, and not links alone")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.layer not in (None, AUTO) and type(self.layer) is not int:
+            raise ConfigError(f"align.layer={self.layer} is neither a number nor {AUTO}")
 
 
 @dataclass
@@ -73,6 +91,11 @@ class AlignCommandConfig(OnRun):
             )
         if self.align.soft and self.reverse:
             raise ConfigError("align.soft=true writes the weights of one direction, and reverse merges links of two")
+        if self.align.layer == AUTO and (not self.reverse or links_file(self.run) or links_file(self.reverse)):
+            raise ConfigError(
+                f"align.layer={AUTO} is chosen by the agreement of two directions, each a run; give the other one by "
+                "reverse=DIR, or a number"
+            )
         if self.align.soft and links_file(self.run) is not None:
             raise ConfigError(f"align.soft=true writes weights, and run={self.run} is a file of links, which has none")
 
@@ -104,11 +127,18 @@ def align_files(configs: Sequence[AlignCommandConfig]) -> None:
     device = resolve_device(config.device)
     sources, targets, gold = read(config)
     opened = opened_run([d for c in configs for d in as_list(c.run)])
-    reverse = reverse_links(config, opened, sources, targets, device) if config.reverse else None
+    other = opened_reverse(config, opened) if config.reverse else None
+    if config.align.layer == AUTO:
+        how, how_reverse = chosen_by_agreement(opened, other, config, device)
+    else:
+        how = how_reverse = config.align
+    reverse = None
+    if other is not None:
+        reverse = [turned(links) for links, _ in aligned(other, config, how_reverse, targets, sources, device)]
     found: list[Alignment] = []
     with ExitStack() as stack:
         sink = stack.enter_context(writing("output", config.output))
-        for place, (links, words) in enumerate(aligned(opened, config, sources, targets, device)):
+        for place, (links, words) in enumerate(aligned(opened, config, how, sources, targets, device)):
             if reverse is not None:
                 links = symmetrize(links, reverse[place], config.symmetrize or Symmetrize.grow_diag_final_and)
             line = str(links)
@@ -134,6 +164,7 @@ def opened_run(given: Sequence[Any]) -> Run | EnsembleRun | Path:
 def aligned(
     opened: Run | EnsembleRun | Path,
     config: AlignCommandConfig,
+    how: AlignConfig,
     sources: Sequence[str],
     targets: Sequence[str],
     device: torch.device,
@@ -143,38 +174,29 @@ def aligned(
         lengths = [(len(split_words(s)), len(split_words(t))) for s, t in zip(sources, targets, strict=True)]
         yield from ((links, None) for links in parse_pharaoh(strict_lines(opened), str(opened), lengths))
     else:
-        for words in between_words(opened, config, sources, targets, device):
+        for words in between_words(opened, config, how, sources, targets, device):
             yield hard_alignment(words), words
 
 
 def between_words(
     run: Run | EnsembleRun,
     config: AlignCommandConfig,
+    how: AlignConfig,
     sources: Sequence[str],
     targets: Sequence[str],
     device: torch.device,
 ) -> Iterator[np.ndarray]:
     """The weights between the words of each pair, (target words, source words), from the run's model."""
     model, _ = run.load_model(config.checkpoint, device)
-    how = alignment_config(run.config, config.align)
+    how = alignment_config(run.config, how)
     matrices = align(model, run.tokenizers, sources, targets, ForcedOptions(device, config.precision), how)
     # Where the lines go to a terminal, they themselves show the progress.
     hidden = not sys.stderr.isatty() or (config.output is None and sys.stdout.isatty())
     return iter(tqdm(matrices, total=len(sources), unit=" pairs", leave=False, disable=hidden))
 
 
-def reverse_links(
-    config: AlignCommandConfig,
-    forward: Run | EnsembleRun | Path,
-    sources: list[str],
-    targets: list[str],
-    device: torch.device,
-) -> list[Alignment]:
-    """The links that ``reverse`` names, source word first: of a file, or found by a run from target to source.
-
-    Raises ConfigError for a run whose languages are not those of ``forward`` turned round, DataError for a file that
-    does not fit the sentences.
-    """
+def opened_reverse(config: AlignCommandConfig, forward: Run | EnsembleRun | Path) -> Run | EnsembleRun | Path:
+    """What ``reverse`` names; ConfigError for a run whose languages are not those of ``forward`` turned round."""
     run = opened_run(as_list(config.reverse))
     if not isinstance(run, Path) and not isinstance(forward, Path):
         mine, theirs = ([language_of(x.source), language_of(x.target)] for x in (forward.config.data, run.config.data))
@@ -183,7 +205,39 @@ def reverse_links(
                 f"reverse={run.name} translates {theirs[0]} into {theirs[1]}, and run translates {mine[0]} into "
                 f"{mine[1]}: reverse has to be of the other direction"
             )
-    return [turned(links) for links, _ in aligned(run, config, targets, sources, device)]
+    return run
+
+
+def chosen_by_agreement(
+    forward: Run | EnsembleRun | Path,
+    reverse: Run | EnsembleRun | Path | None,
+    config: AlignCommandConfig,
+    device: torch.device,
+) -> tuple[AlignConfig, AlignConfig]:
+    """align.layer=auto: how the weights of both directions are read, by the validation set of ``run``."""
+    assert not isinstance(forward, Path)
+    assert not isinstance(reverse, Path | None)
+    text = validation_text(forward.config.data)
+    pairs = [p for p in zip(text.source, text.target, strict=True) if p[0].strip() and p[1].strip()]
+    sources, targets = map(list, zip(*(pairs[i] for i in spread(len(pairs), VALIDATION_PAIRS)), strict=True))
+    found: list[dict[Reading, list[Alignment]]] = []
+    options, shifts = ForcedOptions(device, config.precision), SHIFTS
+    if config.align.shift is not None:
+        shifts = (config.align.shift,)
+    for run, side, other in ((forward, sources, targets), (reverse, targets, sources)):
+        model, _ = run.load_model(config.checkpoint, device)
+        layers, _ = run.config.model.attention_heads or (0, 0)
+        asked = replace(config.align, layer=None)
+        found.append(links_by_reading(model, run.tokenizers, (side, other), options, asked, (layers, shifts)))
+    turned_back = {reading: [turned(links) for links in row] for reading, row in found[1].items()}
+    mine, theirs, agreed = most_agreeing(found[0], turned_back)
+    print(
+        f"align.layer=auto: run layer {mine.layer}, shift {mine.shift}; reverse layer {theirs.layer}, "
+        f"shift {theirs.shift}: {agreed:.1%} of the links of {len(sources)} validation pairs are those of both",
+        file=sys.stderr,
+    )
+    ways = [replace(config.align, layer=reading.layer, shift=reading.shift) for reading in (mine, theirs)]
+    return ways[0], ways[1]
 
 
 def read(config: AlignCommandConfig) -> tuple[list[str], list[str], list[Alignment] | None]:

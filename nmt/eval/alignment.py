@@ -25,7 +25,12 @@ class Pool(Enum):
 class AlignConfig:
     """How alignments are read from attention (align.*)."""
 
-    shift: int = setting(0, "read target word i at decoder step i (0) or i + 1 (1; Luong et al. 2015)", choices=SHIFTS)
+    shift: int | None = setting(
+        None,
+        "read target word i at decoder step i (0) or i + 1, which has read it (1; Luong et al. 2015); null: as "
+        "trainer.guided_shift for the guided head, else 0",
+        choices=SHIFTS,
+    )
     pool: Pool = setting(Pool.mean, "target pieces of a word: mean or max")
     layer: int | None = setting(
         None,
@@ -40,6 +45,11 @@ class AlignConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self, "align")
+
+    @property
+    def steps_later(self) -> int:
+        """``shift``, or 0 where it is open."""
+        return self.shift or 0
 
 
 @dataclass(frozen=True)

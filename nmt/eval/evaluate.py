@@ -301,7 +301,7 @@ def judge_challenges(
     """The faults of the translations; source words are unaligned that no target word attends to most."""
     finished = [hypothesis.finished for hypothesis in best]
     pairs = [(s, h) for s, h in zip(part.sources, hypotheses, strict=True) if not blank(s) and not blank(h)]
-    shift, pool = options.alignment.shift, options.alignment.pool
+    shift, pool = options.alignment.steps_later, options.alignment.pool
     unaligned: Share | None = None
     if pairs:
         sources, translations = map(list, zip(*pairs, strict=True))

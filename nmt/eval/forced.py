@@ -70,7 +70,7 @@ def align(
     """
     config = config or AlignConfig()
     for found in pair_maps(model, tokenizers, sources, targets, options, config):
-        yield found.between_words(config.shift, config.pool)
+        yield found.between_words(config.steps_later, config.pool)
 
 
 def pair_maps(

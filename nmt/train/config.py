@@ -5,6 +5,7 @@ from enum import Enum
 
 from nmt.device import Precision
 from nmt.errors import ConfigError
+from nmt.eval.alignment import SHIFTS
 from nmt.eval.metrics import METRICS
 from nmt.settings import check_ranges, setting
 
@@ -89,6 +90,12 @@ class TrainerConfig:
         -2, "the layer of that head: 1 is the first, -1 the last, -2 the one before it", nonzero=True
     )
     guided_head: int = setting(1, "the head in that layer, likewise", nonzero=True)
+    guided_shift: int = setting(
+        0,
+        "links of target word i are taught at decoder step i (0), or at i + 1, which has read the word (1): better for "
+        "finding alignments (Chen et al. 2020)",
+        choices=SHIFTS,
+    )
     coverage_loss: float = setting(
         0.0, "weight of the loss for reading source words again, for any attention; 1 in the paper", least=0
     )

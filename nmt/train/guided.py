@@ -10,14 +10,17 @@ from nmt.models.seq2seq import AttentionMaps, zero_based
 NOTHING_TO_GUIDE = "trainer.guided_alignment: this model has no attention that could be guided"
 
 
-def guided_loss(weights: Tensor, links: Tensor) -> Tensor:
-    """-sum_bts g_bts log a_bts,   g_bts = [t and s are linked] / (links of t)   (Garg et al. 2019, section 4.2)
+def guided_loss(weights: Tensor, links: Tensor, shift: int = 0) -> Tensor:
+    """-sum_bts g_bts log a_b,t+shift,s,   g_bts = [t and s are linked] / (links of t)   (Garg et al. 2019, section 4.2)
 
+    With ``shift`` 1 the weights taught are those of the step after, to which target word t is the input: they see the
+    word that they align (Chen et al. 2020).  The last word's are those of the step that predicts end-of-sentence.
     weights a (B, T, S or S+1) float32 or wider; links (L, 3) int64: sentence, target and source position, each link
     once.  Target positions without links add nothing.  A weight of 0, as outside a local window, counts as the
     smallest normal number and gets no gradient.  Returns ().
     """
     sentence, target, source = links.unbind(1)
+    target = target + shift
     log_a = weights[sentence, target, source].clamp(min=torch.finfo(weights.dtype).tiny).log()
     count = weights.new_zeros(weights.shape[:2]).index_put_((sentence, target), torch.ones_like(log_a), accumulate=True)
     return -(log_a / count[sentence, target]).sum()

@@ -128,7 +128,7 @@ class Updater:
         """The loss of the head that trainer.guided_layer and guided_head name, summed over the batch's links: ()."""
         assert batch.links is not None, "guided alignment needs batches with links"
         weights = guided_head(output.maps, self.config.guided_layer, self.config.guided_head)
-        return guided_loss(weights, batch.links)
+        return guided_loss(weights, batch.links, self.config.guided_shift)
 
     def try_longest(self, batch: Batch) -> None:
         """Run ``batch`` forward and backward without an update, so that memory runs out here or not at all.

@@ -303,7 +303,7 @@ class Translator:
                 f"{self.name} has no attention, from which translate.alignments and translate.replace_unknown are read"
             )
         pair = PairMap.of(h.maps, self.tokenizers, (part.text, None), (part.ids, h.ids), self.align)
-        return pair.between_words(self.align.shift, self.align.pool)
+        return pair.between_words(self.align.steps_later, self.align.pool)
 
     def join(self, text: str, parts: Sequence[TextPart], found: Sequence[list[Translation]]) -> list[Translation]:
         """The hypotheses of a text from those of its parts."""

@@ -205,7 +205,23 @@ def test_alignments_of_two_directions_are_merged(run, typed, capsys):
         typed(align.main, files[0], *named, "align.soft=true")
     with pytest.raises(SystemExit, match=r"source\.txt:1: .* is not a link"):
         typed(align.main, f"run={source}", *named)
+    typed(align.main, "run=runs/tiny", "reverse=turned/tiny", *named, "align.layer=auto", "symmetrize=union")
+    out, err = capsys.readouterr()
+    layers = re.search(
+        r"run layer 1, shift (\d); reverse layer 1, shift (\d): .*validation pairs are those of both", err
+    )
+    assert layers is not None
+    ways = [
+        (f"run={a}", f"source={s}", f"target={t}", f"align.shift={shift}")
+        for a, s, t, shift in (("runs/tiny", source, target, layers[1]), ("turned/tiny", target, source, layers[2]))
+    ]
+    mine, theirs = (parse_pharaoh(printed(*way), "way") for way in ways)
+    assert out.splitlines() == [
+        str(symmetrize(a, turned(b), Symmetrize.union)) for a, b in zip(mine, theirs, strict=True)
+    ]
     for words, message in (
+        (("align.layer=auto",), "align.layer=auto is chosen by the agreement of two directions"),
+        (("align.layer=top",), "align.layer=top is neither a number nor auto"),
         (("symmetrize=union",), "symmetrize=union merges links of two directions; give the other one by reverse=DIR"),
         (("reverse=turned/tiny", "align.soft=true"), "align.soft=true writes the weights of one direction"),
         (("reverse=runs/tiny",), "reverse=runs/tiny translates en into de, and run translates en into de: reverse has"),

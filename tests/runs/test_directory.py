@@ -304,6 +304,15 @@ def test_the_guided_head_is_read_unless_another_is_asked_for(layer, head, read):
     assert (found.layer, found.head, found.shift) == (*read, 1)
 
 
+@pytest.mark.parametrize(("asked", "read"), [(None, 1), (0, 0), (1, 1)])
+def test_the_guided_step_is_read_unless_another_is_asked_for(asked, read):
+    config = Config(model=LSTMConfig(attention=LocalPConfig()), data=PhrasesConfig())
+    config.trainer.guided_shift = 1
+    assert alignment_config(config, AlignConfig(shift=asked)).steps_later == (asked or 0)  # nothing was guided
+    config.trainer.guided_alignment = 0.05
+    assert alignment_config(config, AlignConfig(shift=asked)).steps_later == read
+
+
 @pytest.mark.parametrize("name", ["config.yaml", "tokenizer.json", "joint.model", "best.pt"])
 def test_damage_is_named_by_the_file(run, tmp_path, name):
     """A bit in the middle of each."""

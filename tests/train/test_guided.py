@@ -40,6 +40,18 @@ def test_the_loss_is_the_sum_over_links():
     assert mine[0, 1].count_nonzero() == 0  # a target position without links
 
 
+def test_a_word_is_taught_at_the_step_that_has_read_it():
+    """With shift=1 the first step, which has read no word, is taught nothing, and the last word has a step."""
+    torch.manual_seed(0)
+    scores = torch.randn(2, 4, 4, dtype=torch.float64, requires_grad=True)  # three words and end-of-sentence
+    weights = scores.softmax(2)
+    got = guided_loss(weights, LINKS, 1)
+    torch.testing.assert_close(got, guided_loss(weights[:, 1:], LINKS))
+    [gradient] = torch.autograd.grad(got, scores)
+    assert gradient[:, 0].count_nonzero() == 0
+    assert gradient[0, 3].count_nonzero() > 0
+
+
 def test_weights_of_zero_and_no_links_at_all_are_no_trouble():
     weights = torch.tensor([[[1.0, 0.0]]], requires_grad=True)
     outside = guided_loss(weights, torch.tensor([[0, 0, 1]]))
@@ -90,12 +102,12 @@ def updater(model_config, lr=0.02, ranks=None, sgd=False, **config):
     )
 
 
-def mass(model, batch, layer, head) -> float:
+def mass(model, batch, layer, head, shift=0) -> float:
     """The share of a head's attention that lies on the links."""
     with torch.no_grad():
         weights = model(batch, want_maps=True).maps.weights[:, layer, head]
     b, t, s = batch.links.unbind(1)
-    return weights[b, t, s].mean().item()
+    return weights[b, t + shift, s].mean().item()
 
 
 @pytest.mark.parametrize(
@@ -117,6 +129,16 @@ def test_attention_goes_where_it_is_told(model_config, named, head):
         found[weight] = mass(model, batch, *head)
     assert found[1.0] > 0.6
     assert found[0.0] < found[1.0] - 0.3
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_the_step_that_is_guided_is_the_one_that_is_named(shift):
+    """The links go through the sentence backwards, so that the other step has other ones."""
+    batch = example()
+    model, u = updater(TRANSFORMER, guided_layer=1, guided_shift=shift)
+    for step in range(1, 61):
+        u.step([batch], step, 0.0)
+    assert mass(model, batch, 0, 0, shift) > mass(model, batch, 0, 0, 1 - shift) + 0.3
 
 
 def test_the_objective_is_the_loss_plus_the_weighted_links_over_tokens():

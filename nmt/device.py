@@ -20,6 +20,10 @@ class Precision(Enum):
     auto = "auto"
     fp32 = "fp32"
     bf16 = "bf16"
+    fp16 = "fp16"
+
+
+HALF = {Precision.bf16: torch.bfloat16, Precision.fp16: torch.float16}
 
 
 def named_device(name: str) -> torch.device:
@@ -58,6 +62,9 @@ def resolve_device(name: str) -> torch.device:
 def resolve_precision(precision: Precision, device: torch.device) -> Precision:
     """``auto`` is a fixed rule: bf16 where the device has bf16 matrix instructions, else fp32.
 
+    fp16 is never chosen by itself: its largest number is 65,504, so that training needs a scaled loss
+    (``nmt.train.loss_scale``).  It is for cards without bf16 (Volta, Turing).
+
     An update of +experiment=multi30k_en_de with input feeding (benchmarks/training.py, one core of a Zen 4, torch 2.13)
     took 926 ms of CPU time in fp32 and 548 in bf16.  On a CPU without AVX512-BF16 or AMX such products are emulated:
     when oneDNN was told not to use them (ONEDNN_MAX_CPU_ISA=AVX512_CORE) it took 927 and 1,793.
@@ -72,8 +79,8 @@ def resolve_precision(precision: Precision, device: torch.device) -> Precision:
 
 def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[Any]:
     """Context in which matrix products run in the resolved ``precision``."""
-    if precision is Precision.bf16:
-        return torch.autocast(device.type, torch.bfloat16)
+    if precision in HALF:
+        return torch.autocast(device.type, HALF[precision])
     return contextlib.nullcontext()
 
 

@@ -81,7 +81,7 @@ class AlignCommandConfig(OnRun):
         None, "file to write, which is there whole or not at all; null: standard output", path=True
     )
     align: AlignOptions = field(default_factory=AlignOptions)
-    precision: Precision = setting(Precision.auto, "fp32, bf16 or auto")
+    precision: Precision = setting(Precision.auto, "fp32, bf16, fp16 or auto")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -218,7 +218,8 @@ def compute_type(precision: Precision, quantization: Quantization | None, device
     decode.precision=auto is float32.  Raises ConfigError for what it does not have on this processor.
     """
     library = needed("ctranslate2", "engine=ctranslate2")
-    plain = Quantization.bf16 if precision is Precision.bf16 else Quantization.fp32
+    halves = {Precision.bf16: Quantization.bf16, Precision.fp16: Quantization.fp16}
+    plain = halves.get(precision, Quantization.fp32)
     chosen = (quantization or plain).value
     there = library.get_supported_compute_types(device.type, device.index or 0)
     if chosen not in there:

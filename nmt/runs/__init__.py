@@ -25,7 +25,7 @@ tokenizer/joint.model, or source.model and target.model (.json for whole words a
 checkpoints/best.pt
     The weights of the best validation by trainer.metric.  A dict, saved by torch.save: ``format`` (the number of this
     format), ``model`` (the state_dict; the moving averages where trainer.ema is on), ``step`` (updates so far),
-    ``precision`` (of training, fp32 or bf16) and ``metrics`` (of the validation, by name).
+    ``precision`` (of training, fp32, bf16 or fp16) and ``metrics`` (of the validation, by name).
 checkpoints/step-00001000.pt
     The same of another validation, at the step in its name: what trainer.keep_last and trainer.keep_best retain.
 checkpoints/last.pt

@@ -13,6 +13,7 @@ from torch import nn
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
+from nmt.device import Precision
 from nmt.errors import ConfigError, UserError
 from nmt.train.config import Strategy, TrainerConfig
 from nmt.train.optim import OptimConfig, OptimizerName
@@ -75,10 +76,12 @@ class Ranks:
 
 
 def check_strategy(trainer: TrainerConfig, optim: OptimConfig, processes: int | None = None) -> None:
-    """Raise ConfigError for trainer.strategy=fsdp with another optimizer than Adam, or with one process (None: not
-    known)."""
+    """Raise ConfigError for trainer.strategy=fsdp in fp16, with another optimizer than Adam, or with one process
+    (None: not known)."""
     if trainer.strategy is not Strategy.fsdp:
         return
+    if trainer.precision is Precision.fp16:
+        raise ConfigError("trainer.strategy=fsdp computes in fp32 or bf16; fp16 needs trainer.strategy=ddp")
     if optim.name not in (OptimizerName.adam, OptimizerName.adamw):
         raise ConfigError(
             f"trainer.strategy=fsdp needs optim=adam or adamw, got {optim.name}: only these are known to "

@@ -15,6 +15,7 @@ from nmt.train.coverage import NOTHING_TO_COVER, coverage_loss
 from nmt.train.distributed import Ranks, without_gradient_sync
 from nmt.train.ema import WeightAverage
 from nmt.train.guided import guided_head, guided_loss
+from nmt.train.loss_scale import LossScale
 from nmt.train.optim import OptimConfig, Schedule, build_optimizer, state_tensors, update
 from nmt.train.training_state import capture_rng, restore_rng
 from nmt.train.update_statistics import UpdateStatistics
@@ -32,7 +33,7 @@ class Updater:
         device: torch.device,
         ranks: Ranks,
     ) -> None:
-        """``model`` is on ``device`` already; ``precision`` is fp32 or bf16, not auto."""
+        """``model`` is on ``device`` already; ``precision`` is not auto."""
         self.config, self.precision, self.device, self.ranks = config, precision, device, ranks
         self.model = model
         self.shards = None
@@ -45,6 +46,7 @@ class Updater:
         self.optimizer = build_optimizer(model, optim)
         self.schedule = Schedule(self.optimizer, optim, config.max_steps)
         self.state_tensors = state_tensors(optim)
+        self.loss_scale = LossScale(precision, device)
         self.average = WeightAverage(self.parameters, config.ema)
         self.statistics = UpdateStatistics(device)
         self.lr = 0.0  # learning rate of the latest update
@@ -60,13 +62,16 @@ class Updater:
         self.lr = self.schedule.set(number, epoch)
         with memory_explained(self.device, lambda: describe_sizes(group)):
             nll, objective = self.backward(group, total)
+            self.loss_scale.unscale(self.optimizer)
             norm = update(self.optimizer, self.parameters, self.config.clip)
+        self.loss_scale.update()
         self.average.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.statistics.add(nll, objective, norm, tokens)
 
     def backward(self, group: list[Batch], total: float) -> tuple[Tensor, Tensor]:
-        """Add the gradients of (losses summed over ``group`` and all ranks) / total to those of the parameters.
+        """Add the gradients of (losses summed over ``group`` and all ranks) / total, times the loss scale, to those of
+        the parameters.
 
         Returns this rank's summed -log p, with R-Drop the mean of its two passes, and this rank's share of that
         objective times the number of ranks: both ().
@@ -93,7 +98,7 @@ class Updater:
                     loss_sum = loss_sum + config.coverage_loss * read_again
                 # DistributedDataParallel takes the mean over the ranks; this factor makes it the sum.
                 loss = loss_sum * (self.ranks.size / total)
-                loss.backward()
+                self.loss_scale.scaled(loss).backward()
             nll = nll + output.nll.sum() / (2 if config.r_drop else 1)
             objective = objective + loss.detach()
         return nll, objective
@@ -109,7 +114,7 @@ class Updater:
     def resumable(self) -> dict[str, Any]:
         """What training goes on from besides ``weights``, whole on every rank; all ranks call it."""
         state = {"optimizer": self.optimizer.state_dict(), **self.average.state_dict(self.model)}
-        return self.whole(state) | {"schedule": self.schedule.state_dict()}
+        return self.whole(state) | {"schedule": self.schedule.state_dict(), "loss_scale": self.loss_scale.state_dict()}
 
     def whole(self, tree: dict[str, Any]) -> dict[str, Any]:
         """A tree of tensors, with whole ones in place of shares."""
@@ -123,6 +128,7 @@ class Updater:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({**saved["optimizer"], "param_groups": groups})
         self.schedule.load_state_dict(saved["schedule"])
+        self.loss_scale.load_state_dict(saved.get("loss_scale", {}))  # earlier versions had none
 
     def guided_alignment_loss(self, output: Output, batch: Batch) -> Tensor:
         """The loss of the head that trainer.guided_layer and guided_head name, summed over the batch's links: ()."""

@@ -1,0 +1,134 @@
+"""Word alignment by two runs that teach one another: what both find becomes what a head of each is trained to find.
+
+    python scripts/align_loop.py RUN REVERSE FOLDER [--pairs 50000] [--updates 500]
+
+RUN translates from source to target, REVERSE from target to source; any corpus, any model with attention.
+
+1. Links of the training pairs are found by both (align.layer=auto) and merged: FOLDER/found.align.
+2. Each run goes on from its best weights with those links as guided alignment, taught at the decoder step that has read
+   the word (trainer.guided_shift=1): FOLDER/forward and FOLDER/reverse.
+
+After that, ``python -m nmt.eval.align run=FOLDER/forward reverse=FOLDER/reverse source=... target=...`` aligns.  Garg
+et al. 2019 train a head of the model so; Chen et al. 2020 have the step after the word, and train an alignment module
+beside a model that stays as it is.  Here a head inside the model is trained, and translation goes on being trained.
+What is in FOLDER already is not made again, and a training that was interrupted goes on.
+"""
+
+import argparse
+import itertools
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+
+from nmt.config import Config
+from nmt.data.checks import blank
+from nmt.data.corpus import training_pairs, validation_text
+from nmt.data.files import FilesConfig
+from nmt.data.pharaoh import parse_pharaoh
+from nmt.data.text import DataConfig, TextFiles
+from nmt.data.textfile import strict_lines
+from nmt.errors import UserError
+from nmt.eval.symmetrize import Symmetrize, turned
+from nmt.runs.directory import Run, write_text_file
+from nmt.runs.training import train
+
+
+def main() -> None:
+    """The command line."""
+    options = arguments()
+    try:
+        loop(options)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+def arguments() -> argparse.Namespace:
+    """What was typed."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("run", type=Path, help="run directory, source to target")
+    parser.add_argument("reverse", type=Path, help="run directory, target to source")
+    parser.add_argument("folder", type=Path, help="folder to write")
+    parser.add_argument("--pairs", type=int, default=50_000, help="training pairs that are aligned and learnt from")
+    parser.add_argument("--updates", type=int, default=500, help="of each direction")
+    parser.add_argument("--weight", type=float, default=1.0, help="trainer.guided_alignment")
+    parser.add_argument(
+        "--symmetrize", choices=[how.name for how in Symmetrize], default="grow_diag", help="how links are merged"
+    )
+    return parser.parse_args()
+
+
+def loop(options: argparse.Namespace) -> None:
+    """Find the links, then train on them."""
+    folder, runs = options.folder, (options.run, options.reverse)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = Run.open(options.run).config
+    sides = write_pairs(folder, config, options.pairs)
+    found, back = folder / "found.align", folder / "found.turned.align"
+    if not found.exists():
+        align(runs, sides, found, options.symmetrize)
+    write_lines(back, (str(turned(links)) for links in parse_pharaoh(strict_lines(found), str(found))))
+    for name, run, links in (("forward", options.run, found), ("reverse", options.reverse, back)):
+        train(guided(Run.open(run).config, run, folder, name, links, options))
+
+
+def write_pairs(folder: Path, config: Config, count: int) -> tuple[Path, Path]:
+    """The first ``count`` training pairs of a run and its validation set as files; returns those of the training."""
+    languages = config.data.source, config.data.target
+    pairs = (p for p in training_pairs(config.data, config.seed) if all(map(usable, p)))
+    text = validation_text(config.data)
+    for stem, rows in (
+        ("train", itertools.islice(pairs, count)),
+        ("validation", zip(text.source, text.target, strict=True)),
+    ):
+        for language, side in zip(languages, zip(*rows, strict=True), strict=True):
+            write_lines(folder / f"{stem}.{language}", side)
+    return folder / f"train.{languages[0]}", folder / f"train.{languages[1]}"
+
+
+def usable(text: str) -> bool:
+    """Whether a training line is one line of UTF-8; other faults are for the checks of training, which drop pairs."""
+    return not blank(text) and "\n" not in text and all(not 0xD800 <= ord(c) < 0xE000 for c in text)
+
+
+def write_lines(path: Path, rows: Iterator[str] | Sequence[str]) -> None:
+    """A text file, there whole or not at all."""
+    write_text_file(path, "".join(f"{row}\n" for row in rows))
+
+
+def align(runs: tuple[Path, Path], sides: tuple[Path, Path], output: Path, symmetrize: str) -> None:
+    """The merged links of both runs, by the command that anybody would type."""
+    words = [f"run={runs[0]}", f"reverse={runs[1]}", f"source={sides[0]}", f"target={sides[1]}", f"output={output}"]
+    command = [sys.executable, "-m", "nmt.eval.align", *words, "align.layer=auto", f"symmetrize={symmetrize}"]
+    if subprocess.run(command, check=False).returncode:
+        sys.exit(1)  # the command has said why
+
+
+def guided(config: Config, run: Path, folder: Path, name: str, links: Path, options: argparse.Namespace) -> Config:
+    """The training that goes on from ``run`` with ``links``."""
+    kept = {f.name: getattr(config.data, f.name) for f in fields(DataConfig)}
+    texts = {
+        stem: TextFiles(*(str(folder / f"{stem}.{code}") for code in (config.data.source, config.data.target)))
+        for stem in ("train", "validation")
+    }
+    data = FilesConfig(
+        **{**kept, **texts, "name": "files", "test": [], "tests": {}, "gold": None, "alignments": str(links)}
+    )
+    trainer = replace(
+        config.trainer,
+        guided_alignment=options.weight,
+        guided_shift=1,
+        max_steps=options.updates,
+        max_minutes=None,
+        max_epochs=None,
+        validate_every=max(1, options.updates // 2),
+        metric="loss",
+    )
+    optim = replace(config.optim, warmup=min(config.optim.warmup, options.updates // 10))
+    places = {"name": name, "runs": str(folder), "sweep": None, "init_from": str(run), "resume": True}
+    return replace(config, data=data, trainer=trainer, optim=optim, **places)
+
+
+if __name__ == "__main__":
+    main()

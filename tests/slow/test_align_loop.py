@@ -1,0 +1,71 @@
+"""scripts/align_loop.py on two tiny runs: what is written, and which trainings follow."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tiny_runs import ENGLISH, GERMAN, MODELS, make_run
+
+from nmt.config import Config
+from nmt.data.corpus import PhrasesConfig
+from nmt.data.pharaoh import parse_pharaoh
+from nmt.data.tokenizer import train_tokenizers
+from nmt.eval.symmetrize import turned
+from nmt.runs.directory import TOKENIZER, Run, read_config, save_config
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
+PAIRS = 24
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The result of a loop over a Transformer each way."""
+    root = tmp_path_factory.mktemp("loop")
+    for name, (source, target) in {"there": ("en", "de"), "back": ("de", "en")}.items():
+        run = make_run(root / name, MODELS["transformer"])
+        config = read_config(run)
+        data = PhrasesConfig(
+            source=source,
+            target=target,
+            train_size=60,
+            validation_size=8,
+            cache=str(root / "cache"),
+            tokenizer=config.data.tokenizer,
+        )
+        texts = (ENGLISH, GERMAN) if source == "en" else (GERMAN, ENGLISH)
+        train_tokenizers(data.tokenizer, *texts, seed=1).save(run / TOKENIZER)
+        save_config(run, replace(config, data=data, device="cpu", threads=1))
+    words = [root / "there", root / "back", root / "out", "--pairs", str(PAIRS), "--updates", "4"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, ROOT / "scripts" / "align_loop.py", *words], env=env, check=True)
+    return root / "out"
+
+
+def test_links_of_both_directions_are_those_that_were_found(folder):
+    texts = [(folder / f"train.{code}").read_text(encoding="utf-8").splitlines() for code in ("en", "de")]
+    found, back = (
+        parse_pharaoh(
+            (folder / name).read_text().splitlines(), name, [(len(a.split()), len(b.split())) for a, b in rows]
+        )
+        for name, rows in (
+            ("found.align", zip(*texts, strict=True)),
+            ("found.turned.align", zip(*texts[::-1], strict=True)),
+        )
+    )
+    assert len(found) == PAIRS
+    assert any(links.sure for links in found)
+    assert back == [turned(links) for links in found]
+
+
+@pytest.mark.parametrize(("name", "of", "links"), [("forward", "there", "found"), ("reverse", "back", "found.turned")])
+def test_each_direction_learns_them_at_the_step_that_has_read_the_word(folder, name, of, links):
+    run = Run.open(folder / name)
+    config: Config = run.config
+    assert (config.trainer.guided_alignment, config.trainer.guided_shift, config.trainer.max_steps) == (1.0, 1, 4)
+    assert config.init_from == str(folder.parent / of)
+    assert config.data.alignments == str(folder / f"{links}.align")
+    assert run.weights("best")

@@ -5,7 +5,7 @@
 _nmt_module() {
   local i name="${COMP_WORDS[0]##*/}"
   case "$name" in
-    nmt-align) echo nmt.eval.align; return ;;
+    nmt-align|nmt-look) echo "nmt.eval.${name#nmt-}"; return ;;
     nmt-*) echo "nmt.${name#nmt-}"; return ;;
   esac
   for ((i = 2; i < COMP_CWORD; i++)); do

@@ -85,6 +85,21 @@ PAGES = {
         ),
         groups=False,
     ),
+    "nmt.eval.look": FirstPage(
+        "Write a page that shows what a model attends to: one HTML file, for any browser, without a network.",
+        (
+            "run=runs/local_p source='A man in an orange hat.'",
+            "run=[runs/global,runs/local_p] source=test.en target=test.de limit=5 output=look.html",
+        ),
+        (
+            *ON_RUN,
+            ("source", "a source text, or a file of sentences"),
+            ("target", "its translation, or a file; else each run's own"),
+            ("limit", "so many sentences of a file"),
+            ("output", "page to write"),
+        ),
+        (CONFIG_DIR_FLAG,),
+    ),
     "nmt.translate": FirstPage(
         "Translate standard input, or a file, line by line.",
         (

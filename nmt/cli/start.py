@@ -10,6 +10,7 @@ COMMANDS = {
     "nmt.train": "train",
     "nmt.eval": "eval",
     "nmt.eval.align": "align",
+    "nmt.eval.look": "look",
     "nmt.translate": "translate",
     "nmt.data": "data",
     "nmt.export": "export",
@@ -39,6 +40,11 @@ def evaluate() -> None:
 def align() -> None:
     """The command nmt-align."""
     start("nmt.eval.align")
+
+
+def look() -> None:
+    """The command nmt-look."""
+    start("nmt.eval.look")
 
 
 def translate() -> None:

@@ -14,8 +14,9 @@ from nmt.data.checks import blank
 from nmt.data.pharaoh import split_words
 from nmt.data.pieces import SUBWORDS, Tokenizer, TokenizerKind, normalize
 from nmt.device import resolve_device
-from nmt.errors import ConfigError
+from nmt.errors import ConfigError, DataError
 from nmt.eval.alignment import AlignConfig
+from nmt.eval.figures.painter import Painter, Pair
 from nmt.eval.forced import NoAttentionError, PairMap
 from nmt.eval.metrics import one_line
 from nmt.eval.reranking import reranking
@@ -26,9 +27,10 @@ from nmt.languages import without_spaces
 from nmt.models.seq2seq import Seq2Seq
 from nmt.runs.directory import Run, alignment_config
 from nmt.runs.ensemble import EnsembleRun, open_run
-from nmt.search import DecodeConfig, Hypothesis
+from nmt.search import DecodeConfig, ForcedOptions, Hypothesis, evaluating
 from nmt.search.engine import Engine, ModelEngine
 from nmt.translate.arguments import check_str, given_directories, given_texts
+from nmt.translate.attention import Attention
 from nmt.translate.options import ORDINARY, AlignmentOutput, TranslateOptions
 from nmt.translate.prefix import NO_PREFIX, Prefix, check_prefix, tokenize_prefixes
 from nmt.translate.sentence_split import describe_split, split_long
@@ -194,6 +196,33 @@ class Translator:
         ]
         return joined[0] if isinstance(texts, str) else joined
 
+    def attention(self, text: str, target: str | None = None) -> Attention:
+        """What the model attends to in a text while it reads ``target``, or its own translation where that is None.
+
+        The object has ``source`` and ``target`` tokens, ``weights`` (layers, heads, T, S) and, of local attention,
+        ``centre`` and ``half_width``, all on the CPU; ``plot()`` makes a figure.
+
+        Raises:
+            TypeError: an argument is no text.
+            DataError: the text, the target or the translation is blank.
+            NoAttentionError: the model has no attention.
+            ConfigError: the model runs in another program than torch.
+        """
+        check_str("text", text)
+        if target is None:
+            target = "" if blank(text) else self.translate(text)
+        check_str("target", target)
+        for name, value in (("text", text), ("target", target)):
+            if blank(value):
+                raise DataError(f"{name} is blank: there is nothing to attend to")
+        ids = [side.encode([t])[0] for side, t in ((self.tokenizers.source, text), (self.tokenizers.target, target))]
+        painter = Painter(self.model, self.tokenizers, ForcedOptions(self.device, self.decode.precision))
+        with evaluating(self.model):
+            pictures = painter.attention([Pair(0, *ids)], "attention")
+        if not pictures:
+            raise NoAttentionError(f"{self.name} has no attention to look at")
+        return Attention(pictures[0])
+
     def source_ceiling(self) -> int | None:
         """The most source pieces that the model can read, without end-of-sentence; None: any number."""
         longest = self.engine.longest_source
@@ -285,7 +314,7 @@ class Translator:
         """A hypothesis as text; words of the prefix that the vocabulary lacks stand as they were given."""
         target, prefix = self.tokenizers.target, part.prefix
         text, tokens = one_line(target.decode([h.ids])[0]), target.pieces([*h.ids, EOS])
-        words = self.attention(part, h) if attended else None
+        words = self.word_attention(part, h) if attended else None
         if UNK in prefix.ids:
             text = prefix.text + text[len(target.decode([prefix.ids])[0]) :]
         if self.options.replace_unknown and words is not None and UNK in h.ids[len(prefix.ids) :]:
@@ -296,7 +325,7 @@ class Translator:
         alignment = None if self.options.alignments is AlignmentOutput.none else words
         return Translation(text, h.score, h.log_prob, h.finished, tokens, alignment=alignment)
 
-    def attention(self, part: TextPart, h: Hypothesis) -> np.ndarray:
+    def word_attention(self, part: TextPart, h: Hypothesis) -> np.ndarray:
         """Attention between the words of a part and of its translation: (target words, source words)."""
         if h.maps is None:
             raise NoAttentionError(

@@ -442,6 +442,7 @@ def test_console_scripts_are_the_commands():
         "nmt-data",
         "nmt-eval",
         "nmt-export",
+        "nmt-look",
         "nmt-report",
         "nmt-train",
         "nmt-translate",

@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 import pytest
 
-from nmt.cli import align, app, data, export, report, train, translate
+from nmt.cli import align, app, data, export, look, report, train, translate
 from nmt.cli import eval as evaluation
 from nmt.cli.first_page import PAGES as FIRST_PAGES
 from nmt.cli.first_page import first_comment
@@ -24,7 +24,8 @@ from nmt.config import CHOICE_GROUPS, CONFIG_DIR
 
 PAGES = Path(__file__).parent / "help"
 COMMANDS = {
-    module.COMMAND.module: module.COMMAND for module in (train, evaluation, align, translate, data, export, report)
+    module.COMMAND.module: module.COMMAND
+    for module in (train, evaluation, align, look, translate, data, export, report)
 }
 
 

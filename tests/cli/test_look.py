@@ -1,0 +1,87 @@
+"""nmt.eval.look and Translator.attention: the page holds what the model attends to, and nothing from a network."""
+
+import json
+import re
+import sys
+from html import unescape
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+from tiny_runs import MODELS, make_run
+
+import nmt
+from nmt.batch import EOS, collate
+from nmt.cli import look
+from nmt.errors import DataError
+from nmt.eval.figures.picture import Picture
+from nmt.models.seq2seq import AttentionMaps
+from nmt.report.look import look_page
+
+SOURCE, TARGET = "two dog </script> four", "zwei Hund vier"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("look")
+    return {name: make_run(root / name, MODELS[name]) for name in ("local_p", "transformer")}
+
+
+def page(*words: str) -> None:
+    with patch.object(sys, "argv", ["nmt.eval.look", *words, "device=cpu"]):
+        look.main()
+
+
+def test_the_page_has_the_weights_of_every_run_and_needs_no_network(runs, tmp_path):
+    out, both = tmp_path / "look.html", ",".join(map(str, runs.values()))
+    page(f"run=[{both}]", f"source='{SOURCE}'", f"target='{TARGET}'", f"output={out}")
+    html = out.read_text(encoding="utf-8")
+    assert not re.search(r"(https?:)?//\w|<link|src=|@import|url\(", html)
+    views = html.split('<div class="view">')[1:]
+    assert len(views) == len(runs)
+    for shown, (name, run) in zip(views, runs.items(), strict=True):
+        data = json.loads(re.findall(r'<script type="application/json">(.*?)</script>', shown)[0])
+        attention = nmt.load(run, device="cpu").attention(SOURCE, TARGET)
+        np.testing.assert_allclose(data["weights"], attention.weights, atol=6e-4)
+        assert data["half_width"] == attention.half_width == (2 if name == "local_p" else None)
+        if attention.centre is not None:
+            np.testing.assert_allclose(data["centre"], attention.centre, atol=6e-4)
+        assert [unescape(t) for t in re.findall(r"<span>(.*?)</span>", shown)] == attention.source
+        assert [unescape(t) for t in re.findall(r'<span tabindex="0">(.*?)</span>', shown)] == attention.target
+
+
+def test_attention_is_that_of_the_model(runs):
+    translator = nmt.load(runs["transformer"], device="cpu")
+    attention = translator.attention("two dog", TARGET)
+    ids = [
+        side.encode([t])[0]
+        for side, t in ((translator.tokenizers.source, "two dog"), (translator.tokenizers.target, TARGET))
+    ]
+    with torch.no_grad():
+        maps = translator.model(collate([ids[0]], [ids[1]], [0]), want_maps=True).maps
+    np.testing.assert_allclose(attention.weights, maps.weights[0].numpy(), rtol=1e-5)
+    assert attention.target == translator.tokenizers.target.pieces([*ids[1], EOS])
+    assert attention.plot().axes
+    own = translator.attention("two dog")
+    assert own.target == translator.attention("two dog", translator.translate("two dog")).target
+    with pytest.raises(DataError, match="text is blank"):
+        translator.attention(" ")
+
+
+def test_tokens_cannot_end_the_page_early():
+    maps = AttentionMaps(torch.ones(1, 1, 1, 2) / 2)
+    html = look_page(
+        "a", [("<b>", [("</script>", Picture(0, "x", ["<i>", "\u0645\u0631\u062d\u0628\u0627"], ["</script>"], maps))])]
+    )
+    assert "<b>" not in html
+    assert "<i>" not in html
+    assert html.count("</script>") == 2
+    assert html.count('dir="auto"') == 4
+
+
+def test_files_of_unequal_length_are_refused(runs, tmp_path):
+    (tmp_path / "a").write_text("two\nthree\n")
+    (tmp_path / "b").write_text("zwei\n")
+    with pytest.raises(SystemExit, match=r"error: .*2 lines"):
+        page(f"run={runs['local_p']}", f"source={tmp_path / 'a'}", f"target={tmp_path / 'b'}")

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 import torch
-from attention_reference import NORMALIZERS, Scalars, dot, softmax, times
+from attention_reference import NORMALIZERS, Scalars, dot, score, softmax, times
 from torch import Tensor
 
 from nmt.models.attention import (
@@ -15,6 +15,7 @@ from nmt.models.attention import (
     MixtureForm,
     MixtureWindowConfig,
     StructuralConfig,
+    TemporalConfig,
 )
 
 ZERO = torch.zeros((), dtype=torch.float64)
@@ -68,6 +69,18 @@ def additive_row(
     return NORMALIZERS[config.normalizer](scores)  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def temporal_scores(module: Attention, config: TemporalConfig, query: Scalars, memory: list[Scalars]) -> Scalars:
+    return [score(module, config, query, h, s) for s, h in enumerate(memory)]
+
+
+def temporal_row(config: TemporalConfig, before: list[Scalars], scores: Scalars) -> Scalars:
+    """``before``: the scores of the target positions before."""
+    if before:
+        sums = [dot([torch.exp(e[s]) for e in before], [torch.ones(())] * len(before)) for s in range(len(scores))]
+        scores = [e - torch.log(x) for e, x in zip(scores, sums, strict=True)]
+    return NORMALIZERS[config.normalizer](scores)
+
+
 def mixture_row(
     parameters: Mapping[str, Tensor], config: MixtureWindowConfig, query: Scalars, means: Scalars, S: int
 ) -> tuple[Scalars, Scalars]:
@@ -104,10 +117,15 @@ def attend_in_turn(
     for b, length in enumerate(lengths.tolist()):
         memory = [list(h.unbind()) for h in values[b, :length].unbind()]
         rows: list[Scalars] = []
+        scores: list[Scalars] = []
         means = [ZERO] * getattr(config, "components", 0)
         for q in query[b].unbind():
             if isinstance(config, MixtureWindowConfig):
                 row, means = mixture_row(parameters, config, list(q.unbind()), means, length)
+            elif isinstance(config, TemporalConfig):
+                new = temporal_scores(module, config, list(q.unbind()), memory)
+                row = temporal_row(config, scores, new)
+                scores.append(new)
             else:
                 row = additive_row(parameters, config, list(q.unbind()), memory, rows)
             rows.append(row)

@@ -17,6 +17,7 @@ from nmt.models.attention import (
     MixtureWindowConfig,
     NoneConfig,
     StructuralConfig,
+    TemporalConfig,
 )
 from nmt.models.lstm.config import Mixture, Tied
 
@@ -52,6 +53,7 @@ CONFIGS = {
     "coverage latent": LSTMConfig(attention=CoverageConfig(hidden_size=5), mixture=Mixture.predictions),
     "location_aware": LSTMConfig(attention=LocationAwareConfig(hidden_size=5, filters=3, filter_reach=2)),
     "structural": LSTMConfig(attention=StructuralConfig(hidden_size=5), embedding_size=4),
+    "temporal": LSTMConfig(attention=TemporalConfig()),
     "gmm": LSTMConfig(attention=MixtureWindowConfig(components=3, hidden_size=5)),
     "gmm unfed": LSTMConfig(attention=MixtureWindowConfig(components=3, hidden_size=5), input_feeding=False),
     "global latent": LSTMConfig(attention=GlobalConfig(), mixture=Mixture.predictions, num_layers=2, residual=True),

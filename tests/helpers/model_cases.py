@@ -94,6 +94,8 @@ CASES: dict[str, dict[str, Case]] = {
             attention("structural", hidden_size=5, markov=False, neighbours=2)
             | {"reverse_source": True, "bidirectional": False, "source_eos": False}
         ),
+        "temporal": Case(attention("temporal")),
+        "temporal unfed": Case(attention("temporal", score="concat") | {"input_feeding": False, "source_eos": True}),
         "gmm": Case(attention("gmm", components=3, hidden_size=5), sums_to_one=None),
         "gmm graves unfed": Case(
             attention("gmm", form="graves", components=2, hidden_size=5) | {"input_feeding": False}, sums_to_one=None

@@ -17,8 +17,14 @@ from nmt.models.attention.config import (
     NoneConfig,
     Sigma,
     StructuralConfig,
+    TemporalConfig,
 )
-from nmt.models.attention.global_attention import BahdanauAttention, GlobalAttention, HardAttention
+from nmt.models.attention.global_attention import (
+    BahdanauAttention,
+    GlobalAttention,
+    HardAttention,
+    TemporalAttention,
+)
 from nmt.models.attention.history_attention import CoverageAttention, LocationAwareAttention, StructuralAttention
 from nmt.models.attention.local_attention import LocalAttention
 from nmt.models.attention.mixture_attention import MixtureWindowAttention
@@ -50,6 +56,7 @@ __all__ = [
     "ScoreFunction",
     "Sigma",
     "StructuralConfig",
+    "TemporalConfig",
     "build_attention",
 ]
 
@@ -64,6 +71,7 @@ ATTENTIONS: dict[type[AttentionConfig], type[Attention] | None] = {
     CoverageConfig: CoverageAttention,
     LocationAwareConfig: LocationAwareAttention,
     StructuralConfig: StructuralAttention,
+    TemporalConfig: TemporalAttention,
     MixtureWindowConfig: MixtureWindowAttention,
 }
 

@@ -117,6 +117,13 @@ class HardConfig(GlobalConfig):
 
 
 @dataclass
+class TemporalConfig(GlobalConfig):
+    """every source position, less what it has had at earlier target positions   (Paulus et al. 2018)"""
+
+    name: str = "temporal"
+
+
+@dataclass
 class LocalMConfig(ScoredConfig):
     """a window centred on the target position t   (Luong et al. 2015, section 3.2)"""
 

@@ -1,4 +1,4 @@
-"""Mechanisms that look at every source position: global, bahdanau, hard."""
+"""Mechanisms that look at every source position: global, bahdanau, hard, temporal."""
 
 import torch
 from torch import Tensor
@@ -71,3 +71,29 @@ class HardAttention(GlobalAttention):
         one = torch.zeros_like(soft).scatter(2, chosen, 1.0)
         weights = one + (soft - soft.detach())  # the bracket is exactly 0
         return Attended(memory.value_rows.weighted_sum(weights).to(query.dtype), weights)
+
+
+class TemporalAttention(GlobalAttention):
+    """Paulus et al. 2018, section 2.1, intra-temporal attention: what a position has had before counts against it.
+
+    a_t = softmax_s(e_{t,s} - log sum_{r<t} exp(e_{r,s})),   e_{t,s} = score(q_t, h_s)   (eqs. 2 to 4)
+
+    At the first target position nothing is taken off.
+
+    The paper's score is ``general``.  Its attention of the decoder to what it has written is not built.  The paper
+    could not be read in full here: the formula is from memory.
+    """
+
+    def start(self, values: Tensor) -> dict[str, Tensor]:
+        B, S, _ = values.shape
+        dtype = torch.promote_types(values.dtype, torch.float32)
+        return {"log_sum": values.new_full((B, 1, S), float("-inf"), dtype=dtype)}  # log sum_{r<t} exp(e_r)
+
+    def forward(self, query: Tensor, memory: Memory, position: Tensor) -> Attended:
+        assert memory.carried is not None
+        before = memory.carried["log_sum"]
+        scores = self.score.over_all(query, memory).to(before.dtype)
+        penalty = before.masked_fill(before.isneginf(), 0.0)  # none at the first target position
+        weights = masked_weights(scores - penalty, memory.padding, self.normalizer)
+        context = memory.value_rows.weighted_sum(weights).to(query.dtype)
+        return Attended(context, weights, carried={"log_sum": torch.logaddexp(before, scores)})

@@ -16,6 +16,7 @@ from nmt.models.attention import (
     MixtureForm,
     MixtureWindowConfig,
     StructuralConfig,
+    TemporalConfig,
     build_attention,
 )
 from nmt.testing import check_attention
@@ -32,6 +33,9 @@ CONFIGS: list[AttentionConfig] = [
     StructuralConfig(hidden_size=3, markov=False, fertility=False),
     StructuralConfig(hidden_size=3, position=False, fertility=False, neighbours=2),
     StructuralConfig(hidden_size=3, position=False, markov=False),
+    TemporalConfig(),
+    TemporalConfig(score="concat", normalizer="entmax15"),
+    TemporalConfig(score="location", max_source=9),
     MixtureWindowConfig(components=2, hidden_size=3),
     MixtureWindowConfig(components=1, hidden_size=3, form=MixtureForm.graves),
 ]

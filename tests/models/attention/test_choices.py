@@ -39,7 +39,7 @@ def test_the_table_is_complete():
     names = [config.name for config in ATTENTIONS]
     assert len(set(names)) == len(names)
     stateless, stateful = {"none", "bahdanau", "global", "local_m", "local_p", "hard"}, {"coverage", "location_aware"}
-    assert set(names) == stateless | stateful | {"structural", "gmm"}
+    assert set(names) == stateless | stateful | {"structural", "gmm", "temporal"}
     for config in ATTENTIONS:
         assert OmegaConf.to_object(OmegaConf.structured(config)) == config()
         assert config.__doc__

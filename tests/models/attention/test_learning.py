@@ -41,6 +41,7 @@ from nmt.models.attention import (
     MixtureWindowConfig,
     Sigma,
     StructuralConfig,
+    TemporalConfig,
     build_attention,
 )
 
@@ -73,6 +74,7 @@ CASES: list[tuple[AttentionConfig, str]] = [
     (CoverageConfig(hidden_size=32, max_fertility=2.0), "reverse"),
     (LocationAwareConfig(hidden_size=32), "reverse"),
     (StructuralConfig(hidden_size=32), "reverse"),
+    (TemporalConfig(), "reverse"),
     *((MixtureWindowConfig(form=form), "copy") for form in MixtureForm),
     (LocalMConfig(half_width=D, score="location"), "turned"),
 ]

@@ -40,7 +40,7 @@ def test_models_translate_and_score_the_same(tmp_path, name):
     compare_with_torch(build(name).float(), PAIRS, tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["coverage", "location_aware", "structural", "temporal", "gmm"])
+@pytest.mark.parametrize("kind", ["coverage", "location_aware", "structural", "temporal", "gmm", "monotonic"])
 def test_attention_that_knows_of_the_steps_before_is_refused(kind):
     with pytest.raises(ConfigError, match=rf"^mine has model.attention={kind}, whose steps carry "):
         graphs_of(build(f"lstm: {kind}"), "mine")

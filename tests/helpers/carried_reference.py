@@ -14,6 +14,7 @@ from nmt.models.attention import (
     LocationAwareConfig,
     MixtureForm,
     MixtureWindowConfig,
+    MonotonicConfig,
     StructuralConfig,
     TemporalConfig,
 )
@@ -81,6 +82,42 @@ def temporal_row(config: TemporalConfig, before: list[Scalars], scores: Scalars)
     return NORMALIZERS[config.normalizer](scores)
 
 
+def monotonic_row(
+    module: Attention, config: MonotonicConfig, query: Scalars, memory: list[Scalars], before: Scalars
+) -> tuple[Scalars, Scalars]:
+    """The weights, and where the walk stops; hard where the module is evaluated."""
+    parameters, K, w = dict(module.named_parameters()), config.hidden_size, config.chunk
+    hidden = [
+        [torch.tanh(x + y) for x, y in zip(times(parameters["query.weight"], query), key, strict=True)]
+        for key in (times(parameters["key.weight"], h) for h in memory)
+    ]
+    v = list(parameters["energy.weight"][0])
+    length = torch.sqrt(dot(v, v))
+    e = [parameters["gain"] * dot(v, x[:K]) / length + parameters["offset"] for x in hidden]
+    p = [1 / (1 + torch.exp(-x)) for x in e]
+    if not module.training:
+        p = [torch.ones_like(x) if x > 0 else torch.zeros_like(x) for x in e]
+    stopped = []
+    for s in range(len(memory)):
+        arrived = ZERO
+        for k in range(s + 1):
+            passed = before[k]
+            for x in p[k:s]:
+                passed = passed * (1 - x)
+            arrived = arrived + passed
+        stopped.append(p[s] * arrived)
+    if w == 1:
+        return stopped, stopped
+    u = [torch.exp(dot(list(parameters["energy.weight"][1]), x[K:])) for x in hidden]
+    row = [ZERO] * len(memory)
+    for k, a in enumerate(stopped):
+        chunk = range(max(0, k - w + 1), k + 1)
+        total = dot([u[s] for s in chunk], [torch.ones(())] * len(chunk))
+        for s in chunk:
+            row[s] = row[s] + a * u[s] / total
+    return row, stopped
+
+
 def mixture_row(
     parameters: Mapping[str, Tensor], config: MixtureWindowConfig, query: Scalars, means: Scalars, S: int
 ) -> tuple[Scalars, Scalars]:
@@ -118,10 +155,13 @@ def attend_in_turn(
         memory = [list(h.unbind()) for h in values[b, :length].unbind()]
         rows: list[Scalars] = []
         scores: list[Scalars] = []
+        stopped = [ZERO + 1, *([ZERO] * (length - 1))]
         means = [ZERO] * getattr(config, "components", 0)
         for q in query[b].unbind():
             if isinstance(config, MixtureWindowConfig):
                 row, means = mixture_row(parameters, config, list(q.unbind()), means, length)
+            elif isinstance(config, MonotonicConfig):
+                row, stopped = monotonic_row(module, config, list(q.unbind()), memory, stopped)
             elif isinstance(config, TemporalConfig):
                 new = temporal_scores(module, config, list(q.unbind()), memory)
                 row = temporal_row(config, scores, new)

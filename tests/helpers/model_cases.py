@@ -96,6 +96,8 @@ CASES: dict[str, dict[str, Case]] = {
         ),
         "temporal": Case(attention("temporal")),
         "temporal unfed": Case(attention("temporal", score="concat") | {"input_feeding": False, "source_eos": True}),
+        "monotonic": Case(attention("monotonic", hidden_size=5), sums_to_one=None),
+        "monotonic chunk": Case(attention("monotonic", hidden_size=5, chunk=3), sums_to_one=None),
         "gmm": Case(attention("gmm", components=3, hidden_size=5), sums_to_one=None),
         "gmm graves unfed": Case(
             attention("gmm", form="graves", components=2, hidden_size=5) | {"input_feeding": False}, sums_to_one=None

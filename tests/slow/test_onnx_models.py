@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slow
 
 
 # Attention that knows of the steps before is refused: tests/export/test_onnx.py.
-CARRYING = ("coverage", "location_aware", "structural", "temporal", "gmm")
+CARRYING = ("coverage", "location_aware", "structural", "temporal", "gmm", "monotonic")
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n.split(": ")[1].split()[0] not in CARRYING])

@@ -14,6 +14,7 @@ from nmt.models.attention.config import (
     LocationAwareConfig,
     MixtureForm,
     MixtureWindowConfig,
+    MonotonicConfig,
     NoneConfig,
     Sigma,
     StructuralConfig,
@@ -28,6 +29,7 @@ from nmt.models.attention.global_attention import (
 from nmt.models.attention.history_attention import CoverageAttention, LocationAwareAttention, StructuralAttention
 from nmt.models.attention.local_attention import LocalAttention
 from nmt.models.attention.mixture_attention import MixtureWindowAttention
+from nmt.models.attention.monotonic_attention import MonotonicAttention
 from nmt.models.attention.normalizers import NORMALIZERS
 from nmt.models.attention.scores import SCORES, ConcatSource, Score, ScoreFunction
 
@@ -51,6 +53,7 @@ __all__ = [
     "Memory",
     "MixtureForm",
     "MixtureWindowConfig",
+    "MonotonicConfig",
     "NoneConfig",
     "Score",
     "ScoreFunction",
@@ -73,6 +76,7 @@ ATTENTIONS: dict[type[AttentionConfig], type[Attention] | None] = {
     StructuralConfig: StructuralAttention,
     TemporalConfig: TemporalAttention,
     MixtureWindowConfig: MixtureWindowAttention,
+    MonotonicConfig: MonotonicAttention,
 }
 
 

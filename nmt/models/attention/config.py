@@ -215,3 +215,16 @@ class MixtureWindowConfig(AttentionConfig):
     form: MixtureForm = setting(MixtureForm.v2, "v2: normalized Gaussians, softplus; graves: exponentials")
     components: int = setting(5, "K: Gaussians in the mixture", least=1, most=10_000)
     hidden_size: int = setting(128, "width of the hidden layer that predicts them", least=1, most=65_536)
+
+
+@dataclass
+class MonotonicConfig(AttentionConfig):
+    """walk on from the last stop; look there, or at a chunk before it   (Raffel et al. 2017; Chiu and Raffel 2018)"""
+
+    name: str = "monotonic"
+    hidden_size: int = setting(256, "width of the score network", least=1, most=65_536)
+    chunk: int = setting(1, "positions up to the stop that are read: 1, or more for MoChA", least=1, most=10_000)
+    noise: float = setting(1.0, "deviation of the noise that training adds to the energy of stopping", least=0)
+    offset_start: float = setting(0.0, "r, which is added to the energy of stopping, starts at this")
+
+    previous_state: ClassVar[bool] = True

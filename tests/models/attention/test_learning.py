@@ -39,6 +39,7 @@ from nmt.models.attention import (
     LocationAwareConfig,
     MixtureForm,
     MixtureWindowConfig,
+    MonotonicConfig,
     Sigma,
     StructuralConfig,
     TemporalConfig,
@@ -75,6 +76,7 @@ CASES: list[tuple[AttentionConfig, str]] = [
     (LocationAwareConfig(hidden_size=32), "reverse"),
     (StructuralConfig(hidden_size=32), "reverse"),
     (TemporalConfig(), "reverse"),
+    (MonotonicConfig(hidden_size=32), "copy"),
     *((MixtureWindowConfig(form=form), "copy") for form in MixtureForm),
     (LocalMConfig(half_width=D, score="location"), "turned"),
 ]
@@ -131,11 +133,11 @@ class Task(nn.Module):
         return loss, wrong[real].float().mean()
 
 
-def alignment_error(config: AttentionConfig, order: str) -> float:
-    """The error on words that were not trained on, after 150 batches."""
+def alignment_error(config: AttentionConfig, order: str, batches: int = 150) -> float:
+    """The error on words that were not trained on, after so many batches."""
     task = Task(config, order)
     optimizer = torch.optim.Adam(task.parameters(), lr=1e-2)
-    for _ in range(150):
+    for _ in range(batches):
         optimizer.zero_grad()
         task()[0].backward()
         optimizer.step()
@@ -158,3 +160,10 @@ def test_the_alignment_is_found(config: AttentionConfig, order: str):
 def test_what_lies_outside_the_window_is_not_found():
     torch.manual_seed(0)
     assert alignment_error(LocalMConfig(half_width=D), "reverse") > 0.4
+
+
+@pytest.mark.slow
+def test_chunks_of_a_monotonic_walk_take_longer():
+    """MoChA has two scores to learn, and its walk has to stop at every word; it is not found in 150 batches."""
+    torch.manual_seed(0)
+    assert alignment_error(MonotonicConfig(hidden_size=32, chunk=3, noise=0.5), "copy", batches=260) < 0.05

@@ -65,7 +65,9 @@ class Config:
     name: str | None = setting(None, "folder of the run below runs; null: made of the choices typed")
     runs: str = setting("runs", "where runs live", path=True)
     sweep: str | None = setting(None, "folder below runs that holds a sweep; null: the time, in a sweep (-m)")
-    resume: bool = setting(False, "go on with the newest run of the same name, if there is one")
+    resume: bool = setting(
+        False, "go on with the newest run of the same name, if there is one; or DIR: with that run and its settings"
+    )
     init_from: str | None = setting(
         None, "run directory whose weights and tokenizer to start from, with a new optimizer", path=True
     )
@@ -313,9 +315,14 @@ def restore(tree: Any) -> Config:
     if not isinstance(tree, dict):
         raise ConfigError("no configuration: expected keys and values")
     try:
-        return cast(Config, OmegaConf.to_object(OmegaConf.merge(schema_for(Config, tree), without_interpolation(tree))))
+        return cast(Config, OmegaConf.to_object(composed(tree)))
     except OmegaConfBaseException as error:
         raise ConfigError(explain_type(error.full_key or "configuration", str(error.msg))) from None
+
+
+def composed(tree: dict[str, Any]) -> Any:
+    """The same values as a typed node of OmegaConf; raises its errors where they do not fit."""
+    return OmegaConf.merge(schema_for(Config, tree), without_interpolation(tree))
 
 
 def schema_for(kind: type, tree: dict[str, Any], prefix: str = "") -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 import hydra
 import torch
 
+from nmt.cli import resume
 from nmt.cli.completion import completion_script
 from nmt.cli.compose import configs, first_run, register, register_run, with_config
 from nmt.cli.first_page import first_page
@@ -24,12 +25,13 @@ from nmt.cli.plugins import plugins_loaded
 from nmt.cli.streams import open_closed_streams
 from nmt.cli.sweep import sweep
 from nmt.cli.words import parse, words_for_hydra
-from nmt.config import CONFIG_DIR
+from nmt.config import CONFIG_DIR, Config
 from nmt.errors import ConfigError, Stopped
+from nmt.runs.directory import CONFIG_FILE
 from nmt.runs.training import nmt_version
 
 
-def run(command: Command, job: Callable[[Any], Any]) -> None:
+def run(command: Command, job: Callable[..., Any]) -> None:
     """Call ``job`` with a checked, typed config made of configs/ and the command line; leave with 1 if that cannot be.
 
     A sweep (-m) calls it once for each combination.  A mistake of the user is one message on standard error; a crash
@@ -53,8 +55,14 @@ def run(command: Command, job: Callable[[Any], Any]) -> None:
             register(command)
             if command.of_runs:
                 register_run(with_config(named_run(command, args), command))
+            directory = resume.named_run(args.overrides) if command.schema is Config else None
+            if directory and (args.multirun or args.cfg):
+                other = "-m makes several" if args.multirun else f"--cfg shows none: see {directory / CONFIG_FILE}"
+                raise ConfigError(f"resume={directory} goes on with one run, and {other}")
             if asks_hydra(args):
                 show(command, args)
+            elif directory:
+                job(resume.config_on_top(command, directory, args.overrides), directory)
             elif args.multirun:
                 sweep(command, job, args.overrides)
             else:

@@ -26,7 +26,8 @@ from nmt.config import (
     to_tree,
     without_interpolation,
 )
-from nmt.errors import ConfigError
+from nmt.data.textfile import home_expanded
+from nmt.errors import ConfigError, RunError
 from nmt.runs.directory import read_config, read_data, run_name
 from nmt.settings import expand_paths, explain_type
 
@@ -58,6 +59,8 @@ def configs(command: Command, overrides: list[str]) -> Any:
         cfg = hydra.compose(command.root, overrides, return_hydra_config=True)
         refuse_composed(cfg.hydra, default_hydra(command), sweep=False)
         cfg = without_hydra(cfg)
+        if command.schema is Config:
+            take_tokenizer(cfg, overrides)
         config = typed(cfg)
         if command.of_runs:
             return [config_for(together, command, overrides) for together in config.named_runs()]
@@ -91,6 +94,25 @@ def typed(cfg: DictConfig) -> Any:
     if isinstance(config, Config):
         check_sections(config)
     return config
+
+
+def take_tokenizer(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Give a training with init_from=DIR the data.tokenizer.* of that run, except for the keys that are typed.
+
+    A DIR that is no run is refused where its weights are asked for.
+    """
+    if not cfg.init_from:
+        return
+    typed_keys = [o.key_or_group for o in OverridesParser.create().parse_overrides(list(overrides))]
+    if "data.tokenizer" in typed_keys:
+        return
+    try:
+        theirs = to_tree(read_config(home_expanded(str(cfg.init_from), "init_from")).data.tokenizer)
+    except RunError:
+        return
+    for key, value in theirs.items():
+        if f"data.tokenizer.{key}" not in typed_keys:
+            OmegaConf.update(cfg, f"data.tokenizer.{key}", without_interpolation(value))
 
 
 def refuse_extras(node: Any, schema: type, prefix: str = "") -> None:

@@ -46,7 +46,7 @@ PAGES = {
             ("optim.lr", "peak learning rate"),
             ("trainer.max_steps", "updates; or minutes: trainer.max_minutes"),
             ("name", "folder of the run below runs; by default what was chosen"),
-            ("resume", "true: go on with the newest run of the same name"),
+            ("resume", "true: go on with the newest run of the same name; DIR: with that one, as it is"),
             ("seed", "seeds weights, dropout, data and the order of batches"),
         ),
         (("-m", "sweep: one run for each combination of a=1,2 b=x,y"), CONFIG_DIR_FLAG),

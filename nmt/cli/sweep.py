@@ -25,7 +25,7 @@ from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from nmt.cli.compose import default_hydra, name_part, typed, without_hydra
+from nmt.cli.compose import default_hydra, name_part, take_tokenizer, typed, without_hydra
 from nmt.cli.hydra_keys import is_optimizing, refuse_composed, refuse_typed
 from nmt.cli.job_output import marked_lines
 from nmt.cli.mistakes import explain, for_user, hint
@@ -75,6 +75,7 @@ class Task:
     def __call__(self, cfg: DictConfig) -> Any:
         load_plugins(cfg.plugins)  # a launcher's process may be a new one
         hydra_config = HydraConfig.get()
+        take_tokenizer(cfg, hydra_config.overrides.task)
         config = typed(cfg)
         config.name, config.sweep = self.naming.name(hydra_config.overrides.task), self.naming.folder
         with marked_lines(config.name) if self.marked else nullcontext():
@@ -254,7 +255,9 @@ def checked_jobs(
     for number, words in enumerate(combined, 1):
         name = naming.name(words)
         try:
-            config = typed(without_hydra(loader.load_sweep_config(cfg, words)))
+            composed = without_hydra(loader.load_sweep_config(cfg, words))
+            take_tokenizer(composed, words)
+            config = typed(composed)
             check_start(config, here=cfg.hydra.launcher["_target_"] in LAUNCHERS_HERE)
         except (HydraException, UserError) as error:
             raise ConfigError(f"job {number} ({name}): {explain(error, command)}") from None

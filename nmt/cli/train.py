@@ -18,6 +18,7 @@ COMMAND = Command(
         "-m model.attention=none,bahdanau,global,local_m,local_p seed=1,2,3",
         "-m 'model.attention=glob(local*)' 'seed=range(1,4)' hydra/launcher=joblib hydra.launcher.n_jobs=2 threads=1",
         "model.attention=local_p resume=true trainer.max_steps=40000",
+        "resume=runs/local_p trainer.max_steps=40000",
     ),
     groups=(
         "experiment",

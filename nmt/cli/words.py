@@ -23,7 +23,7 @@ REFUSED = {
     ("--config-path", "-cp"): "choices of your own lie in DIR/GROUP/CHOICE.yaml: --config-dir DIR GROUP=CHOICE",
     ("--config-name", "-cn"): "values of your own are a choice, DIR/experiment/NAME.yaml: --config-dir DIR "
     "experiment=NAME",
-    ("--experimental-rerun",): "type the command that RUN/origin.json records; resume=true goes on with a run",
+    ("--experimental-rerun",): "type the command that RUN/origin.json records; resume=RUN goes on with it",
     ("--hydra-help",): "--help is the help of this command; Hydra's own is on https://hydra.cc",
 }
 HELP_ALL = "--help-all"  # --help all as one word

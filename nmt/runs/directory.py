@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -182,12 +182,29 @@ def read_json(path: Path) -> Any:
 
 def paths_from(folder: Path, value: Any) -> Any:
     """The same tree with ``folder`` before every relative path that is only there."""
+
+    def found(path: str) -> str:
+        return str(folder / path) if path and not Path(path).exists() and (folder / path).exists() else path
+
+    return with_texts(value, found)
+
+
+def absolute_paths(data: dict[str, Any]) -> dict[str, Any]:
+    """A data section in which the paths that are there do not depend on the working directory."""
+
+    def absolute(path: str) -> str:
+        return str(Path(path).absolute()) if path and Path(path).exists() else path
+
+    return {key: with_texts(value, absolute) if key in PATH_KEYS else value for key, value in data.items()}
+
+
+def with_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """The same tree with every text changed."""
     if isinstance(value, dict):
-        return {k: paths_from(folder, v) for k, v in value.items()}
+        return {k: with_texts(v, change) for k, v in value.items()}
     if isinstance(value, list):
-        return [paths_from(folder, v) for v in value]
-    moved = isinstance(value, str) and value and not Path(value).exists() and (folder / value).exists()
-    return str(folder / value) if moved else value
+        return [with_texts(v, change) for v in value]
+    return change(value) if isinstance(value, str) else value
 
 
 def explain_missing_run(directory: Path) -> str:

@@ -36,11 +36,13 @@ from nmt.runs.directory import (
     ORIGIN,
     TOKENIZER,
     Run,
+    absolute_paths,
     alignment_config,
     create_directory,
     directory_for,
     newest_run,
     read_config,
+    read_data,
     read_weights,
     recorded_name,
     save_config,
@@ -80,7 +82,7 @@ def train(config: Config, resumed: Path | None = None) -> float | None:
         check_strategy(config.trainer, config.optim, ranks.size)
         tests = load_tests(config.data) if ranks.main else []
         gold = gold_text(config.data) if ranks.main else None
-        found = ranks.broadcast((resumed or find(config)) if ranks.main else None)
+        found = ranks.broadcast(find(config, resumed) if ranks.main else None)
         if ranks.main and found is not None:
             lock.enter_context(sole_writer(found))
         saved: SavedState | None = ranks.broadcast(
@@ -165,9 +167,12 @@ def describe_run(directory: Path, config: Config, tokenizers: Tokenizers, device
     write_json(directory / ORIGIN, origin(device, ranks))
 
 
-def find(config: Config) -> Path | None:
-    """With resume=true, the newest run of that name, if any; raises RunError if it has another model or other data."""
-    found = newest_run(directory_for(config)) if config.resume else None
+def find(config: Config, resumed: Path | None) -> Path | None:
+    """The run to go on with: ``resumed`` or, with resume=true, the newest of that name, if there is one.
+
+    Raises RunError if it has another model or other data.
+    """
+    found = resumed or (newest_run(directory_for(config)) if config.resume else None)
     if found is None or not can_resume(found):
         return found
     old, new = flat(to_tree(read_config(found))), flat(to_tree(config))
@@ -176,12 +181,15 @@ def find(config: Config) -> Path | None:
         for key in sorted(old.keys() | new.keys())
         if key.startswith(FIXED) and not key.startswith(MOVABLE) and old.get(key) != new.get(key)
     ]
+    if any(key.startswith("data.") for key in changed):  # a relative and an absolute path may be the same
+        was, now = (flat(absolute_paths(data), "data.") for data in (read_data(found), to_tree(config.data)))
+        changed = [key for key in changed if key not in was or was[key] != now.get(key)]
     # Where another choice was made (model.attention.name), the keys below it differ anyway, and are not listed.
     choices = [key.removesuffix("name") for key in changed if key.endswith(".name")]
     listed = [key for key in changed if not any(key.startswith(c) and key != f"{c}name" for c in choices)]
     if listed:
         differences = "; ".join(f"{key.removesuffix('.name')}={old.get(key)}, not {new.get(key)}" for key in listed)
-        raise RunError(f"resume=true: {found} was trained with {differences}")
+        raise RunError(f"resume={resumed or 'true'}: {found} was trained with {differences}")
     return found
 
 

@@ -183,3 +183,11 @@ def test_engines_take_turns_and_are_compared_within_a_round(load):
     assert order[:6] == [("a", 32), ("b", 32), ("a", 1), ("a", 1), ("b", 1), ("b", 1)]
     cells = engines.row("other", 1, samples["other"], samples[engines.FIRST])
     assert cells == ["other", "1", "20", "2.00", "20", "2.00", "100.0", "1000.0", "30.0"]
+
+
+def test_gold_positions_are_means_of_links(load):
+    """Of benchmarks/centres.py: two links of a word are averaged; a word without any has none."""
+    links = torch.tensor([[0, 0, 1], [0, 0, 4], [0, 2, 3], [1, 1, 0]])
+    found = load("centres").gold_positions(links, (2, 3))
+    nan = float("nan")
+    torch.testing.assert_close(found, torch.tensor([[2.5, nan, 3.0], [nan, 0.0, nan]]), equal_nan=True)

@@ -20,6 +20,7 @@ from nmt.data.textfile import BROKEN, home_expanded, open_bytes, refuse_other_te
 from nmt.errors import ConfigError, DataError, UserError
 
 BLOCK = 1 << 16  # bytes read at once
+closed: set[str] = set()  # the standard streams that whoever started the program has closed
 
 
 def open_closed_streams() -> None:
@@ -34,6 +35,7 @@ def open_closed_streams() -> None:
                 os.dup2(opened, descriptor)
                 os.close(opened)
             setattr(sys, name, os.fdopen(descriptor, mode))
+            closed.add(name)
 
 
 class Lines:
@@ -134,14 +136,21 @@ def count_lines(descriptor: int) -> int | None:
     return lines + (not last.endswith(b"\n"))
 
 
+def refuse_closed(stream: str, name: str, key: str) -> None:
+    """Raise ConfigError where lines would come from a closed stream or vanish in it."""
+    if stream in closed:
+        raise ConfigError(f"{name} is closed: type {key}=FILE")
+
+
 @contextlib.contextmanager
 def reading(key: str, path: str | None) -> Iterator[int]:
     """A descriptor to read from: of a file, or standard input; ``key`` is what messages name.
 
     What a compressed file holds is decompressed to a temporary file first, so that damage is found before work begins.
-    Raises DataError for a file that cannot be read.
+    Raises DataError for a file that cannot be read, ConfigError where standard input is closed.
     """
     if path is None:
+        refuse_closed("stdin", "standard input", key)
         yield sys.stdin.fileno()
         return
     with contextlib.ExitStack() as stack:
@@ -186,9 +195,10 @@ def writing(key: str, path: str | None) -> Iterator[Sink]:
     """A file to write to, or standard output; ``key`` is what messages name.
 
     A file is written beside its place and put there at the end, so that it is there whole or not at all; what is no
-    ordinary file (a named pipe, /dev/null) is written to directly.
+    ordinary file (a named pipe, /dev/null) is written to directly.  Raises ConfigError where standard output is closed.
     """
     if path is None:
+        refuse_closed("stdout", "standard output", key)
         yield Sink("standard output", sys.stdout.buffer)
         return
     name, target = f"{key}={path}", Path(path)

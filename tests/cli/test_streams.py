@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from nmt.cli import streams
 from nmt.cli.align import AlignCommandConfig, align_files
 from nmt.cli.streams import Lines, Sink, count_lines, decode, reading, refuse_same_file, typed_lines, writing
-from nmt.errors import DataError, UserError
+from nmt.errors import ConfigError, DataError, UserError
 
 ROOT = Path(__file__).parents[2]
 
@@ -231,6 +231,14 @@ def test_closed_streams_are_the_null_device(closed):
     env = {**os.environ, "PYTHON": sys.executable, "CODE": code, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(f'exec "$PYTHON" -c "$CODE" {shut}', shell=True, env=env, check=False)
     assert done.returncode == 3
+
+
+@pytest.mark.parametrize(("stream", "use", "key"), [("stdin", reading, "input"), ("stdout", writing, "output")])
+def test_lines_of_a_closed_stream_are_refused(stream, use, key, monkeypatch):
+    """They would vanish, and translating nothing would look like success."""
+    monkeypatch.setattr(streams, "closed", {stream})
+    with pytest.raises(ConfigError, match=rf"^standard {key} is closed: type {key}=FILE$"), use(key, None):
+        pass
 
 
 def test_what_is_read_is_not_written(tmp_path, monkeypatch):

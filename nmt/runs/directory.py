@@ -283,7 +283,8 @@ class Run:
         """
         paths = self.weights(which)
         states = [read_weights(path) for path in paths]
-        model = self.build()
+        with torch.random.fork_rng(devices=[]):  # the initial weights that are drawn here are replaced at once
+            model = self.build()
         try:
             model.load_state_dict(average_states([state["model"] for state in states], [str(path) for path in paths]))
         except RuntimeError as error:

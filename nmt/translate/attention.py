@@ -1,6 +1,7 @@
 """Attention to one text, for a notebook or a program: tokens, arrays and a picture."""
 
 from dataclasses import dataclass
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,3 +47,9 @@ class Attention:
     def plot(self, layers: Layers | str = "mean", heads: Heads | str = "mean") -> "Figure":
         """A matplotlib figure, which a notebook shows: layers and heads each ``all`` or their ``mean``."""
         return self.picture.draw(layers=Layers(layers), heads=Heads(heads))
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows of the object itself, whether or not pyplot was imported, on which figures depend."""
+        file = BytesIO()
+        self.plot().savefig(file, format="png")
+        return file.getvalue()

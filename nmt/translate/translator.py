@@ -13,7 +13,6 @@ from nmt.batch import EOS, UNK
 from nmt.data.checks import blank
 from nmt.data.pharaoh import split_words
 from nmt.data.pieces import SUBWORDS, Tokenizer, TokenizerKind, normalize
-from nmt.device import resolve_device
 from nmt.errors import ConfigError, DataError
 from nmt.eval.alignment import AlignConfig
 from nmt.eval.figures.painter import Painter, Pair
@@ -21,15 +20,14 @@ from nmt.eval.forced import NoAttentionError, PairMap
 from nmt.eval.metrics import one_line
 from nmt.eval.reranking import reranking
 from nmt.export import export, export_request
-from nmt.export.engines import EngineKind, open_engine
 from nmt.export.onnx_model import OnnxModel
 from nmt.languages import without_spaces
 from nmt.models.seq2seq import Seq2Seq
 from nmt.runs.directory import Run, alignment_config
-from nmt.runs.ensemble import EnsembleRun, open_run
+from nmt.runs.ensemble import EnsembleRun
 from nmt.search import DecodeConfig, ForcedOptions, Hypothesis, evaluating
 from nmt.search.engine import Engine, ModelEngine
-from nmt.translate.arguments import check_str, given_directories, given_texts
+from nmt.translate.arguments import check_str, given_texts
 from nmt.translate.attention import Attention
 from nmt.translate.options import ORDINARY, AlignmentOutput, TranslateOptions
 from nmt.translate.prefix import NO_PREFIX, Prefix, check_prefix, tokenize_prefixes
@@ -68,7 +66,7 @@ class Translator:
         engine: Engine | None = None,
     ) -> None:
         """``engine`` is what runs the model (``nmt.export.engines.open_engine``); None: torch, on ``device``."""
-        self.options, self.align = options or TranslateOptions(), alignment_config(run.config, align)
+        self.options, self.align_config = options or TranslateOptions(), alignment_config(run.config, align)
         self.name, self.tokenizers, self.decode, self.device = run.name, run.tokenizers, decode, device
         self.language = run.config.data.target
         # What stands between the translations of the parts of a text.
@@ -331,8 +329,8 @@ class Translator:
             raise NoAttentionError(
                 f"{self.name} has no attention, from which translate.alignments and translate.replace_unknown are read"
             )
-        pair = PairMap.of(h.maps, self.tokenizers, (part.text, None), (part.ids, h.ids), self.align)
-        return pair.between_words(self.align.steps_later, self.align.pool)
+        pair = PairMap.of(h.maps, self.tokenizers, (part.text, None), (part.ids, h.ids), self.align_config)
+        return pair.between_words(self.align_config.steps_later, self.align_config.pool)
 
     def join(self, text: str, parts: Sequence[TextPart], found: Sequence[list[Translation]]) -> list[Translation]:
         """The hypotheses of a text from those of its parts."""
@@ -368,33 +366,3 @@ def check_words(name: str, tokenizer: Tokenizer) -> None:
 def warn_in_python(number: int, message: str) -> None:
     """A Python warning that names a text by its place among the texts of the call, from 0."""
     warnings.warn(f"text {number}: {message}", stacklevel=4)
-
-
-def load(
-    directory: str | Path | Sequence[str | Path], device: str = "auto", checkpoint: str = "best", engine: str = "torch"
-) -> Translator:
-    """A translator for a run directory, or for an ensemble of several, decoding as the (first) config.yaml says.
-
-    Args:
-        directory: one run directory, or several, whose models must have the same vocabularies.  hf://OWNER/NAME is what
-            to=huggingface exported and somebody uploaded to the hub; it is downloaded once.
-        device: auto, cpu, cuda or cuda:N.
-        checkpoint: best, last, or the mean of K retained ones: avg:K the latest, best:K the best.
-        engine: the program that runs the model: torch, ctranslate2 or onnx.  For another one than torch the model is
-            exported once, into the run directory.
-
-    Raises:
-        TypeError: an argument is something else.
-        RunError: a directory or its weights are missing or cannot be read.
-        ConfigError: the device or the engine's library is not there, the engine cannot run the model, or the
-            vocabularies of several runs differ.
-    """
-    directories = given_directories(directory)
-    check_str("device", device)
-    check_str("checkpoint", checkpoint)
-    check_str("engine", engine)
-    if engine not in EngineKind.__members__:
-        raise ConfigError(f"engine={engine} is not one of {', '.join(EngineKind.__members__)}")
-    run, where = open_run(directories), resolve_device(device)
-    runner = open_engine(EngineKind[engine], run, checkpoint, where, run.config.decode)
-    return Translator(run, run.config.decode, where, checkpoint, engine=runner)

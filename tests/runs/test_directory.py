@@ -37,7 +37,7 @@ from nmt.runs.directory import (
     write_json,
     write_text_file,
 )
-from nmt.translate.translator import load
+from nmt.translate.loaded import load
 
 CPU = torch.device("cpu")
 

@@ -18,8 +18,9 @@ from nmt.models import LSTMConfig
 from nmt.models.attention import GlobalConfig, NoneConfig
 from nmt.runs.directory import Run
 from nmt.search import DecodeConfig, Ensemble, ForcedOptions, Method
+from nmt.translate.loaded import load
 from nmt.translate.options import AlignmentOutput, Format, TranslateOptions
-from nmt.translate.translator import Translator, load
+from nmt.translate.translator import Translator
 
 CPU = torch.device("cpu")
 TEXTS = ["one two three", "", "a small dog , a big cat .", " \t", "ten nine", "seven"]

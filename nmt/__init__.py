@@ -1,12 +1,27 @@
 """Attention models for translation, from Bahdanau and Luong to the Transformer."""
 
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import nmt.train as _train_package  # empty: torch is imported when something is called
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from nmt.cli.in_python import train as train
     from nmt.translate.loaded import LoadedModel
+else:
+    # nmt.train is a function for those who call it, and the package that python -m nmt.train runs.  A function in the
+    # place of the package would be lost as soon as somebody imports nmt.train.loop, because Python then sets the
+    # attribute nmt.train to the package; so the package itself can be called.  Type checkers see the function alone.
+    class _TrainPackage(ModuleType):
+        def __call__(self, *arguments: Any, **named: Any) -> Any:
+            from nmt.cli.in_python import train  # here, because it brings torch
+
+            return train(*arguments, **named)
+
+    _train_package.__class__ = _TrainPackage
 
 
 def load(

@@ -65,12 +65,17 @@ FIXED = ("model.", "data.", "seed", "optim.name")
 MOVABLE = ("data.root", "data.cache", "data.test", "data.tests", "data.gold")
 
 
-@unread_output_ignored()
 def train(config: Config, resumed: Path | None = None) -> float | None:
+    """``train_run``, of which commands need the best validation alone."""
+    return train_run(config, resumed)[1]
+
+
+@unread_output_ignored()
+def train_run(config: Config, resumed: Path | None = None) -> tuple[Path, float | None]:
     """Train one run, from its beginning or from where it stopped, and score it with its best weights.
 
-    ``resumed`` is the run to go on with; without it, resume=true finds one by its name.  Returns the best validation
-    by trainer.metric.
+    ``resumed`` is the run to go on with; without it, resume=true finds one by its name.  Returns the run directory and
+    the best validation by trainer.metric.
     What is wrong with the configuration (``check_sections``) or the data is raised before there is a run directory.
     Raises Stopped, a KeyboardInterrupt, where a signal ended training, once everything is saved; it ends a sweep, too.
     """
@@ -134,7 +139,7 @@ def train(config: Config, resumed: Path | None = None) -> float | None:
                 score_test_sets(Run.open(directory), device, log, data.train)
     if result.ending is Ending.interrupted:
         raise Stopped(result.signal)
-    return result.best_metrics.get(config.trainer.metric)
+    return directory, result.best_metrics.get(config.trainer.metric)
 
 
 def check_start(config: Config, here: bool) -> None:

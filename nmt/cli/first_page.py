@@ -38,7 +38,10 @@ PAGES = {
         ),
         (
             ("model", "lstm, transformer or another size of them"),
-            ("model.attention", "none, bahdanau, global, local_m, local_p or hard"),
+            (
+                "model.attention",
+                "none, bahdanau, global, local_m, local_p, hard, ... (docs/attention.md)",
+            ),
             ("model.hidden_size", "width of the layers"),
             ("data", "phrases (comes with this), multi30k, files (your own two texts), hf, ..."),
             ("data.source", "language translated from; into: data.target"),

@@ -90,7 +90,8 @@ class LocationAwareAttention(HistoryAttention):
     """f_{t,s} = F * a_{t-1}, around s: filters over the previous weights   (Chorowski et al. 2015, eqs. 8 and 9)
 
     F has ``filters`` rows of 2 ``filter_reach`` + 1 numbers each.  The query is the state before the step.  The
-    paper's bias inside the tanh and its sharpening and smoothing of weights are left out.
+    paper's bias inside the tanh and its sharpening and smoothing of weights are left out.  The paper could not be read
+    in full here: the formula is as others report it, the numbers of equations are from memory.
     """
 
     def __init__(self, config: LocationAwareConfig, query_size: int, memory_size: int) -> None:

@@ -22,7 +22,7 @@ class MixtureWindowAttention(Attention):
 
     Rows are not normalized; they sum to about 1 for v2, but for what lies outside of the sentence, and to any number
     for graves.  The query is the state after the step.  All of it is computed in float32 or wider.  The papers could
-    not be read in full here: the formulas are as others report them, numbers of sections and equations from memory.
+    not be read in full here: the formulas, and the numbers of sections and equations, are from memory.
     """
 
     def __init__(self, config: MixtureWindowConfig, query_size: int, memory_size: int) -> None:

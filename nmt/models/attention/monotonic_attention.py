@@ -29,7 +29,7 @@ class MonotonicAttention(Attention):
 
     The query is the state before the step.  The biases inside both tanh are left out.  Search scores all positions at
     once, in a few operations: the papers' linear time over a whole translation is not built.  The papers could not be
-    read in full here: the formulas are as others report them, numbers of equations from memory.
+    read in full here: the formulas and the numbers of equations are from memory.
 
     The sum over k is exp(L_s) sum_{k<=s} a_{t-1,k} exp(-L_k), L_s = sum_{l<s} log(1 - p_{t,l}), in logarithms.
     """

@@ -1,0 +1,52 @@
+"""docs/log_format.md is what a training writes: no event and no key that the page does not have, and none missing."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import nmt
+from nmt.eval.metrics import METRICS
+
+PAGE = Path(__file__).parents[2] / "docs" / "log_format.md"
+ROW = re.compile(r"^\| `(\w+)` \| (.*?) \| (.*) \|$", re.MULTILINE)
+# Events that need a fault or a second start; tests/train/test_log.py and tests/cli/test_commands.py make those.
+NOT_HERE = {"resume", "damaged"}
+TINY = [
+    *("model.hidden_size=16", "model.attention=local_p", "data.train_size=200", "data.validation_size=8"),
+    *("data.test_size=9", "data.tokenizer.vocab_size=400", "trainer.max_steps=2", "trainer.validate_every=1"),
+    *("logger.every=1", "logger.tensorboard=false", "decode=greedy", "decode.max_length=12", "device=cpu", "threads=1"),
+]
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("logged"))
+        return nmt.train(TINY).history
+
+
+def documented() -> dict[str, set[str]]:
+    """Of each kind of event the words in code type of its last column."""
+    return {kind: set(re.findall(r"`(\w+)`", keys)) for kind, _, keys in ROW.findall(PAGE.read_text(encoding="utf-8"))}
+
+
+def test_the_page_has_every_event_and_key(history):
+    page = documented()
+    assert {event["event"] for event in history} == page.keys() - NOT_HERE
+    figures = {"loss", "ppl", "aer", *METRICS}  # which the page calls metrics
+    for event in history:
+        unknown = event.keys() - page[event["event"]] - {"event", "time", "step"}
+        if event["event"] in ("validation", "scored"):
+            unknown -= figures
+        assert not unknown, f"{event['event']} has {unknown}"
+        assert isinstance(event["time"], int | float)
+
+
+def test_every_key_of_the_page_is_written(history):
+    page = documented()
+    inner = {"source", "reference", "translation"}  # of each sample
+    for kind in ("built", "hparams", "train", "validation", "scored", "end"):
+        written = set().union(*(event.keys() for event in history if event["event"] == kind))
+        named = page[kind] - inner - {"patience", "epochs", "steps", "interrupted", "trainer"}
+        assert named <= written, f"{kind}: {named - written} is not written"

@@ -21,10 +21,10 @@ from nmt.cli.train import COMMAND
 from nmt.cli.words import parse
 from nmt.config import Config
 from nmt.errors import ConfigError, UserError
+from nmt.runs import training
 from nmt.runs.directory import read_config
 from nmt.runs.results import RESULTS_FILE, read_results
 from nmt.runs.summary import read_events
-from nmt.runs.training import train_run
 from nmt.translate.arguments import list_of
 from nmt.translate.loaded import LoadedModel, load
 
@@ -73,7 +73,9 @@ def train(overrides: Sequence[str] | Config = ()) -> TrainedRun:
     """
     with _one_at_a_time, process_state_kept():
         config = overrides if isinstance(overrides, Config) else composed(overrides)
-        return TrainedRun(*train_run(config))
+        directories: list[Path] = []
+        best = training.train(config, told=directories.append)
+        return TrainedRun(directories[0], best)
 
 
 def composed(overrides: Sequence[str]) -> Config:

@@ -5,7 +5,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -65,17 +65,12 @@ FIXED = ("model.", "data.", "seed", "optim.name")
 MOVABLE = ("data.root", "data.cache", "data.test", "data.tests", "data.gold")
 
 
-def train(config: Config, resumed: Path | None = None) -> float | None:
-    """``train_run``, of which commands need the best validation alone."""
-    return train_run(config, resumed)[1]
-
-
 @unread_output_ignored()
-def train_run(config: Config, resumed: Path | None = None) -> tuple[Path, float | None]:
+def train(config: Config, resumed: Path | None = None, told: Callable[[Path], object] | None = None) -> float | None:
     """Train one run, from its beginning or from where it stopped, and score it with its best weights.
 
-    ``resumed`` is the run to go on with; without it, resume=true finds one by its name.  Returns the run directory and
-    the best validation by trainer.metric.
+    ``resumed`` is the run to go on with; without it, resume=true finds one by its name.  Returns the best validation
+    by trainer.metric.  ``told`` is called with the run directory once there is one.
     What is wrong with the configuration (``check_sections``) or the data is raised before there is a run directory.
     Raises Stopped, a KeyboardInterrupt, where a signal ended training, once everything is saved; it ends a sweep, too.
     """
@@ -110,6 +105,8 @@ def train_run(config: Config, resumed: Path | None = None) -> tuple[Path, float 
         precision = resolve_precision(config.trainer.precision, device)
         config = replace(config, trainer=replace(config.trainer, precision=precision))
         directory = ranks.broadcast((found or create_directory(directory_for(config))) if ranks.main else None)
+        if told is not None:
+            told(directory)
         if ranks.main:
             if found is None:
                 lock.enter_context(sole_writer(directory))
@@ -139,7 +136,7 @@ def train_run(config: Config, resumed: Path | None = None) -> tuple[Path, float 
                 score_test_sets(Run.open(directory), device, log, data.train)
     if result.ending is Ending.interrupted:
         raise Stopped(result.signal)
-    return directory, result.best_metrics.get(config.trainer.metric)
+    return result.best_metrics.get(config.trainer.metric)
 
 
 def check_start(config: Config, here: bool) -> None:

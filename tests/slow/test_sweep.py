@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,8 +24,10 @@ def run(cwd: Path, *words: str) -> subprocess.CompletedProcess:
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
 def test_a_sweep_with_a_failing_job(tmp_path, launcher):
-    """init_from one good and one bad directory: the good ones train, the bad ones are named, the exit is not 0."""
+    """init_from a run and one without weights: the good ones train, the bad ones are named, the exit is not 0."""
     assert run(tmp_path, "-m", "nmt.train", *TINY, "name=good").returncode == 0
+    shutil.copytree(tmp_path / "runs" / "good", tmp_path / "runs" / "bad")
+    shutil.rmtree(tmp_path / "runs" / "bad" / "checkpoints")
     words = ("init_from=runs/good,runs/bad", "seed=1,2", "sweep=s", f"hydra/launcher={launcher}")
     out = run(tmp_path, "-m", "nmt.train", "-m", *TINY, *words)
     assert out.returncode == 1

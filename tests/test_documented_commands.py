@@ -46,7 +46,7 @@ def understand(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Call it with the words of a line: fails where the command line refuses them."""
     real = app.run
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(app, "run", lambda command, job: real(command, lambda config: None))
+    monkeypatch.setattr(app, "run", lambda command, job: real(command, lambda *config_and_run: None))
     monkeypatch.setattr(Plugins, "instantiate_launcher", lambda *args, **kwargs: Launcher())
 
     def understand(line: Line) -> None:
@@ -62,7 +62,7 @@ def understand(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             pytest.skip("needs Hydra 1.4")
         for word in typed:
             key, _, value = word.partition("=")
-            if key in ("run", "against"):
+            if key in ("run", "against") or (key == "resume" and value != "true"):
                 for name in re.findall(r"[\w./*-]+", value):
                     directory = Path(name.replace("*", "1"))  # one that a pattern matches
                     if not directory.exists():

@@ -82,6 +82,7 @@ def test_parameters_keep_their_names_and_shapes(name, checkpoint):
 
 
 @pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.slow
 def test_old_runs_translate_through_the_command(name, tmp_path):
     """Which reads config.yaml through Hydra."""
     words = f"run='{RUNS / name}'", "device=cpu", "threads=1", "translate.format=jsonl"

@@ -114,7 +114,8 @@ class Updater:
     def resumable(self) -> dict[str, Any]:
         """What training goes on from besides ``weights``, whole on every rank; all ranks call it."""
         state = {"optimizer": self.optimizer.state_dict(), **self.average.state_dict(self.model)}
-        return self.whole(state) | {"schedule": self.schedule.state_dict(), "loss_scale": self.loss_scale.state_dict()}
+        scale = self.loss_scale.state_dict()  # {} but in fp16
+        return self.whole(state) | {"schedule": self.schedule.state_dict()} | ({"loss_scale": scale} if scale else {})
 
     def whole(self, tree: dict[str, Any]) -> dict[str, Any]:
         """A tree of tensors, with whole ones in place of shares."""
@@ -128,7 +129,7 @@ class Updater:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({**saved["optimizer"], "param_groups": groups})
         self.schedule.load_state_dict(saved["schedule"])
-        self.loss_scale.load_state_dict(saved.get("loss_scale", {}))  # earlier versions had none
+        self.loss_scale.load_state_dict(saved.get("loss_scale", {}))
 
     def guided_alignment_loss(self, output: Output, batch: Batch) -> Tensor:
         """The loss of the head that trainer.guided_layer and guided_head name, summed over the batch's links: ()."""

@@ -103,7 +103,7 @@ def refused(typed, *words: str, command=COMMAND) -> str:
         ("threads=0", "threads must be 1 to 1024, got 0"),
         ("optim.betas=3", "optim.betas is a list: type 'optim.betas=[A,B]'"),
         ("optim.betas=[a,b]", "optim.betas[0] must be a number, got a"),
-        ("resume=7x", "resume must be true or false, got 7x"),
+        ("resume=7x", "7x: there is no such run directory"),
         ("runs=null", "runs cannot be null"),
         ("runs=", "runs is empty: type a path, or leave runs out"),
         ("init_from=", "init_from is empty"),

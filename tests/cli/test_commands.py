@@ -172,6 +172,7 @@ def test_aligning_given_translations(run, typed, capsys):
     (run / "gold").unlink()
 
 
+@pytest.mark.slow  # half a minute
 def test_alignments_of_two_directions_are_merged(run, typed, capsys):
     """By two runs, by a run and a file, or by two files, which gold links judge; as symmetrize merges them."""
     typed(train.main, *TINY, "data.source=de", "data.target=en", "runs=turned", "logger.tensorboard=false")
@@ -429,6 +430,7 @@ def test_seeds_of_two_sweeps_are_paired(sweeps, typed, capsys):
         typed(scoring.main, "run=sweeps/b-seed_3", "against=sweeps/a-seed_1")
 
 
+@pytest.mark.slow
 def test_averages_and_ensembles_of_runs(run, typed, capsys):
     """The files of an average are named; an ensemble of a run with itself scores and aligns as the run does."""
     words = ("checkpoint=avg:2", "data.test=[test]", "eval.limit=3", "decode.precision=fp32")

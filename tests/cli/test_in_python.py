@@ -66,6 +66,7 @@ def test_a_run_tells_of_itself_and_the_process_is_as_before(folder):
     assert isinstance(run.load(device="cpu").translate("two weeks"), str)
 
 
+@pytest.mark.slow
 def test_threads_and_a_config_give_the_weights_of_the_command(folder):
     """The command in another process; the same words, and the Config that they made, here in threads."""
     words = [*TINY, "name=command"]

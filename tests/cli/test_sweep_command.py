@@ -97,6 +97,7 @@ def test_choices_may_be_typed_in_another_order(trainings):
     assert trainings.sweep("optim.lr=0.1,0.2", "seed=1,2", "sweep=s") == []
 
 
+@pytest.mark.slow
 def test_another_setting_makes_another_run(trainings):
     """NAME-2, beside the finished one."""
     trainings.sweep("seed=1,2", "sweep=s")
@@ -136,6 +137,7 @@ def test_what_failed_runs_again_and_what_was_interrupted_goes_on(trainings, caps
     assert trainings.sweep("seed=1,2,3,4", "sweep=s") == [(1, Path("runs/s/seed_1"))]
 
 
+@pytest.mark.slow
 def test_resume_still_goes_on_with_another_limit(trainings):
     """resume=true finds a run by its name; the training itself looks whether it may."""
     trainings.sweep("seed=1,2", "sweep=s")

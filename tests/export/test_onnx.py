@@ -108,6 +108,7 @@ def test_what_does_not_translate_the_same_is_not_exported(tmp_path, monkeypatch,
     assert not list((tmp_path / "run" / "exports").glob("*"))
 
 
+@pytest.mark.slow
 def test_the_command_runs_it(tmp_path, monkeypatch):
     """The same lines as with torch; what it lacks is refused in a line."""
     run = transformer_run(tmp_path / "run", TRANSFORMERS["before"])

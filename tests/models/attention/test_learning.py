@@ -45,6 +45,7 @@ from nmt.models.attention import (
     TemporalConfig,
     build_attention,
 )
+from nmt.models.attention.config import HistoryConfig
 
 WORDS = SIZE = 24
 LONGEST = 20
@@ -151,7 +152,13 @@ def case_name(value: AttentionConfig | str) -> str:
     return "-".join(str(getattr(field, "name", field)) for field in fields)
 
 
-@pytest.mark.parametrize(("config", "order"), CASES, ids=case_name)
+def timed(config: AttentionConfig, order: str) -> Any:
+    """A case; what attends to one target position after the other takes several times as long, and is a slow test."""
+    after_one_another = isinstance(config, HistoryConfig | TemporalConfig | MonotonicConfig | MixtureWindowConfig)
+    return pytest.param(config, order, marks=[pytest.mark.slow] * after_one_another)
+
+
+@pytest.mark.parametrize(("config", "order"), [timed(*case) for case in CASES], ids=case_name)
 def test_the_alignment_is_found(config: AttentionConfig, order: str):
     torch.manual_seed(0)
     assert alignment_error(config, order) < 0.05

@@ -14,6 +14,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.singleton import Singleton
 
+from nmt.cli import resume
 from nmt.cli.compose import configs, register
 from nmt.cli.mistakes import explain, for_user
 from nmt.cli.plugins import plugins_loaded
@@ -72,14 +73,17 @@ def train(overrides: Sequence[str] | Config = ()) -> TrainedRun:
         Stopped: a signal ended training (a KeyboardInterrupt); everything was saved, and resume=true goes on.
     """
     with _one_at_a_time, process_state_kept():
-        config = overrides if isinstance(overrides, Config) else composed(overrides)
+        config, resumed = (overrides, None) if isinstance(overrides, Config) else composed(overrides)
         directories: list[Path] = []
-        best = training.train(config, told=directories.append)
+        best = training.train(config, resumed, told=directories.append)
         return TrainedRun(directories[0], best)
 
 
-def composed(overrides: Sequence[str]) -> Config:
-    """The configuration that the command makes of these words; raises ConfigError in the words of the command."""
+def composed(overrides: Sequence[str]) -> tuple[Config, Path | None]:
+    """The configuration that the command makes of these words and, for resume=DIR, the run to go on with.
+
+    Raises ConfigError in the words of the command.
+    """
     wanted = "a list of str, as typed after python -m nmt.train, or a Config"
     words = list_of("overrides", wanted, (str,), overrides)
     for word in words:
@@ -88,7 +92,9 @@ def composed(overrides: Sequence[str]) -> Config:
     try:
         with plugins_loaded(parse(words, COMMAND).overrides) as typed:
             register(COMMAND)
-            return configs(COMMAND, typed)
+            if directory := resume.named_run(typed):
+                return resume.config_on_top(COMMAND, directory, typed), directory
+            return configs(COMMAND, typed), None
     except Exception as error:
         if isinstance(error, UserError) or not for_user(error):
             raise

@@ -107,3 +107,15 @@ def test_importing_from_the_package_leaves_the_function():
     assert sys.modules["nmt.train"] is nmt.train
     with pytest.raises(TypeError, match="overrides must be"):
         nmt.train(3)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_run_is_gone_on_with_by_its_directory(folder):
+    """As by the command: with its own settings, and those that are given on top."""
+    first = nmt.train([*TINY, "name=resumed", "trainer.max_steps=1"])
+    run = nmt.train([f"resume={first.directory}", "trainer.max_steps=2"])
+    assert run.directory == first.directory
+    assert run.config.trainer.max_steps == 2
+    assert run.config.model == first.config.model
+    assert [event["step"] for event in run.history if event["event"] == "validation"] == [1, 2]
+    with pytest.raises(ConfigError, match="says which run, so name is not typed"):
+        nmt.train([f"resume={first.directory}", "name=x"])

@@ -62,6 +62,9 @@ def look(configs: Sequence[LookConfig]) -> None:
     page = look_page("Attention", list(zip(sources, views, strict=True)))
     with writing("output", None if config.output == "-" else config.output) as sink:
         sink.write(page.splitlines())
+    if config.output != "-":
+        of = f"{len(sources)} of its sentences" if is_file(config.source) else "a text, since no file has that name"
+        print(f"{config.output} shows source={config.source} ({of}); open it in a browser")
 
 
 def texts(config: LookConfig) -> tuple[list[str], list[str | None]]:
@@ -87,7 +90,12 @@ def texts(config: LookConfig) -> tuple[list[str], list[str | None]]:
 
 def lines_of(given: str) -> list[str]:
     """The lines of a file, or the text itself."""
-    return strict_lines(Path(given)) if len(given) < 256 and Path(given).is_file() else [given]
+    return strict_lines(Path(given)) if is_file(given) else [given]
+
+
+def is_file(given: str) -> bool:
+    """Whether a text or the name of a file is the latter; a long text is no name that could be asked for."""
+    return len(given.encode()) < 256 and Path(given).is_file()
 
 
 def main() -> None:

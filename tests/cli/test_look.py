@@ -85,3 +85,12 @@ def test_files_of_unequal_length_are_refused(runs, tmp_path):
     (tmp_path / "b").write_text("zwei\n")
     with pytest.raises(SystemExit, match=r"error: .*2 lines"):
         page(f"run={runs['local_p']}", f"source={tmp_path / 'a'}", f"target={tmp_path / 'b'}")
+
+
+def test_it_says_what_the_page_shows_and_whether_that_was_a_file(runs, tmp_path, capsys):
+    """A mistyped name of a file is a text, too."""
+    out = tmp_path / "look.html"
+    (tmp_path / "a").write_text("two\nthree\n")
+    for source, said in ((tmp_path / "a", "2 of its sentences"), (tmp_path / "b", "a text, since no file has")):
+        page(f"run={runs['local_p']}", f"source={source}", f"output={out}")
+        assert capsys.readouterr().out.startswith(f"{out} shows source={source} ({said}")

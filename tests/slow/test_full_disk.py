@@ -14,7 +14,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
-STEP = 48  # KiB between two sizes of the disk; a training of this size takes some 600
+STEP = 16  # KiB between two sizes of the disk; a training of this size takes some 600
 
 CHILD = '''
 import json, os, subprocess, sys

@@ -14,7 +14,7 @@ from train_fakes import WORDS, FakeBatches, FakeModel, OneOfTwo, rows, weights
 from nmt.device import Precision
 from nmt.errors import UserError
 from nmt.models import LSTMConfig, TransformerConfig, build_model
-from nmt.models.attention import ATTENTIONS, GlobalConfig, HardConfig
+from nmt.models.attention import ATTENTIONS, GlobalConfig, HardConfig, MonotonicConfig
 from nmt.models.lstm.config import EncoderBlock, Tied
 from nmt.models.transformer.config import LocalSelfAttentionConfig
 from nmt.runs import checkpoint
@@ -28,8 +28,11 @@ from nmt.train.step import Updater
 
 CPU = torch.device("cpu")
 SIZES: dict[str, Any] = {"hidden_size": 8, "dropout": 0.0}
+# In training their weights depend on random numbers, which each process draws for itself.
+DRAWING = (HardConfig, MonotonicConfig)
 REAL = {
-    **{a.name: LSTMConfig(attention=a(), num_layers=2, **SIZES) for a in ATTENTIONS if a is not HardConfig},  # it draws
+    **{a.name: LSTMConfig(attention=a(), num_layers=2, **SIZES) for a in ATTENTIONS if a not in DRAWING},
+    "monotonic": LSTMConfig(attention=MonotonicConfig(noise=0.0), num_layers=2, **SIZES),
     "non-local": LSTMConfig(attention=GlobalConfig(score="concat"), encoder_block=EncoderBlock.non_local, **SIZES),
     "transformer": TransformerConfig(
         heads=2, ffn_size=8, num_layers=2, tied=Tied.all, self_attention=LocalSelfAttentionConfig(half_width=1), **SIZES

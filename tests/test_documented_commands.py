@@ -72,9 +72,11 @@ def understand(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
                 folder.mkdir(parents=True)
                 for name in ("gold.en", "gold.fr", "gold.align"):
                     (folder / name).touch()
-            if word == "plugins=[my_attention.py]":
+            if re.fullmatch(r"plugins=\[.*my_attention\.py\]", word):
+                path = Path(word.partition("[")[2].rstrip("]"))
+                path.parent.mkdir(parents=True, exist_ok=True)
                 text = (ROOT / "tests/plugins/even_attention.py").read_text(encoding="utf-8")
-                Path("my_attention.py").write_text(text.replace('"even"', '"mine"'), encoding="utf-8")
+                path.write_text(text.replace('"even"', '"mine"'), encoding="utf-8")
         monkeypatch.setattr(sys, "argv", [module, *typed])
         try:
             importlib.import_module(COMMANDS[module][0]).main()

@@ -72,7 +72,7 @@ def need_plugin(directory: Path, name: str, typed: str, copy: Path, sha256: str)
         if not trusted():
             raise RunError(
                 f"{directory} was trained with the plug-in {typed}, which is code: type plugins=[{typed}] to use your "
-                f"file, or trust=true to execute its copy, {copy} (sha256 {sha256[:12]})"
+                f"file, or trust=true (nmt.train: plugins=[{copy}]) to execute its copy, {copy} (sha256 {sha256[:12]})"
             )
         if hashlib.sha256(copy.read_bytes()).hexdigest() != sha256:
             raise RunError(f"{copy} is not the file that the run was trained with: its checksum is another")

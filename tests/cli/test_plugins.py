@@ -1,6 +1,7 @@
 """plugins=[FILE]: files of tests/plugins are trained with and read again, as a user of the command line would."""
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from command_line import refused, typed
 from hydra.core.config_store import ConfigStore
 
+import nmt
 from nmt import plugins
 from nmt.cli.eval import COMMAND as EVAL
 from nmt.config import to_tree
@@ -81,7 +83,7 @@ def test_attention_score_and_metric_from_training_to_a_run_that_is_read(capsys):
     assert any("bleu2" in line for line in (directory / "log.jsonl").read_text().splitlines() if '"validation"' in line)
     forget()
     message = refused("run=runs/run", command=EVAL)
-    assert "type plugins=[even_attention.py] to use your file, or trust=true to execute its copy" in message
+    assert "type plugins=[even_attention.py] to use your file, or trust=true (nmt.train: plugins=[" in message
     with pytest.raises(RunError, match="which is code"):
         Run.open(directory)
     capsys.readouterr()
@@ -97,6 +99,20 @@ def test_a_score(capsys):
     assert configs[0].plugins == ["directions.py"]
     assert "is loaded, the same as in training" in capsys.readouterr().err
     assert to_tree(Run.open(directory).config)["model"]["attention"]["score"] == "cosine"
+
+
+def test_a_training_goes_on_with_the_copy_in_its_run():
+    """By what the message says to type."""
+    directory = trained("plugins=[even_attention.py]", "model.attention=even")
+    forget()
+    Path("even_attention.py").unlink()
+    with pytest.raises(RunError, match="which is code") as refusal:
+        nmt.train([f"resume={directory}"])
+    word = re.search(r"nmt\.train: (\S+)\)", str(refusal.value))
+    assert word
+    run = nmt.train([f"resume={directory}", word[1], "trainer.max_steps=3"])
+    assert [event["step"] for event in run.history if event["event"] == "validation"] == [2, 3]
+    assert run.load(device="cpu").translate("one two") is not None
 
 
 def test_optimizer_schedule_and_logger():

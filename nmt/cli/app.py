@@ -17,7 +17,7 @@ import torch
 
 from nmt.cli import resume
 from nmt.cli.completion import completion_script
-from nmt.cli.compose import configs, first_run, register, register_run, with_config
+from nmt.cli.compose import configs, first_run, help_page, register, register_run, with_config
 from nmt.cli.first_page import first_page
 from nmt.cli.mistakes import FLAGS, explain, for_user
 from nmt.cli.options import Command
@@ -59,7 +59,9 @@ def run(command: Command, job: Callable[..., Any]) -> None:
             if directory and (args.multirun or args.cfg):
                 other = "-m makes several" if args.multirun else f"--cfg shows none: see {directory / CONFIG_FILE}"
                 raise ConfigError(f"resume={directory} goes on with one run, and {other}")
-            if asks_hydra(args):
+            if args.help or args.help_all:
+                print(help_page(command, args.overrides, args.resolve))
+            elif asks_hydra(args):
                 show(command, args)
             elif directory:
                 job(resume.config_on_top(command, directory, args.overrides), directory)

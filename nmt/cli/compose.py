@@ -48,8 +48,6 @@ def register(command: Command) -> None:
     register_choices()
     store = ConfigStore.instance().store
     store(name=f"{command.root}_schema", node=command.schema)
-    help_page = {"app_name": command.module, "header": "", "footer": "", "template": help_text(command)}
-    store(group="hydra/help", name="nmt", node=help_page)
 
 
 def configs(command: Command, overrides: list[str]) -> Any:
@@ -67,6 +65,15 @@ def configs(command: Command, overrides: list[str]) -> Any:
         if isinstance(config, Config) and config.name is None:
             config.name = run_name([name_part(key, value) for key, value in differing(command, cfg, overrides)])
     return config
+
+
+def help_page(command: Command, overrides: list[str], resolve: bool) -> str:
+    """What --help all prints, with the values that the overrides give.
+
+    Hydra's own --help would spend seconds on a list of all groups, which no page of ours shows.
+    """
+    with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        return help_text(command) + OmegaConf.to_yaml(hydra.compose(command.root, overrides), resolve=resolve)
 
 
 def default_hydra(command: Command) -> DictConfig:

@@ -5,11 +5,11 @@ from nmt.config import Config
 
 
 def help_text(command: Command) -> str:
-    """The page for Hydra's help template, where Hydra puts the values now in force for $CONFIG."""
+    """The page up to the values now in force."""
     flags = "  -m                               sweep: one run for each combination of a=1,2 b=x,y\n" * (
         command.schema is Config
     )
-    page = f"""{command.summary}
+    return f"""{command.summary}
 
   python -m {command.module} [GROUP=CHOICE] [KEY=VALUE] ...
 
@@ -26,7 +26,6 @@ Flags
 
 Values now in force (add overrides before --help all to see their effect)
 """
-    return page.replace("$", "$$") + "$CONFIG"
 
 
 def key_line(option: Option) -> str:

@@ -182,9 +182,5 @@ def quoted(text: str) -> str:
 def words_for_hydra(args: Namespace) -> list[str]:
     """The command line that asks Hydra itself for what ``args`` ask to be shown."""
     asked = [("--cfg", args.cfg), ("--package", args.package), ("--info", args.info)]
-    flags = [("--help", args.help or args.help_all), ("--resolve", args.resolve)]
-    return [
-        *args.overrides,
-        *(word for flag, value in asked if value for word in (flag, value)),
-        *(flag for flag, given in flags if given),
-    ]
+    shown = [word for flag, value in asked if value for word in (flag, value)]
+    return [*args.overrides, *shown, *["--resolve"] * args.resolve]

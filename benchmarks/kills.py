@@ -39,6 +39,7 @@ from nmt.train.log import Validation
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 600  # seconds that a process may take to end
+AFTER_ANOTHER = 20  # and those that are left after a process was killed, which torchrun would end at once
 COMMON = (
     *("data.train_size=500", "data.validation_size=10", "data.test_size=5", "data.max_words=8", "decode=greedy"),
     *("data.tokenizer.vocab_size=400", "data.batching.tokens=200", "threads=1", "device=cpu", "logger.every=1"),
@@ -132,7 +133,9 @@ class Training:
         statuses = {moment.victims[0]: ended(pids[moment.victims[0]])}
         for rank in moment.victims[1:]:
             os.kill(pids[rank], signal.SIGKILL)
-        statuses |= {rank: ended(pid) for rank, pid in enumerate(pids) if rank not in statuses}
+        for rank, pid in enumerate(pids):
+            if rank not in statuses:
+                ended(pid, AFTER_ANOTHER)  # one that waits for the dead one to connect would wait for minutes
         return statuses[moment.victims[0]] == -signal.SIGKILL
 
     def fork(self, rank: int, port: int, moment: Moment) -> int:
@@ -176,16 +179,18 @@ class Training:
         return sum(event["event"] == "built" for event in records(self.run))
 
 
-def ended(pid: int) -> int:
-    """The exit status of a child, or minus the signal that killed it; one that never ends is killed."""
-    end = time.monotonic() + PATIENCE
+def ended(pid: int, patience: float = PATIENCE) -> int:
+    """The exit status of a child, or minus the signal that killed it: one that does not end in time is killed."""
+    end = time.monotonic() + patience
     while time.monotonic() < end:
         found, status = os.waitpid(pid, os.WNOHANG)
         if found:
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.01)
     os.kill(pid, signal.SIGKILL)
-    sys.exit(f"a process did not end within {PATIENCE} s")
+    if patience == PATIENCE:
+        sys.exit(f"a process did not end within {PATIENCE} s")
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def arm(moment: Moment) -> None:

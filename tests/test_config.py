@@ -59,12 +59,17 @@ def test_the_command_line_of_the_card():
     assert composed("model.attention=local_p").model.attention == LocalPConfig()  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("some", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["two", "all"])
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_every_experiment_takes_every_attention_of_its_model_and_no_other_model(experiment):
-    """What was set for an LSTM, such as its width, is not silently a Transformer's, nor the other way round."""
+def test_every_experiment_takes_every_attention_of_its_model_and_no_other_model(experiment, some):
+    """What was set for an LSTM, such as its width, is not silently a Transformer's, nor the other way round.
+
+    The fast tests type ``some`` attentions, the first and the last of the table.
+    """
     own = composed(f"+experiment={experiment}").model
     (group,) = groups_within("model", type(own))
-    for choice in CHOICE_GROUPS[group].configs:
+    choices = list(CHOICE_GROUPS[group].configs)
+    for choice in choices[:: len(choices) - 1] if some else choices:
         model = composed(f"+experiment={experiment}", f"{group}={choice.name}").model
         assert getattr(model, group.partition(".")[2]).name == choice.name
     for other in {choice.name for choice in MODELS} - {own.name}:

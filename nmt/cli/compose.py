@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def configs(command: Command, overrides: list[str]) -> Any:
     with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         refuse_typed(OverridesParser.create().parse_overrides(overrides), sweep=False)
         cfg = hydra.compose(command.root, overrides, return_hydra_config=True)
-        refuse_composed(cfg.hydra, default_hydra(command), sweep=False)
+        refuse_composed(cfg.hydra, default_hydra(command.root, sweep=False), sweep=False)
         cfg = without_hydra(cfg)
         if command.schema is Config:
             take_tokenizer(cfg, overrides)
@@ -76,9 +77,13 @@ def help_page(command: Command, overrides: list[str], resolve: bool) -> str:
         return help_text(command) + OmegaConf.to_yaml(hydra.compose(command.root, overrides), resolve=resolve)
 
 
-def default_hydra(command: Command) -> DictConfig:
-    """The node ``hydra`` of what nothing typed would compose."""
-    return hydra.compose(command.root, [], return_hydra_config=True).hydra
+@cache  # a quarter of a second, and nothing that a process does changes it
+def default_hydra(root: str, sweep: bool) -> DictConfig:
+    """The node ``hydra`` of what nothing typed would compose, for the configuration of this name.
+
+    It says how Hydra was initialized, too, which a ``sweep`` does in its own way.
+    """
+    return hydra.compose(root, [], return_hydra_config=True).hydra
 
 
 def without_hydra(cfg: DictConfig) -> DictConfig:

@@ -138,7 +138,7 @@ def sweep(command: Command, job: Callable[..., Any], overrides: list[str]) -> No
         refuse_typed(typed_words, sweep=True)
         refuse_old_hydra(typed_words)
         cfg = composer.compose_config(command.root, overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=False)
-        refuse_composed(cfg.hydra, default_hydra(command), sweep=True)
+        refuse_composed(cfg.hydra, default_hydra(command.root, sweep=True), sweep=True)
         parsed = parser.parse_overrides(swept_words(cfg))
         naming = naming_of(parsed)
         context = HydraContext(config_loader=loader, callbacks=Callbacks(cfg))

@@ -84,6 +84,7 @@ def test_the_same_command_again_skips_what_is_finished(trainings, capsys):
     assert [path.name for path in Path("runs").iterdir()] == [folder.name]
 
 
+@pytest.mark.slow
 def test_a_larger_sweep_trains_what_is_new(trainings):
     """In the folder of the smaller one."""
     trainings.sweep("seed=1,2")
@@ -92,6 +93,7 @@ def test_a_larger_sweep_trains_what_is_new(trainings):
     assert sorted(path.name for path in folder.iterdir()) == ["seed_1", "seed_2", "seed_3"]
 
 
+@pytest.mark.slow
 def test_choices_may_be_typed_in_another_order(trainings):
     assert len(trainings.sweep("seed=1,2", "optim.lr=0.1,0.2", "sweep=s")) == 4
     assert trainings.sweep("optim.lr=0.1,0.2", "seed=1,2", "sweep=s") == []

@@ -186,8 +186,16 @@ def executed(outside: Path) -> list[tuple[str, str]]:
     return [(e, what) for e, what in seen if (e in EXECUTION and what != "git") or str(outside) in what]
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-@pytest.mark.parametrize("make", REFUSED, ids=lambda make: make.__name__)
+# Every command meets something hostile, and everything hostile meets two commands, in the fast tests.
+OTHERS = [name for name in COMMANDS if name != "load"]
+PAIRS = [
+    pytest.param(make, name, marks=() if name in ("load", OTHERS[row % len(OTHERS)]) else pytest.mark.slow)
+    for row, make in enumerate(REFUSED)
+    for name in COMMANDS
+]
+
+
+@pytest.mark.parametrize(("make", "name"), PAIRS, ids=lambda value: getattr(value, "__name__", value))
 def test_what_is_hostile_is_refused_in_one_line_and_nothing_of_it_is_executed(name, make, run, outside, capsys):
     make(run, outside)
     message = said(name, run, capsys)

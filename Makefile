@@ -7,7 +7,7 @@ MEASUREMENTS := attention self_attention lengths lstm_step ops training data_mem
 export HYDRA_FULL_ERROR := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-gpu test-all test-oldest test-newest fuzz soak check format lint types bench audit docs clean
+.PHONY: help setup demo test test-gpu test-all test-oldest test-newest fuzz soak kills check format lint types bench audit docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -45,6 +45,9 @@ fuzz: $(READY) ## a million pieces of broken input (an hour or more on one core)
 
 soak: $(READY) ## train for half an hour and look at memory, descriptors and threads
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/soak.py
+
+kills: $(READY) ## kill three trainings twenty times each and compare them with undisturbed ones (ten minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kills.py
 
 check: lint types test ## check format, lint and types and run the fast tests: what a change has to pass
 

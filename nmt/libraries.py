@@ -1,4 +1,4 @@
-"""Libraries that only exports and what they made need, imported where they are used."""
+"""Libraries that only some features need, imported where they are used."""
 
 import importlib
 from typing import Any
@@ -6,15 +6,16 @@ from typing import Any
 from nmt.errors import ConfigError
 
 
-def needed(module: str, what: str) -> Any:
+def needed(module: str, what: str, extra: str = "export") -> Any:
     """The imported ``module``; raises ConfigError, saying what to install, where it is not there.
 
-    ``what`` is the key with its value that asked for it, as the message begins.
+    ``what`` is the key with its value that asked for it, as the message begins; ``extra`` of pyproject.toml has the
+    library.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]
         raise ConfigError(
-            f"{what} needs the package {package} ({error}): pip install 'nmt[export]', or pip install {package}"
+            f"{what} needs the package {package} ({error}): pip install 'nmt[{extra}]', or pip install {package}"
         ) from None

@@ -25,7 +25,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = "dev,sweep,export"
+EXTRAS = "dev,sweep,export,paragraphs"
 
 
 def main() -> None:

@@ -63,6 +63,9 @@ class TranslateOptions:
     dictionary: str | None = setting(
         None, "for replace_unknown: a file of two columns, source word and translation", path=True
     )
+    paragraphs: bool = setting(
+        False, "a line is a paragraph: its sentences are translated one by one and put together again"
+    )
     max_source: int | None = setting(
         None, f"split lines of more pieces; null: decode.max_length, but at least {ORDINARY}", least=1
     )

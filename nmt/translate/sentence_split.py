@@ -1,4 +1,4 @@
-"""Splitting a text that is too long for a model into parts that are not."""
+"""Splitting a paragraph into its sentences, and a text that is too long for a model into parts that are not."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import regex
 
 from nmt.data.checks import blank
+from nmt.languages import language_of
+from nmt.libraries import needed
 
 CLOSING = "\"'\u2019\u201d\u00bb\u203a)\\]"
 # Where a part may end, the better places first.  Latin marks end something only before white space (3.14, e.g.this);
@@ -30,6 +32,22 @@ class Split(NamedTuple):
 
     spans: list[Span]  # in order, without those that show nothing
     where: str  # at what kind of place the text was split; empty if nowhere
+
+
+def sentence_spans(text: str, language: str) -> list[Span]:
+    """Where the sentences of a paragraph lie, without those that show nothing and without the space between them.
+
+    The library sentencex finds them; it knows the abbreviations of many ``language``s, and for others of a similar one.
+    Raises ConfigError if it is not installed.
+    """
+    sentencex = needed("sentencex", "translate.paragraphs=true", extra="paragraphs")
+    spans, start = [], 0
+    for sentence in sentencex.segment(language_of(language), text):
+        begin, end = start + len(sentence) - len(sentence.lstrip()), start + len(sentence.rstrip())
+        if not blank(text[begin:end]):
+            spans.append((begin, end))
+        start += len(sentence)
+    return spans
 
 
 def split_long(text: str, limit: int, sizes: Sizes, ceiling: int | None = None) -> Split:

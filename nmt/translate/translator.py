@@ -31,7 +31,7 @@ from nmt.translate.arguments import check_str, given_texts
 from nmt.translate.attention import Attention
 from nmt.translate.options import ORDINARY, AlignmentOutput, TranslateOptions
 from nmt.translate.prefix import NO_PREFIX, Prefix, check_prefix, tokenize_prefixes
-from nmt.translate.sentence_split import describe_split, split_long
+from nmt.translate.sentence_split import Span, describe_split, sentence_spans, split_long
 from nmt.translate.translation import Translation, join_parts
 from nmt.translate.unknown_words import read_dictionary, replace_unknown
 
@@ -68,10 +68,12 @@ class Translator:
         """``engine`` is what runs the model (``nmt.export.engines.open_engine``); None: torch, on ``device``."""
         self.options, self.align_config = options or TranslateOptions(), alignment_config(run.config, align)
         self.name, self.tokenizers, self.decode, self.device = run.name, run.tokenizers, decode, device
-        self.language = run.config.data.target
+        self.source_language, self.language = run.config.data.source, run.config.data.target
         # What stands between the translations of the parts of a text.
         self.between = "" if without_spaces(self.language) else " "
         self.dictionary: dict[str, str] = {}
+        if self.options.paragraphs:
+            sentence_spans("", self.source_language)  # says what to install before anything is read
         if self.options.replace_unknown:
             check_words(run.name, self.tokenizers.target)
             self.decode = replace(decode, allow_unk=True)
@@ -161,7 +163,8 @@ class Translator:
 
         Args:
             texts: source sentences, or one as a str.  One of more pieces than ``source_limit`` is translated in parts;
-                their best translations are joined, then their second best, and so on.
+                their best translations are joined, then their second best, and so on.  So is, with
+                ``options.paragraphs``, a text of several sentences.
             progress: called with the number of parts translated since its last call.
             warn: called with the place of a text among ``texts``, from 0, and a message, when a text is translated in
                 parts or a prefix cannot have its usual effect; by default a Python warning.
@@ -235,26 +238,42 @@ class Translator:
         self, texts: Sequence[str], prefixes: Sequence[Prefix], warn: Callable[[int, str], object]
     ) -> Iterator[list[TextPart]]:
         """The parts of each text: none of a blank one, one of most."""
-        limit = self.source_limit()
-        encoded = self.tokenizers.source.encode(texts)
-        for number, (text, ids, prefix) in enumerate(zip(texts, encoded, prefixes, strict=True)):
+        limit, encode = self.source_limit(), self.tokenizers.source.encode
+        spans = [self.sentences(text) for text in texts]
+        encoded = iter(encode([text[a:b] for text, inside in zip(texts, spans, strict=True) for a, b in inside]))
+        for number, (text, inside, prefix) in enumerate(zip(texts, spans, prefixes, strict=True)):
             if blank(text):
                 if prefix.ids:
                     warn(number, "there is nothing to translate, so the prefix is ignored")
                 yield []
                 continue
-            if len(ids) <= limit:
-                parts = [TextPart(text, ids, prefix=prefix)]
-            else:
-                parts, message = self.split(text, len(ids), prefix)
-                warn(number, message)
+            parts: list[TextPart] = []
+            for a, b in inside:
+                ids = next(encoded)
+                if len(ids) <= limit:
+                    parts.append(TextPart(text[a:b], ids, a))
+                else:
+                    more, message = self.split(text[a:b], len(ids), a)
+                    parts += more
+                    first = "; the prefix begins the translation of the first part" * bool(prefix.ids and len(more) > 1)
+                    warn(number, message + first)
+            parts[0] = parts[0]._replace(prefix=prefix)
             if prefix.ids:
                 _, most = self.decode.lengths(len(parts[0].ids))
                 check_prefix(number, len(prefix.ids), most, self.engine.longest_target, warn)
             yield parts
 
-    def split(self, text: str, total: int, prefix: Prefix) -> tuple[list[TextPart], str]:
-        """The parts of a text of ``total`` pieces that is over the limit, and a message that says what was done."""
+    def sentences(self, text: str) -> list[Span]:
+        """Where the sentences of a text lie that are translated one by one: with ``paragraphs`` all, else one."""
+        if blank(text):
+            return []
+        return sentence_spans(text, self.source_language) if self.options.paragraphs else [(0, len(text))]
+
+    def split(self, text: str, total: int, start: int) -> tuple[list[TextPart], str]:
+        """The parts of a text of ``total`` pieces that is over the limit, and a message that says what was done.
+
+        ``start`` is where it begins in the whole text.
+        """
         limit, ceiling, encode = self.source_limit(), self.source_ceiling(), self.tokenizers.source.encode
 
         def sizes(texts: Sequence[str]) -> list[int]:
@@ -263,11 +282,7 @@ class Translator:
         spans, where = split_long(text, limit, sizes, ceiling)
         rows = encode([text[a:b] for a, b in spans])
         message = describe_split(total, limit, [len(row) for row in rows], where, ceiling)
-        parts = [TextPart(text[a:b], row[:ceiling], a) for (a, b), row in zip(spans, rows, strict=True)]
-        parts[0] = parts[0]._replace(prefix=prefix)
-        if prefix.ids and len(parts) > 1:
-            message += "; the prefix begins the translation of the first part"
-        return parts, message
+        return [TextPart(text[a:b], row[:ceiling], start + a) for (a, b), row in zip(spans, rows, strict=True)], message
 
     def search(self, parts: Sequence[TextPart], progress: Callable[[int], object] | None) -> list[list[Translation]]:
         """The best translations of each part, ``decode.n_best`` of them if so many differ as texts.

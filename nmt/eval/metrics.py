@@ -126,7 +126,22 @@ def score_corpus(
         result = prepared.metric.corpus_score(prepared.lines(hypotheses), [prepared.lines(references)])
         signature = prepared.signature(prepared.metric.get_signature())
         results[name] = CorpusScore(prepared.title or result.name, result.score, signature, result._verbose)
+        forget_lines(prepared.metric)
     return results
+
+
+def forget_lines(metric: SacrebleuMetric) -> None:
+    """Empty the caches of a metric's tokenizers.
+
+    sacreBLEU keeps the last 65,536 lines that each kind of tokenizer has seen, apart for each object: those of a long
+    training would grow by every validation.
+    """
+    tokenizer = getattr(metric, "tokenizer", None)
+    while tokenizer is not None:
+        empty = getattr(type(tokenizer).__call__, "cache_clear", None)
+        if empty is not None:
+            empty()
+        tokenizer = getattr(tokenizer, "_post_tokenizer", None)
 
 
 def sentence_utility(name: str, target_language: str = "") -> Callable[[str, str], float]:

@@ -4,6 +4,7 @@ It knows neither the configuration tree nor files: batches, validation, log and 
 """
 
 import contextlib
+import gc
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -218,6 +219,8 @@ class Trainer:
                 facts["seconds"] = time.perf_counter() - began
                 self.log.validation(self.state.step, found, improved=improved, **facts)
             self.save(metrics, improved)
+        del found
+        gc.collect()  # figures are cycles, which would wait for one another in a long training and scatter its memory
         self.watchdog.progress(self.state.step)
         self.last_tick = time.perf_counter()
 

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from real_corpora import real_file
+from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
+from sacrebleu.tokenizers.tokenizer_base import BaseTokenizer
 
 from nmt.errors import ConfigError, DataError, UserError
 from nmt.eval.metrics import (
@@ -19,6 +21,7 @@ from nmt.eval.metrics import (
     EvalConfig,
     Metric,
     bleu_by_length,
+    bleu_tokenizer,
     one_line,
     score_corpus,
     sentence_metrics,
@@ -193,3 +196,18 @@ def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "sacremoses", None)
     with pytest.raises(UserError, match="pip install sacremoses"):
         score_corpus(["bleu_lc_moses"], ["a"], ["a"])
+
+
+@pytest.mark.parametrize("language", ["de", "zh", "ja"])
+def test_scoring_again_and_again_keeps_no_lines(language):
+    """sacreBLEU's caches of tokenized lines are empty afterwards, for every metric, so that memory does not rise."""
+    cached = [vars(kind)["__call__"] for kind in BaseTokenizer.__subclasses__()]
+    cached = [call for call in cached if hasattr(call, "cache_info")]
+    for call in cached:
+        call.cache_clear()
+    names = [name for name in METRICS if name != "bleu_lc_moses" or language == "de"]
+    lines = [f"line {i}" for i in range(5)]
+    score_corpus(names, lines, lines, language)
+    assert [call.cache_info().currsize for call in cached] == [0] * len(cached)
+    BLEU(tokenize=bleu_tokenizer(language)).corpus_score(lines, [lines])
+    assert sum(call.cache_info().currsize for call in cached) >= len(lines)

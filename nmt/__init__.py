@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import nmt.train as _train_package  # empty: torch is imported when something is called
 
+__all__ = ["load", "train"]
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -29,6 +31,7 @@ def load(
     device: str = "auto",
     checkpoint: str = "best",
     engine: str = "torch",
+    into: str | None = None,
 ) -> "LoadedModel":
     """What a training left in a run directory, ready to translate: ``nmt.load("runs/local_p").translate(["..."])``.
 
@@ -36,7 +39,8 @@ def load(
     ``attention`` and ``evaluate`` of LoadedModel read given translations, ``hypotheses`` gives more than the best
     translation, ``export`` writes the model for other programs.  ``engine``:
     torch, or another program that runs the model (ctranslate2, onnx), for which it is exported once into the run.
+    ``into``: of a run of several directions (data.tags=true), the language to translate into.
     """
     from nmt.translate.loaded import load  # here, because it brings torch
 
-    return load(directory, device, checkpoint, engine)
+    return load(directory, device, checkpoint, engine, into)

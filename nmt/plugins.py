@@ -176,7 +176,7 @@ def copied() -> Tables:
 
 
 def restore_tables(tables: Tables) -> None:
-    """Let the tables hold what they held."""
+    """Put back the rows that ``copied`` gave, and take away what has been added since."""
     for key, rows in tables.items():
         TABLES[key].clear()
         TABLES[key].update(rows)

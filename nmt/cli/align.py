@@ -18,6 +18,7 @@ from nmt.cli.on_run import OnRun, as_list
 from nmt.cli.options import Command
 from nmt.cli.streams import refuse_same_file, writing
 from nmt.data.corpus import validation_text
+from nmt.data.directions import toward
 from nmt.data.files import explain_unequal, paths
 from nmt.data.pharaoh import Alignment, parse_pharaoh, split_words
 from nmt.data.textfile import strict_lines
@@ -48,6 +49,9 @@ class AlignOptions(AlignConfig):
         "1 is the first, -1 the last; auto, with reverse: layer and shift of both directions by which they agree most "
         "on the validation set; null: the one of trainer.guided_alignment, else the mean of all",
         nonzero=True,
+    )
+    into: str | None = setting(
+        None, "of a run with data.tags=true: the language of target; null: that of the run's first direction"
     )
     soft: bool = setting(False, "write JSON lines with the weights between all words, and not links alone")
 
@@ -189,7 +193,8 @@ def between_words(
     """The weights between the words of each pair, (target words, source words), from the run's model."""
     model, _ = run.load_model(config.checkpoint, device)
     how = alignment_config(run.config, how)
-    matrices = align(model, run.tokenizers, sources, targets, ForcedOptions(device, config.precision), how)
+    tokenizers, _, _ = toward(run.tokenizers, run.config.data, config.align.into, "align.into")
+    matrices = align(model, tokenizers, sources, targets, ForcedOptions(device, config.precision), how)
     # Where the lines go to a terminal, they themselves show the progress.
     hidden = not sys.stderr.isatty() or (config.output is None and sys.stdout.isatty())
     return iter(tqdm(matrices, total=len(sources), unit=" pairs", leave=False, disable=hidden))

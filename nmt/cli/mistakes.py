@@ -89,7 +89,7 @@ def explain_key(key: str, command: Command) -> str:
         return f"{key} belongs to {found[key].group}={'|'.join(found[key].only)}"
     known = known_keys(command.schema)
     if is_below(key, (f.name for f in fields(Config))) and not is_below(key, (f.name for f in fields(command.schema))):
-        return f"{key} belongs to nmt.train, not to {command.module}{did_you_mean(key, known)}"
+        return f"{key} is a setting of nmt.train, not of {command.module}{did_you_mean(key, known)}"
     return f"unknown key {key!r}" + hint(key, known)
 
 

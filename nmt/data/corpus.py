@@ -6,6 +6,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from nmt.data.directions import Directions
 from nmt.data.files import Files, FilesConfig, paths, read_text, stamp, stamps
 from nmt.data.hub import Hub, HubConfig
 from nmt.data.named import HansardsEnFrConfig, Multi30kConfig, Named, NewsEnDeConfig
@@ -43,7 +44,9 @@ DATASETS: dict[type[DataConfig], type[Corpus]] = {
 
 
 def open_corpus(config: DataConfig) -> Corpus:
-    """The corpus that ``config`` describes."""
+    """The corpus that ``config`` describes, of all its directions."""
+    if config.pairs or config.tags:
+        return Directions(config, open_corpus)
     return DATASETS[type(config)](config)
 
 
@@ -162,15 +165,21 @@ def test_texts(config: DataConfig, names: list[str] | None = None) -> list[Paral
     for text and for gold links that cannot be used.
     """
     corpus = open_corpus(config)
-    every, chosen = tests_of(corpus), config.test if names is None else names
     texts = []
-    for name in every if chosen is None else dict.fromkeys(chosen):
+    for name in names_of_tests(corpus, config.test if names is None else names):
         # With the links that data.gold brings for the validation set.
         text = validation_text(config) if name == VALIDATION else test_text(corpus, name)
         if text.gold is not None and name != VALIDATION:
             check_gold(text, gold_name(config, name))
         texts.append(text)
     return texts
+
+
+def names_of_tests(corpus: Corpus, chosen: list[str] | None) -> list[str]:
+    """The names of ``chosen`` test sets of an open corpus, each once; of all it has where ``chosen`` is None."""
+    if chosen is None:
+        return tests_of(corpus)
+    return list(dict.fromkeys(name for given in chosen for name in corpus.chosen(given)))
 
 
 def test_text(corpus: Corpus, name: str) -> ParallelText:
@@ -181,13 +190,15 @@ def test_text(corpus: Corpus, name: str) -> ParallelText:
     try:
         return corpus.test(name)
     except NoSuchTestError:
-        if name not in DATASETS_OF_SACREBLEU:
+        if name not in DATASETS_OF_SACREBLEU or isinstance(corpus, Directions):
             raise
     return sacrebleu_text(name, corpus.config)
 
 
 def sets_of_sacrebleu(corpus: Corpus) -> list[str]:
     """The sets that data.test names and that only sacreBLEU has."""
+    if isinstance(corpus, Directions):  # those of sacreBLEU have no tags
+        return []
     own = (VALIDATION, *tests_of(corpus))
     return [name for name in corpus.config.test or () if name in DATASETS_OF_SACREBLEU and name not in own]
 

@@ -20,6 +20,7 @@ from nmt.atomic import passing_folder
 from nmt.checksum import json_with_checksum, parse_json
 from nmt.data import corpus, encode
 from nmt.data.checks import CheckCounts, Side, clean
+from nmt.data.directions import tags_of
 from nmt.data.encode import EncodedCorpus, SampledCorpus
 from nmt.data.pieces import SUBWORDS
 from nmt.data.text import DataConfig, ParallelText
@@ -128,14 +129,15 @@ def cached_tokenizers(
 
     ``seed`` matters only if they are learnt from a sample of the text.  For ``notes`` see ``build_once``.
     """
-    asked = asdict(config.tokenizer) | {"kind": config.tokenizer.kind.name}
+    symbols = tags_of(config)
+    asked = asdict(config.tokenizer) | {"kind": config.tokenizer.kind.name, "symbols": symbols}
     del asked["sampling"]  # it changes how training uses the tokenizers, not the tokenizers
     drawn = seed if len(text) > config.tokenizer.sample_sentences else None
     folder = Path(config.cache) / f"tokenizer-{digest({'text': text_key, 'tokenizer': asked, 'seed': drawn})}"
 
     def learn(part: Path) -> None:
         sides = (encode.read_side(text, side) for side in ("source", "target"))
-        train_tokenizers(config.tokenizer, *sides, seed=seed).save(part)
+        train_tokenizers(config.tokenizer, *sides, seed=seed, symbols=symbols).save(part)
 
     return Tokenizers.load(build_once(folder, learn, notes))
 

@@ -1,6 +1,7 @@
 """What all kinds of corpus have in common: configuration keys, sets of sentence pairs, and the base class."""
 
 import difflib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -28,6 +29,7 @@ class ParallelText:
     target: list[str]
     gold: list[str] | None = None
     target_file: str = ""  # where the target text stands, for messages; empty where it is in no file of its own
+    language: str = ""  # of the target text; empty: data.target
 
     def __post_init__(self) -> None:
         sizes = {len(self.source), len(self.target), len(self.source if self.gold is None else self.gold)}
@@ -54,6 +56,14 @@ class DataConfig:
     name: str = "?"
     source: str = setting("en", "language translated from: de, deu, de-AT, deu_Latn, ...")
     target: str = setting("de", "language translated into, likewise; it chooses the tokenizer of BLEU")
+    pairs: Any = setting(
+        None,
+        "several directions in one training, as in [en-de,de-en] (codes with _ for -), instead of data.source and "
+        "data.target, which are then those of the first; data=files: the k-th files are of the k-th direction",
+    )
+    tags: bool = setting(
+        False, "begin each source with a tag of the language to translate into, <2de>: needed for several"
+    )
     root: str = setting("data", "folder of the named corpora: root/NAME/train.en ...", path=True)
     cache: str = setting("data/cache", "folder of encoded text; safe to delete", path=True)
     test: Any = setting(
@@ -85,9 +95,38 @@ class DataConfig:
         self.test = [self.test] if isinstance(self.test, str) and self.test else self.test
         if self.test is not None and not (isinstance(self.test, list) and all(map(is_name, self.test))):
             raise ConfigError(f"data.test must be a name or a list of names, as in data.test=[A,B], got {self.test!r}")
+        self.check_pairs()
         # The values are dicts when they come from a command line, because Hydra cannot add a typed one by its key.
         if isinstance(self.tests, dict):
             self.tests = {name: text_files(f"data.tests.{name}", value) for name, value in self.tests.items()}
+
+    def check_pairs(self) -> None:
+        """Raise ConfigError for data.pairs that are none, or that cannot be told apart."""
+        self.pairs = [self.pairs] if isinstance(self.pairs, str) else self.pairs
+        if self.pairs is None:
+            return
+        if not (isinstance(self.pairs, list) and self.pairs and all(map(is_pair, self.pairs))):
+            raise ConfigError(f"data.pairs must be a list of directions, as in [en-de,de-en], got {self.pairs!r}")
+        twice = [pair for pair, count in Counter(self.pairs).items() if count > 1]
+        if twice:
+            raise ConfigError(f"data.pairs names {twice[0]} twice")
+        self.source, self.target = self.directions()[0]
+        if len({target for _, target in self.directions()}) > 1 and not self.tags:
+            raise ConfigError("data.pairs has several target languages: data.tags=true tells the model which is wanted")
+        for key in ("gold", "alignments", "tests"):
+            if getattr(self, key):
+                raise ConfigError(f"data.{key} is for one direction, and data.pairs names {len(self.pairs)}")
+
+    def directions(self) -> list[tuple[str, str]]:
+        """Source and target language of each direction."""
+        pairs = self.pairs or [f"{self.source.replace('-', '_')}-{self.target.replace('-', '_')}"]
+        return [(source, target) for source, _, target in (pair.partition("-") for pair in pairs)]
+
+
+def is_pair(value: Any) -> bool:
+    """Whether a value is a direction of data.pairs."""
+    source, _, target = value.partition("-") if isinstance(value, str) else ("", "", "")
+    return bool(source and target) and "-" not in target and source != target
 
 
 def is_name(value: Any) -> bool:
@@ -158,6 +197,10 @@ class Corpus:
     def test(self, name: str) -> ParallelText:
         """One of ``test_names``."""
         raise NotImplementedError
+
+    def chosen(self, name: str) -> list[str]:
+        """The test sets that a name in data.test stands for."""
+        return [name]
 
     def fingerprint(self, seed: int) -> dict[str, Any]:
         """What the text of every split depends on, in JSON types."""

@@ -121,35 +121,40 @@ def read_tokenizer(directory: Path, name: str, kind: str, lowercase: bool, **mor
 
 
 def train_tokenizers(
-    config: TokenizerConfig, source_texts: Iterable[str], target_texts: Iterable[str], seed: int
+    config: TokenizerConfig,
+    source_texts: Iterable[str],
+    target_texts: Iterable[str],
+    seed: int,
+    symbols: Sequence[str] = (),
 ) -> Tokenizers:
     """Learn the vocabularies.  ``seed`` draws the sample if there are more than ``config.sample_sentences`` pairs.
 
-    A corpus too small for ``config.vocab_size`` gives fewer pieces.  Raises ConfigError if they are too few for the
+    A corpus too small for ``config.vocab_size`` gives fewer pieces.  ``symbols`` of the source text are pieces that are
+    never split.  Raises ConfigError if they are too few for the
     bytes and characters, DataError if there is no text.
     """
     source = reservoir_sample(source_texts, config.sample_sentences, seed)
     target = reservoir_sample(target_texts, config.sample_sentences, seed)
     if config.joint:
-        both = train_tokenizer(config, source + target)
+        both = train_tokenizer(config, source + target, symbols)
         return Tokenizers(both, both, joint=True)
-    return Tokenizers(train_tokenizer(config, source), train_tokenizer(config, target), joint=False)
+    return Tokenizers(train_tokenizer(config, source, symbols), train_tokenizer(config, target), joint=False)
 
 
-def train_tokenizer(config: TokenizerConfig, texts: Sequence[str]) -> Tokenizer:
-    """One tokenizer, learnt from all of ``texts``."""
+def train_tokenizer(config: TokenizerConfig, texts: Sequence[str], symbols: Sequence[str] = ()) -> Tokenizer:
+    """One tokenizer, learnt from all of ``texts``; subwords never split ``symbols``."""
     normal = [n for t in texts if (n := normalize(t, config.lowercase))]
     if not normal:
         raise DataError("there is no text to learn a vocabulary from")
     if config.kind in SUBWORDS:
-        return SubwordTokenizer(train_subwords(config, normal), config.kind, config.lowercase)
+        return SubwordTokenizer(train_subwords(config, normal, symbols), config.kind, config.lowercase)
     counts = Counter(symbol for text in normal for symbol in split_symbols(text, config.kind))
     ranked = sorted(counts, key=lambda symbol: (-counts[symbol], symbol))
     return SymbolTokenizer(ranked[: config.vocab_size - 4], config.kind, config.lowercase)
 
 
-def train_subwords(config: TokenizerConfig, normal: Sequence[str]) -> bytes:
-    """A SentencePiece model.
+def train_subwords(config: TokenizerConfig, normal: Sequence[str], symbols: Sequence[str]) -> bytes:
+    """A SentencePiece model, of which ``symbols`` are pieces.
 
     All characters become pieces where that leaves most of the vocabulary to longer ones; of a rich character set, as
     in Japanese, all but 0.05% of the text, which SentencePiece's documentation advises; bytes are for the rest.
@@ -168,6 +173,7 @@ def train_subwords(config: TokenizerConfig, normal: Sequence[str]) -> bytes:
             bos_id=BOS,
             eos_id=EOS,
             byte_fallback=True,
+            user_defined_symbols=[*symbols],
             character_coverage=1.0 if few else 0.9995,
             normalization_rule_name="identity",
             remove_extra_whitespaces=False,

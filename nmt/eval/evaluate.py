@@ -4,7 +4,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -167,6 +167,8 @@ def evaluate(
     """
     check_names(options.metrics, "metrics")
     began = time.perf_counter()
+    if text.language:
+        options = replace(options, languages=(options.languages[0], text.language))
     (source_language, target_language), with_bleu = options.languages, "bleu" in options.metrics
     part = EvaluatedPart(text, spread(len(text), options.limit), tokenizers)
     with evaluating(model):

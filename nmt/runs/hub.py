@@ -18,9 +18,11 @@ def local_directory(where: str | os.PathLike[str]) -> Path:
 
     The hub is that of the environment variable HF_ENDPOINT; files lie in huggingface_hub's cache, and are used from
     there without the hub, too.  They are configuration, tokenizer and weights, of which nothing is executed.  Raises
-    RunError for an address that is none or cannot be downloaded, ConfigError without huggingface_hub.
+    RunError for an empty name and an address that is none or cannot be downloaded, ConfigError without huggingface_hub.
     """
     text = os.fspath(where)
+    if not text:
+        raise RunError("the name of the run directory is empty")
     if not text.startswith("hf:/"):
         return Path(where)
     found = ADDRESS.fullmatch(text)

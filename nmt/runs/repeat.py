@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nmt.config import Config, flat, to_tree
-from nmt.data.corpus import open_corpus, tests_of
+from nmt.data.corpus import names_of_tests, open_corpus
 from nmt.data.text import VALIDATION
 from nmt.device import Precision
 from nmt.errors import RunError
@@ -124,6 +124,5 @@ def progress_of(directory: Path | None, config: Config) -> Progress:
 
 def is_scored(directory: Path, config: Config, best_step: Any) -> bool:
     """Whether all sets that training scores at its end have results of the best weights."""
-    chosen = config.data.test
-    sets = [VALIDATION, *(tests_of(open_corpus(config.data)) if chosen is None else chosen)]
+    sets = [VALIDATION, *names_of_tests(open_corpus(config.data), config.data.test)]
     return all(read_results(directory / RESULTS / set_folder(name)).get("step") == best_step for name in sets)

@@ -118,7 +118,7 @@ def train(config: Config, resumed: Path | None = None, told: Callable[[Path], ob
                 log.event("damaged", said, step=saved.step, damage=saved.damage, used=saved.path)
             announce(log, directory, config, model, data, tests, device, ranks)
             for text in (data.validation, *(t for t in tests if t.name != VALIDATION)):
-                for note in notes_on_references(text.target, config.data.target, text.target_file):
+                for note in notes_on_references(text.target, text.language or config.data.target, text.target_file):
                     log.say(f"note: {text.name}: {note}")
             trainer = Trainer(
                 model,

@@ -14,9 +14,9 @@ from nmt.eval.forced import align
 from nmt.eval.metrics import METRICS
 from nmt.export.engines import EngineKind, open_engine
 from nmt.runs.ensemble import open_run
-from nmt.runs.scoring import languages
 from nmt.search import ForcedOptions, Scored
 from nmt.translate.arguments import check_str, given_directories, list_of
+from nmt.translate.options import TranslateOptions
 from nmt.translate.translator import Translator
 
 Links = list[tuple[int, int]]  # (source word, target word), counted from 0, in order
@@ -96,7 +96,7 @@ class LoadedModel(Translator):
             if name not in METRICS:
                 raise ConfigError(f"metrics: {name!r} is not one of {', '.join(METRICS)}")
         options = EvaluationOptions(
-            self.device, self.decode, names, languages(self.run.config.data), alignment=self.align_config
+            self.device, self.decode, names, (self.source_language, self.language), alignment=self.align_config
         )
         return evaluate(self.model, self.tokenizers, ParallelText("given", source, target), options)
 
@@ -119,7 +119,11 @@ def check_counts(name: str, sources: Sequence[str], others: Sequence[str]) -> No
 
 
 def load(
-    directory: str | Path | Sequence[str | Path], device: str = "auto", checkpoint: str = "best", engine: str = "torch"
+    directory: str | Path | Sequence[str | Path],
+    device: str = "auto",
+    checkpoint: str = "best",
+    engine: str = "torch",
+    into: str | None = None,
 ) -> LoadedModel:
     """The model of a run directory, or an ensemble of several, decoding as the (first) config.yaml says.
 
@@ -130,6 +134,7 @@ def load(
         checkpoint: best, last, or the mean of K retained ones: avg:K the latest, best:K the best.
         engine: the program that runs the model: torch, ctranslate2 or onnx.  For another one than torch the model is
             exported once, into the run directory.
+        into: of a run of several directions (data.tags=true), the language to translate into; None: that of the first.
 
     Raises:
         TypeError: an argument is something else.
@@ -141,8 +146,10 @@ def load(
     check_str("device", device)
     check_str("checkpoint", checkpoint)
     check_str("engine", engine)
+    if into is not None:
+        check_str("into", into)
     if engine not in EngineKind.__members__:
         raise ConfigError(f"engine={engine} is not one of {', '.join(EngineKind.__members__)}")
     run, where = open_run(directories), resolve_device(device)
     runner = open_engine(EngineKind[engine], run, checkpoint, where, run.config.decode)
-    return LoadedModel(run, run.config.decode, where, checkpoint, engine=runner)
+    return LoadedModel(run, run.config.decode, where, checkpoint, TranslateOptions(into=into), engine=runner)

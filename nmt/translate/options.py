@@ -41,6 +41,9 @@ class TranslateOptions:
         InputFormat.text,
         'text: a source; jsonl: {"source": ..., "prefix": ...} a line, prefix optional, others ignored',
     )
+    into: str | None = setting(
+        None, "of a run with data.tags=true: the language to translate into; null: that of its first direction"
+    )
     prefix_file: str | None = setting(
         None,
         "a line for each line of input: the text its translation begins with, blank: any; the prefix is "

@@ -11,6 +11,7 @@ import torch
 
 from nmt.batch import EOS, UNK
 from nmt.data.checks import blank
+from nmt.data.directions import toward
 from nmt.data.pharaoh import split_words
 from nmt.data.pieces import SUBWORDS, Tokenizer, TokenizerKind, normalize
 from nmt.errors import ConfigError, DataError
@@ -67,8 +68,10 @@ class Translator:
     ) -> None:
         """``engine`` is what runs the model (``nmt.export.engines.open_engine``); None: torch, on ``device``."""
         self.options, self.align_config = options or TranslateOptions(), alignment_config(run.config, align)
-        self.name, self.tokenizers, self.decode, self.device = run.name, run.tokenizers, decode, device
-        self.source_language, self.language = run.config.data.source, run.config.data.target
+        self.name, self.decode, self.device = run.name, decode, device
+        self.tokenizers, self.source_language, self.language = toward(
+            run.tokenizers, run.config.data, self.options.into, "translate.into"
+        )
         # What stands between the translations of the parts of a text.
         self.between = "" if without_spaces(self.language) else " "
         self.dictionary: dict[str, str] = {}

@@ -386,7 +386,7 @@ def test_runs_in_an_inner_list_belong_together(typed, trained):
         ("run=a model=lstm", "model is built into the run"),
         ("run=a data.tokenizer.vocab_size=3", "data.tokenizer.vocab_size is built into the run"),
         ("run=a trainer.max_steps=3", "trainer belongs to nmt.train"),
-        ("run=a seed=3", "seed belongs to nmt.train, not to nmt.eval\n  did you mean: decode.seed?"),
+        ("run=a seed=3", "seed is a setting of nmt.train, not of nmt.eval\n  did you mean: decode.seed?"),
         ("run=a decode.beam_sise=3", "did you mean: decode.beam_size"),
         ("run=a decode=gredy", "choose one of: beam, greedy"),
         ("run=a eval.metrics=[blue]", "'blue' is not one of"),
@@ -401,7 +401,7 @@ def test_mistakes_in_a_later_command(typed, trained, words, message):
 
 def test_only_what_the_command_takes_is_offered(typed, trained):
     message = refused(typed, "run=a", "data=multi30k", command=TRANSLATE)
-    assert message == "error: data belongs to nmt.train, not to nmt.translate"
+    assert message == "error: data is a setting of nmt.train, not of nmt.translate"
 
 
 def test_what_must_be_given_is_asked_for(typed, trained):
@@ -412,7 +412,7 @@ def test_what_must_be_given_is_asked_for(typed, trained):
 def test_aligning_takes_no_key_of_search(typed, trained, word):
     """Given translations are aligned: nothing is searched for."""
     message = refused(typed, "run=a", "source=x", "target=y", word, command=ALIGN)
-    assert message == "error: decode belongs to nmt.train, not to nmt.eval.align"
+    assert message == "error: decode is a setting of nmt.train, not of nmt.eval.align"
     assert not [option.key for option in key_options(ALIGN.schema) if option.key.startswith("decode")]
 
 

@@ -385,7 +385,7 @@ def test_runs_in_an_inner_list_belong_together(typed, trained):
         ("run=a model.hidden_size=3", "model.hidden_size is built into the run"),
         ("run=a model=lstm", "model is built into the run"),
         ("run=a data.tokenizer.vocab_size=3", "data.tokenizer.vocab_size is built into the run"),
-        ("run=a trainer.max_steps=3", "trainer belongs to nmt.train"),
+        ("run=a trainer.max_steps=3", "trainer is a setting of nmt.train"),
         ("run=a seed=3", "seed is a setting of nmt.train, not of nmt.eval\n  did you mean: decode.seed?"),
         ("run=a decode.beam_sise=3", "did you mean: decode.beam_size"),
         ("run=a decode=gredy", "choose one of: beam, greedy"),

@@ -12,10 +12,10 @@ from nmt.train.watchdog import Watchdog
 SHORT = 0.002  # minutes
 
 
-def printed(capfd: pytest.CaptureFixture[str], count: int) -> str:
-    """What went to standard error, once the message is there so many times; waits for it."""
+def printed(capfd: pytest.CaptureFixture[str], count: int, about: str = "trainer.stall_minutes") -> str:
+    """What went to standard error, once the message ``about`` something is there so many times; waits for it."""
     text, end = "", time.monotonic() + 60
-    while text.count("trainer.stall_minutes") < count and time.monotonic() < end:
+    while text.count(about) < count and time.monotonic() < end:
         time.sleep(0.01)
         text += capfd.readouterr().err
     return text
@@ -52,7 +52,8 @@ def test_a_training_that_stands_still_says_where(tmp_path, capfd):
 
     def slow(model, step):
         if step == 5:
-            assert "at step 5 " in stand_still_here(capfd, 1)
+            # On a busy machine the first updates may have stood still, too.
+            assert "in slow" in printed(capfd, 1, "at step 5 ")
         return measure(model, step)
 
     result, _ = run(tmp_path, slow, max_steps=10, stall_minutes=SHORT)

@@ -7,7 +7,7 @@ typed) is looked at from outside, every second.  How many updates make a minute 
 benchmarks/results/soak.md, has a row for each minute: resident memory (the mean of the minute; that of the first
 minutes still grows, because libraries are loaded and caches are filled), open descriptors and threads (the most of the
 minute), and the validations so far.  Flat means: over the second half, the line fitted through memory rises by less
-than a thousandth a minute, and descriptors and threads do not rise.
+than a thousandth a minute, and there were never more descriptors or threads than in the first half.
 """
 
 import argparse
@@ -112,13 +112,15 @@ def by_minute(samples: list[Sample]) -> list[list[Sample]]:
 
 def verdicts(minutes: list[list[Sample]]) -> dict[str, tuple[str, bool]]:
     """For memory, descriptors and threads: what the second half shows, and whether that is flat."""
-    half = minutes[len(minutes) // 2 :]
+    middle = len(minutes) // 2
+    half = minutes[middle:]
     memory = [statistics.mean(s.memory for s in minute) for minute in half]
     rise = float(np.polyfit(np.arange(len(half)), memory, 1)[0]) if len(half) > 1 else 0.0
     found = {"memory": (f"{rise:+.3f} MiB a minute at {memory[-1]:.0f} MiB", rise < RISE * memory[-1])}
     for name in ("descriptors", "threads"):
-        most = [max(getattr(s, name) for s in minute) for minute in half]
-        found[name] = (f"at most {max(most)}, in its first minute {most[0]}", max(most) <= most[0])
+        most = [max(getattr(s, name) for s in minute) for minute in minutes]
+        before, after = max(most[:middle] or most), max(most[middle:])
+        found[name] = (f"at most {after}, in the first half {before}", after <= before)
     return found
 
 

@@ -153,7 +153,7 @@ def test_layers_and_heads_are_panels_of_their_own():
     for layer, head, t, s in np.ndindex(weights.shape):
         row = layer * image.shape[0] // 2 + t
         column = head * image.shape[1] // 3 + s
-        found = pixels[round(top + row * cell) + 2, round(left + column * cell) + 2] / 255
+        found = pixels[round(top + row * cell) + 3, round(left + column * cell) + 3] / 255
         np.testing.assert_allclose(found, COLOURS(weights[layer, head, t, s])[:3], atol=0.03)
 
 

@@ -25,7 +25,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = "dev,sweep,export,paragraphs"
+EXTRAS = "dev,sweep,export,paragraphs,serve"
 
 
 def main() -> None:

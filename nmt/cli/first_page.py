@@ -166,6 +166,24 @@ PAGES = {
         ),
         groups=False,
     ),
+    "nmt.serve": FirstPage(
+        "Translate over HTTP: JSON in and out, and a page where one types a sentence and sees its attention.",
+        (
+            "run=runs/local_p",
+            "run=runs/local_p serve.port=9000 serve.max_batch=32 decode=greedy",
+            "run=runs/transformer engine=ctranslate2 serve.host=0.0.0.0 serve.per_minute=60",
+        ),
+        (
+            *ON_RUN,
+            ("decode", "beam, greedy, luong2015, mbr or sample"),
+            ("serve.host", "address to listen on; by default this computer alone"),
+            ("serve.port", "port; 0 is a free one"),
+            ("serve.max_batch", "texts translated together"),
+            ("serve.max_chars", "characters of a request"),
+            ("serve.per_minute", "requests of a client a minute"),
+        ),
+        (CONFIG_DIR_FLAG,),
+    ),
 }
 
 

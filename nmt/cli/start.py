@@ -15,6 +15,7 @@ COMMANDS = {
     "nmt.data": "data",
     "nmt.export": "export",
     "nmt.report": "report",
+    "nmt.serve": "serve",
 }
 
 
@@ -65,3 +66,8 @@ def export() -> None:
 def report() -> None:
     """The command nmt-report."""
     start("nmt.report")
+
+
+def serve() -> None:
+    """The command nmt-serve."""
+    start("nmt.serve")

@@ -22,9 +22,9 @@ LOOK_STYLE = """
 .source span.centre { border-bottom-width: 5px } .said { color: #555; font-size: .85rem; min-height: 2.6em }
 """
 
-SCRIPT = """
-for (const view of document.querySelectorAll('.view')) {
-  const data = JSON.parse(view.querySelector('script').textContent);
+# showAttention(view, data): colour the tokens of an element as ``view`` makes it by the numbers of ``values``.
+SHOW_ATTENTION = """
+function showAttention(view, data) {
   const [layer, head] = view.querySelectorAll('select');
   const source = [...view.querySelectorAll('.source span')], target = [...view.querySelectorAll('.target span')];
   const said = view.querySelector('.said');
@@ -58,6 +58,10 @@ for (const view of document.querySelectorAll('.view')) {
   head.addEventListener('change', show);
   show();
 }
+"""
+SCRIPT = f"""{SHOW_ATTENTION}
+for (const view of document.querySelectorAll('.view'))
+  showAttention(view, JSON.parse(view.querySelector('script').textContent));
 """
 
 

@@ -443,6 +443,7 @@ def test_console_scripts_are_the_commands():
         "nmt-export",
         "nmt-look",
         "nmt-report",
+        "nmt-serve",
         "nmt-train",
         "nmt-translate",
     ]

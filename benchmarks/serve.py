@@ -178,8 +178,8 @@ def report(args: argparse.Namespace, name: str, count: int, rows: list[list[str]
     typed += [f"--beam {args.beam}", f"--threads {args.threads}", f"--sentences {args.sentences}"]
     machine = f"{time.strftime('%Y-%m-%d')}, {processor()}, torch {torch.__version__}, commit {commit()}."
     load = (
-        f"{args.clients} clients, each with a connection of its own, ask for one sentence after another, {args.requests} "
-        f"each, out of {count} of the set {name}; beam of {args.beam}, fp32, {args.threads} thread(s) for the model; "
+        f"{args.clients} clients, each with a connection of its own, ask for one sentence after another, "
+        f"{args.requests} each, out of {count} of the set {name}; beam of {args.beam}, fp32, {args.threads} thread(s) for the model; "
         "server and clients are on one computer. Lost: no answer, or one that is no translation. Wrong: another "
         "translation than that of `nmt.load`. One more client asks for /health twenty times a second."
     )

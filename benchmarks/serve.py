@@ -1,6 +1,6 @@
 """Load test of nmt.serve: many clients at the same time, with batching and without.
 
-    python benchmarks/serve.py runs/NAME --clients 50 --requests 20
+    python benchmarks/serve.py runs/NAME --clients 50 --requests 10 --rounds 3
 
 Each client has a connection of its own and asks for one sentence after another, the next as soon as it has the answer.
 Every answer is compared with what nmt.load translates in fp32.  A further client asks for /health all the time.  The
@@ -70,15 +70,17 @@ def main() -> None:
     model = nmt.load(args.run, device="cpu")
     model.decode.precision, model.decode.beam_size, model.decode.n_best = Precision.fp32, args.beam, 1
     wanted = dict(zip(sources, model.translate(sources), strict=True))
-    rows = []
-    for name, words in SETTINGS.items():
-        found = measure(args, words, sources, wanted)
+    samples = {name: Samples() for name in SETTINGS}
+    for _ in range(args.rounds):
+        for name, words in SETTINGS.items():
+            measure(args, words, sources, wanted, samples[name])
+            print(markdown(COLUMNS, [row(name, samples[name])]), flush=True)
+    for name, found in samples.items():
         for why in sorted(set(found.lost)):
             print(f"{name}: lost {found.lost.count(why)}: {why}")
         for source in found.wrong[:5]:
             print(f"{name}: wrong: {source}")
-        rows.append(row(name, found))
-        print(markdown(COLUMNS, rows[-1:]), flush=True)
+    rows = [row(name, found) for name, found in samples.items()]
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "serve.md").write_text(report(args, text.name, len(sources), rows), encoding="utf-8")
 
@@ -89,20 +91,23 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--test", help="name of a test set of the run's data (default: the first)")
     parser.add_argument("--sentences", type=int, default=500, help="so many different ones")
     parser.add_argument("--clients", type=int, default=50)
-    parser.add_argument("--requests", type=int, default=20, help="of each client")
+    parser.add_argument("--requests", type=int, default=10, help="of each client in a round")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--beam", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULTS)
     return parser.parse_args()
 
 
-def measure(args: argparse.Namespace, words: list[str], sources: list[str], wanted: dict[str, str]) -> Samples:
-    """All requests of all clients to a new server."""
+def measure(
+    args: argparse.Namespace, words: list[str], sources: list[str], wanted: dict[str, str], found: Samples
+) -> None:
+    """A round: all requests of all clients to a new server."""
     search = ["decode.method=beam", f"decode.beam_size={args.beam}", "decode.n_best=1", "decode.precision=fp32"]
     command = [sys.executable, "-m", "nmt.serve", f"run={args.run}", "device=cpu", f"threads={args.threads}", *search]
     command += ["serve.port=0", "serve.per_minute=null", *words]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    found, done, sentences = Samples(), threading.Event(), itertools.cycle(sources)
+    done, sentences = threading.Event(), itertools.cycle(sources)
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as server:
         assert server.stderr is not None
         said = server.stderr.readline()
@@ -118,14 +123,13 @@ def measure(args: argparse.Namespace, words: list[str], sources: list[str], want
             thread.start()
         for thread in threads:
             thread.join()
-        found.wall = time.perf_counter() - start
+        found.wall += time.perf_counter() - start
         done.set()
         watching.join()
         server.send_signal(signal.SIGTERM)
         server.communicate(timeout=60)
     if server.returncode:
         found.lost.append(f"the server ended with status {server.returncode}")
-    return found
 
 
 def client(address: str, texts: list[str], wanted: dict[str, str], found: Samples) -> None:
@@ -174,16 +178,29 @@ def row(name: str, found: Samples) -> list[str]:
 
 def report(args: argparse.Namespace, name: str, count: int, rows: list[list[str]]) -> str:
     """benchmarks/results/serve.md."""
-    typed = [f"runs/{Path(args.run).resolve().name}", f"--clients {args.clients}", f"--requests {args.requests}"]
+    typed = [
+        f"runs/{Path(args.run).resolve().name}",
+        f"--clients {args.clients}",
+        f"--requests {args.requests}",
+        f"--rounds {args.rounds}",
+    ]
     typed += [f"--beam {args.beam}", f"--threads {args.threads}", f"--sentences {args.sentences}"]
     machine = f"{time.strftime('%Y-%m-%d')}, {processor()}, torch {torch.__version__}, commit {commit()}."
     load = (
         f"{args.clients} clients, each with a connection of its own, ask for one sentence after another, "
-        f"{args.requests} each, out of {count} of the set {name}; beam of {args.beam}, fp32, {args.threads} thread(s) for the model; "
-        "server and clients are on one computer. Lost: no answer, or one that is no translation. Wrong: another "
-        "translation than that of `nmt.load`. One more client asks for /health twenty times a second."
+        f"{args.requests} each, out of {count} of the set {name}; beam of {args.beam}, fp32, {args.threads} thread(s) "
+        f"for the model. The settings take turns in {args.rounds} rounds, whose samples are put together. Server and "
+        "clients are on one computer.\n\nLost: no answer, or one that is no translation. Wrong: another translation "
+        "than that of `nmt.load`. One more client asks for /health twenty times a second."
     )
-    lines = ["# Load test of nmt.serve", "", f"    python benchmarks/serve.py {' '.join(typed)}", "", machine, load, ""]
+    lines = [
+        "# Load test of nmt.serve",
+        "",
+        f"    python benchmarks/serve.py {' '.join(typed)}",
+        "",
+        f"{machine} {load}",
+        "",
+    ]
     return "\n".join([*lines, markdown(COLUMNS, rows), ""])
 
 

@@ -1,14 +1,12 @@
 """What is answered for a text: JSON, made in the thread that translates."""
 
-import contextlib
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from nmt.errors import ConfigError, UserError
-from nmt.models.ops.prepacked import cached_weights
+from nmt.errors import UserError
 from nmt.report.look import values
 from nmt.serve.batching import Job
 from nmt.translate.translation import Translation
@@ -20,17 +18,6 @@ class Answers:
 
     def __init__(self, translator: Translator, attention_chars: int) -> None:
         self.translator, self.decode, self.attention_chars = translator, translator.decode, attention_chars
-
-    @contextlib.contextmanager
-    def kept_weights(self) -> Iterator[None]:
-        """Within, what search makes of the weights (casts, another layout) is made once and not once a batch."""
-        try:
-            model = self.translator.model
-        except ConfigError:  # another program than torch runs the model
-            yield
-            return
-        with cached_weights(model):
-            yield
 
     def __call__(self, jobs: Sequence[Job]) -> list[str]:
         """The answer for each job, a JSON object with ``translation``, ``hypotheses`` and ``warnings``.

@@ -58,8 +58,7 @@ class Service:
         """The thread that translates works from start to end."""
         self.batcher = Batcher(self.answers, self.options)
         try:
-            with self.answers.kept_weights():
-                yield
+            yield
         finally:
             await self.batcher.close()
 

@@ -219,8 +219,9 @@ class Trainer:
                 facts["seconds"] = time.perf_counter() - began
                 self.log.validation(self.state.step, found, improved=improved, **facts)
             self.save(metrics, improved)
-        del found
-        gc.collect()  # figures are cycles, which would wait for one another in a long training and scatter its memory
+        if found is not None and found.figures:
+            del found
+            gc.collect()  # they are cycles, which would pile up in a long training and scatter its memory
         self.watchdog.progress(self.state.step)
         self.last_tick = time.perf_counter()
 

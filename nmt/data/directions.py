@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 from itertools import zip_longest
 from typing import Any
 
-from nmt.data.checks import Side
+from nmt.data.checks import UNPAIRED, Side, blank
 from nmt.data.pieces import Tokenizer, TokenizerKind
 from nmt.data.text import Corpus, DataConfig, ParallelText, TextFiles, no_such_test
 from nmt.data.tokenizer import Tokenizers
@@ -48,8 +48,9 @@ class Directions(Corpus):
         for corpus in self.corpora.values():
             tag = self.tag(corpus)
             for source, target in corpus.pairs(seed):
-                # What is blank stays blank, and a marker of a missing line what it is, for the checks to find.
-                yield (tagged(source, tag) if source.strip() and isinstance(target, str) else source), target
+                # What shows nothing, and the marker of a missing line, stay as they are for the checks to find.
+                kept = source is UNPAIRED or blank(source)
+                yield source if kept else tagged(source, tag), target
 
     def validation(self) -> ParallelText:
         """A sentence of each direction in turn, so that the first hundred are of all."""

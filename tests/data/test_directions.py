@@ -11,7 +11,7 @@ import pytest
 import nmt
 from nmt.cli import align, eval, translate
 from nmt.data import corpus
-from nmt.data.checks import Side
+from nmt.data.checks import UNPAIRED, Action, Side
 from nmt.data.corpus import FilesConfig, Multi30kConfig, TextFiles, open_corpus, training_pairs
 from nmt.data.directions import TaggedTokenizer, tag_of, tagged, toward
 from nmt.data.phrases import PhrasesConfig
@@ -131,6 +131,17 @@ def test_files_go_with_the_directions_in_their_order(tmp_path):
     assert open_corpus(config).locate(2, Side.target) == f"{d} line 1"
     with pytest.raises(ConfigError, match=r"data\.train\.source names 1 file and data\.pairs 2 directions"):
         open_corpus(replace(config, train=TextFiles(a, [c, d])))
+
+
+def test_what_the_checks_look_for_has_no_tag(tmp_path):
+    """A source that shows nothing, and a missing line, are found as without tags."""
+    a, b = write(tmp_path / "a", "one", "\u200b", "", "two"), write(tmp_path / "b", "eins", "x", "y", "zwei", "drei")
+    files = TextFiles([a, b], [b, a])
+    config = FilesConfig(train=files, validation=files, pairs=BOTH, tags=True)
+    config.checks.line_counts = Action.drop
+    found = list(training_pairs(config, 1))
+    assert [source for source, _ in found[:5]] == ["<2de> one", "\u200b", "", "<2de> two", UNPAIRED]
+    assert found[-1] == ("<2en> drei", UNPAIRED)
 
 
 def test_a_named_corpus_is_read_both_ways(tmp_path):

@@ -28,7 +28,7 @@ from nmt.cli.words import parse, words_for_hydra
 from nmt.config import CONFIG_DIR, Config
 from nmt.errors import ConfigError, Stopped
 from nmt.runs.directory import CONFIG_FILE
-from nmt.runs.training import nmt_version
+from nmt.runs.origin import nmt_version
 
 
 def run(command: Command, job: Callable[..., Any]) -> None:

@@ -36,9 +36,9 @@ from nmt.errors import ConfigError, RunError, UserError
 from nmt.plugins import load_plugins
 from nmt.runs.directory import run_name, time_stamp
 from nmt.runs.repeat import Progress, State, earlier_sweep, find_runs, progress_of, what_is_trained
+from nmt.runs.start import check_start
 from nmt.runs.summary import read_runs
 from nmt.runs.table import markdown, newest_of_each_seed, remarks, table
-from nmt.runs.training import check_start
 from nmt.train.console import unread_output_ignored
 
 ONE_AFTER_THE_OTHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"

@@ -9,7 +9,7 @@ from nmt.export.model_card import model_card
 from nmt.export.request import RECORD, ExportRequest
 from nmt.export.safetensors_export import write_run
 from nmt.runs.directory import PATH_KEYS, write_json, write_text_file
-from nmt.runs.training import nmt_version
+from nmt.runs.origin import nmt_version
 
 # How git keeps large files on the hub; huggingface_hub decides by itself.
 GIT_ATTRIBUTES = "*.safetensors filter=lfs diff=lfs merge=lfs -text\n"

@@ -9,7 +9,7 @@ from typing import Any
 from nmt.errors import RunError
 from nmt.export.quantization import Quantization
 from nmt.runs.directory import Run, read_json
-from nmt.runs.training import nmt_version
+from nmt.runs.origin import nmt_version
 
 RECORD = "export.json"  # in an exported folder: what it is and what it was made of
 FORMAT = 1  # raised when what is exported changes, so that what runs keep for an engine is made anew

@@ -26,8 +26,9 @@ from nmt.data.pharaoh import parse_pharaoh
 from nmt.errors import RunError
 from nmt.eval.alignment import score_alignments
 from nmt.eval.symmetrize import Symmetrize, symmetrize, turned
-from nmt.runs import checkpoint, training
+from nmt.runs import checkpoint
 from nmt.runs.directory import Run, newest_run, read_config, read_json, save_config
+from nmt.runs.start import copy_weights
 
 ROOT = Path(__file__).parents[2]
 TINY = (
@@ -547,7 +548,7 @@ def test_a_failed_start_leaves_no_directory(run, typed):
     with pytest.raises(SystemExit, match=r"^error: init_from: nowhere: there is no such run directory$"):
         typed(train.main, *TINY, "name=failed", "init_from=nowhere")
     with pytest.raises(RunError, match=r"^init_from: .*failed: there is no such run directory$"):
-        training.copy_weights(run.with_name("failed"), Run.open(run).build())
+        copy_weights(run.with_name("failed"), Run.open(run).build())
     other = ("data.tokenizer.vocab_size=500", "data.tokenizer.lowercase=true")
     said = r"vocab_size=400, not 500; data\.tokenizer\.lowercase=False, not True$"
     with pytest.raises(SystemExit, match=rf"^error: init_from=runs/tiny brings .* data\.tokenizer\.{said}"):

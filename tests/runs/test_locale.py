@@ -12,7 +12,7 @@ from nmt.data.corpus import PhrasesConfig
 from nmt.errors import ConfigError
 from nmt.models import LSTMConfig
 from nmt.models.attention import GlobalConfig
-from nmt.runs.training import readable
+from nmt.runs.origin import readable
 
 ROOT = Path(__file__).parents[2]
 

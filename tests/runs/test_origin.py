@@ -2,7 +2,7 @@
 
 import subprocess
 
-from nmt.runs.training import source_state
+from nmt.runs.origin import source_state
 
 
 def git(folder, *words):

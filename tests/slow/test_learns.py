@@ -32,6 +32,7 @@ def lstm(*words: str) -> list[str]:
 
 
 # Command line of each mechanism, and what it can learn.  local_m with D = 2 cannot reverse: its window stands at t.
+# Nor can gmm and monotonic, which only move forward.
 MECHANISMS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "bahdanau": (lstm("model.attention=bahdanau", "model.attention.hidden_size=64"), ("copy", "reverse", "translate")),
     "global": (lstm("model.attention=global"), ("copy", "reverse", "translate")),
@@ -44,8 +45,9 @@ MECHANISMS: dict[str, tuple[list[str], tuple[str, ...]]] = {
         lstm("model.attention=local_m", "model.attention.half_width=2", "model.mixture=predictions"),
         ("copy", "translate"),
     ),
+    # With score=general seed 1 puts all weight on one word at once, from where no gradient leads (docs/log.md).
     "global sparsemax": (
-        lstm("model.attention=global", "model.attention.normalizer=sparsemax"),
+        lstm("model.attention=global", "model.attention.normalizer=sparsemax", "model.attention.score=scaled_dot"),
         ("copy", "reverse", "translate"),
     ),
     "global entmax15": (
@@ -64,6 +66,30 @@ MECHANISMS: dict[str, tuple[list[str], tuple[str, ...]]] = {
         ("copy", "translate"),
     ),
     "local_p unfed": (lstm("model.attention=local_p", "model.input_feeding=false"), ("copy", "reverse", "translate")),
+    "coverage": (lstm("model.attention=coverage", "model.attention.hidden_size=64"), ("copy", "reverse", "translate")),
+    "coverage fertility": (
+        lstm("model.attention=coverage", "model.attention.hidden_size=64", "model.attention.max_fertility=2"),
+        ("copy", "reverse", "translate"),
+    ),
+    "location_aware": (
+        lstm("model.attention=location_aware", "model.attention.hidden_size=64"),
+        ("copy", "reverse", "translate"),
+    ),
+    "structural": (
+        lstm("model.attention=structural", "model.attention.hidden_size=64"),
+        ("copy", "reverse", "translate"),
+    ),
+    "temporal": (lstm("model.attention=temporal"), ("copy", "reverse", "translate")),
+    "gmm": (lstm("model.attention=gmm", "model.attention.hidden_size=64"), ("copy", "translate")),
+    "gmm graves": (
+        lstm("model.attention=gmm", "model.attention.hidden_size=64", "model.attention.form=graves"),
+        ("copy", "translate"),
+    ),
+    "monotonic": (lstm("model.attention=monotonic", "model.attention.hidden_size=64"), ("copy", "translate")),
+    "monotonic chunk": (
+        lstm("model.attention=monotonic", "model.attention.hidden_size=64", "model.attention.chunk=3"),
+        ("copy", "translate"),
+    ),
     "transformer global": ([*TRANSFORMER, "model.self_attention=global"], ("copy", "reverse", "translate")),
     "transformer local": (
         [*TRANSFORMER, "model.self_attention=local", "model.self_attention.half_width=4"],

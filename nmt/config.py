@@ -6,10 +6,10 @@ has a row in CHOICE_GROUPS, which names the table of its package: one more row i
 command line and in --help.
 """
 
-import math
 import os
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast, get_type_hints
@@ -55,6 +55,9 @@ MAX_NAME = 120  # characters of a run's folder
 FOLDER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 # data.test=[] in a config.yaml.  Earlier versions wrote [] there for every test set, which null is today.
 NO_TESTS = "~none"
+# Keys that may be null for no limit, where earlier versions took and wrote .inf.
+ONCE_INFINITE = ("trainer.max_minutes", "trainer.max_epochs", "trainer.clip", "trainer.stall_minutes")
+ONCE_INFINITE += ("optim.halve_after", "optim.halve_every", "data.checks.max_ratio")
 FIXED_PIECES = 256 + 4  # bytes and special ids, which every vocabulary of subwords holds
 
 
@@ -112,7 +115,6 @@ def check_sections(config: Config) -> None:
     check_vocabulary(config)
     check_cosine(config.optim, config.trainer.max_steps)
     check_strategy(config.trainer, config.optim)
-    check_end(config.trainer)
     if config.model.attention_heads is None:
         check_without_attention(config)
     open_corpus(config.data)  # which checks its languages
@@ -134,15 +136,6 @@ def check_encodable(config: Config) -> None:
                 f"{key}={ascii(value)[1:-1]} has characters that this locale ({sys.getfilesystemencoding()}) does not "
                 "have; set the environment variable LC_ALL=C.UTF-8"
             ) from None
-
-
-def check_end(trainer: TrainerConfig) -> None:
-    """Raise ConfigError where training would never end, because no limit is finite."""
-    limits = (trainer.max_steps, trainer.max_minutes, trainer.max_epochs, trainer.patience)
-    if all(limit in (None, math.inf) for limit in limits):
-        raise ConfigError(
-            "trainer.max_steps, max_minutes, max_epochs and patience are all null or infinite: training has no end"
-        )
 
 
 def check_vocabulary(config: Config) -> None:
@@ -290,7 +283,18 @@ def from_yaml(text: str) -> Config:
     data = tree.get("data") if isinstance(tree, dict) else None
     if isinstance(data, dict) and data.get("test") in ([], NO_TESTS):
         data["test"] = [] if data["test"] else None
+    for key in ONCE_INFINITE:
+        infinity_to_null(tree, key.split("."))
     return restore(tree)
+
+
+def infinity_to_null(tree: Any, parts: Sequence[str]) -> None:
+    """Put None in the place of infinity at a dotted key of a tree, if it has that key, however it is written."""
+    for part in parts[:-1]:
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    value = tree.get(parts[-1]) if isinstance(tree, dict) else None
+    if isinstance(value, float | str) and re.fullmatch(r"\+?\.?inf(inity)?", str(value), re.IGNORECASE):
+        tree[parts[-1]] = None
 
 
 def refuse_endless(tree: Any) -> None:

@@ -28,12 +28,11 @@ class Range(NamedTuple):
     most: float | None = None
     below: float | None = None
     nonzero: bool = False
-    infinite: bool = False  # whether infinity is a value, too
 
     def holds(self, value: float) -> bool:
         """Whether a key may have this value."""
         return (
-            (math.isfinite(value) or (self.infinite and value == math.inf))
+            math.isfinite(value)
             and (isinstance(value, float) or abs(value) <= LARGEST)
             and (self.least is None or value >= self.least)
             and (self.above is None or value > self.above)
@@ -59,19 +58,18 @@ def setting(
     most: float | None = None,
     below: float | None = None,
     nonzero: bool = False,
-    infinite: bool = False,
     choices: ChoiceValues | None = None,
     path: bool = False,
 ) -> T:
     """A dataclass field with a default, a help text, and the values that it may have.
 
-    The bounds are for a number and for every number in a list.  Not a number (nan) is never a value, and infinity only
-    where ``infinite`` says so.  ``choices`` are the only values of a key, or of every item of a list; a function gives
-    them where a table can still grow.  ``path`` says that a value is the name of a file or folder, which
-    ``expand_paths`` then looks at.  The type returned is that of the default, so that a type checker compares it
-    with the field's.
+    The bounds are for a number and for every number in a list.  Neither nan nor an infinity is ever a value: a key that
+    may be without a limit may be None, and its help says what that means as ``null: no limit``.  ``choices`` are the
+    only values of a key, or of every item of a list; a function gives them where a table can still grow.  ``path`` says
+    that a value is the name of a file or folder, which ``expand_paths`` then looks at.  The type returned is that of
+    the default, so that a type checker compares it with the field's.
     """
-    bounds = Range(least, above, most, below, nonzero, infinite)
+    bounds = Range(least, above, most, below, nonzero)
     metadata = {"help": help, "range": bounds, "choices": choices, "path": path}
     if isinstance(default, list | dict):
         made: Any = field(default_factory=lambda: copy.copy(default), metadata=metadata)
@@ -103,7 +101,8 @@ def check_ranges(config: Any, prefix: str) -> None:
         for item in items:
             number = isinstance(item, int | float) and not isinstance(item, bool)
             if number and not allowed(declared).holds(item):
-                raise ConfigError(f"{name} must be {explain_range(allowed(declared), item)}, got {item}")
+                instead = "" if math.isfinite(item) else null_instead(name, declared.metadata.get("help", ""))
+                raise ConfigError(f"{name} must be {explain_range(allowed(declared), item)}, got {item}{instead}")
             if choices and item not in (None, *choices) and not to_come(item):
                 raise ConfigError(f"{name}: {item!r} is not one of {', '.join(str(choice) for choice in choices)}")
 
@@ -111,13 +110,17 @@ def check_ranges(config: Any, prefix: str) -> None:
 def explain_range(declared: Range, typed: float) -> str:
     """The range as it reads after "must be", and that a number must be finite, for somebody who typed nan or inf."""
     words = [str(declared)] if str(declared) else []
-    if math.isnan(typed) and declared.infinite:
-        words.append("a number")
-    elif isinstance(typed, int) and abs(typed) > LARGEST:
+    if isinstance(typed, int) and abs(typed) > LARGEST:
         words = words or [f"at most {LARGEST}"]
     elif not words or not math.isfinite(typed):
         words.append("finite")
     return " and ".join(words)
+
+
+def null_instead(name: str, help: str) -> str:
+    """That null can be typed, and what it means, for somebody who typed inf or nan; "" where a key is never null."""
+    meaning = re.search(r"\bnull: ([^;()]+)", help)
+    return f"; type {name}=null ({meaning[1]})" if meaning else ""
 
 
 def expand_paths(config: Any, prefix: str = "") -> None:
@@ -173,16 +176,15 @@ TYPE_MISTAKES = {
 
 
 def always_numbers(config: Any, prefix: str = "") -> Iterator[str]:
-    """The dotted keys of a config dataclass whose values are a finite number or a bool in every configuration.
-
-    Those that may be null or infinite are not among them.
+    """The dotted keys of a config dataclass whose values are a number or a bool in every configuration; those that may
+    be null are not among them.
     """
     hints = get_type_hints(type(config))
     for declared in fields(config):
         value, key = getattr(config, declared.name), prefix + declared.name
         if is_dataclass(value):
             yield from always_numbers(value, f"{key}.")
-        elif hints[declared.name] in (bool, int, float) and not allowed(declared).infinite:
+        elif hints[declared.name] in (bool, int, float):
             yield key
 
 

@@ -1,6 +1,7 @@
 """Every advertised choice composes, what composes comes back equal from its YAML, and the tables are all there is."""
 
 from dataclasses import dataclass, field
+from functools import reduce
 
 import pytest
 import yaml
@@ -16,6 +17,7 @@ from nmt.cli.train import COMMAND
 from nmt.config import (
     CHOICE_GROUPS,
     CONFIG_DIR,
+    ONCE_INFINITE,
     Config,
     check_sections,
     choices_with,
@@ -30,6 +32,7 @@ from nmt.errors import ConfigError
 from nmt.models import MODELS, LSTMConfig
 from nmt.models.attention import ATTENTIONS, GlobalConfig, LocalPConfig
 from nmt.models.seq2seq import ModelConfig, Tied
+from nmt.runs.repeat import same_run
 from nmt.train.optim import ScheduleName
 
 EXPERIMENTS = sorted(p.stem for p in (CONFIG_DIR / "experiment").glob("*.yaml"))
@@ -155,13 +158,34 @@ def test_python_and_the_command_line_have_the_same_defaults(name):
 def test_a_run_that_would_not_be_started_now_can_still_be_read():
     """An earlier version may have trained it; what its keys rule out is for those to say who ask for it."""
     made = composed("model.attention=none", "trainer.max_epochs=1")
-    made.trainer.max_steps, made.trainer.clip, made.optim.schedule = None, float("inf"), ScheduleName.cosine
+    made.trainer.max_steps, made.trainer.clip, made.optim.schedule = None, None, ScheduleName.cosine
     made.trainer.metric, made.trainer.guided_alignment, made.decode.coverage = "aer", 0.1, 0.2
     assert isinstance(made.model, LSTMConfig)
     made.model.tied, made.data.tokenizer.joint = Tied.all, False
     with pytest.raises(ConfigError):
         check_sections(made)
     assert from_yaml(to_yaml(made)) == made
+
+
+@pytest.mark.parametrize("written", [".inf", "inf", "+.INF", "Infinity", "null"])
+def test_no_limit_in_the_words_of_an_earlier_version(written):
+    """Infinity is read as null, for which it stood; a run so read is the run that is asked for with null."""
+    tree = to_tree(composed())
+    for key in ONCE_INFINITE:
+        *sections, name = key.split(".")
+        part = reduce(dict.__getitem__, sections, tree)
+        assert name in part
+        part[name] = "WRITTEN"
+    read = from_yaml(yaml.safe_dump(tree).replace("WRITTEN", written))
+    assert {key: flat(to_tree(read))[key] for key in ONCE_INFINITE} == dict.fromkeys(ONCE_INFINITE)
+    assert same_run(read, composed(*(f"{key}=null" for key in ONCE_INFINITE)))
+
+
+@pytest.mark.parametrize("written", [".nan", "-.inf"])
+def test_what_was_never_a_limit_is_refused_in_an_old_run_too(written):
+    text = yaml.safe_dump(to_tree(composed())).replace("clip: 1.0", f"clip: {written}")
+    with pytest.raises(ConfigError, match=r"trainer\.clip must be above 0 and finite"):
+        from_yaml(text)
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,17 @@ Only what users type is used here, so that the test says the same whatever moves
 """
 
 import json
+import math
 import os
 import shutil
 import subprocess
 import sys
+from functools import reduce
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 import nmt
 
@@ -29,6 +32,13 @@ UNFINISHED = (
     "model.attention.hidden_size=4 model.attention.half_width=3 model.tied=all optim.warmup=2 optim.lr=0.01 "
     "trainer.ema=0.9 trainer.precision=fp32 trainer.validate_every=4 trainer.validation_sentences=4 "
     "trainer.metric=loss decode=greedy decode.max_length=20 decode.precision=fp32"
+)
+# What was .inf in a config.yaml and does not change this training, as it is typed now.
+INFINITE = (
+    "data.checks.max_ratio=null",
+    "trainer.max_minutes=null",
+    "trainer.max_epochs=null",
+    "optim.halve_after=null",
 )
 
 
@@ -91,11 +101,22 @@ def test_old_runs_translate_through_the_command(name, tmp_path):
     assert found == lines(f"{name}.translations.txt")[:4]
 
 
-def test_an_old_run_goes_on_as_if_it_had_not_stopped(tmp_path):
-    """Optimizer, average, schedule, order of batches and random numbers are all in its last.pt."""
+@pytest.mark.parametrize("typed", [(), pytest.param(INFINITE, marks=pytest.mark.slow)], ids=["as it is", "infinite"])
+def test_an_old_run_goes_on_as_if_it_had_not_stopped(typed, tmp_path):
+    """Optimizer, average, schedule, order of batches and random numbers are all in its last.pt.
+
+    ``typed`` are keys that are null now, where the run's config.yaml has the infinity that they were.
+    """
     shutil.copytree(RUNS / "unfinished", tmp_path / "unfinished")
     shutil.copytree(RUNS / "text", tmp_path / "text")
-    run("nmt.train", *UNFINISHED.split(), "trainer.max_steps=8", "resume=true", cwd=tmp_path)
+    config = tmp_path / "unfinished" / "config.yaml"
+    tree = yaml.safe_load(config.read_text(encoding="utf-8"))
+    for key in (word.removesuffix("=null").split(".") for word in typed):
+        section = reduce(dict.__getitem__, key[:-1], tree)
+        assert key[-1] in section
+        section[key[-1]] = math.inf
+    config.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+    run("nmt.train", *UNFINISHED.split(), *typed, "trainer.max_steps=8", "resume=true", cwd=tmp_path)
     log = (tmp_path / "unfinished" / "log.jsonl").read_text(encoding="utf-8")
     events = [json.loads(line) for line in log.split("\n") if line]
     assert [event["step"] for event in events if event["event"] == "resume"] == [4]

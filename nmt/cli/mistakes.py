@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from nmt.cli.options import Command, is_below, key_options, known_keys
 from nmt.config import Config, choices_with
 from nmt.errors import DISK, UserError, refusal
-from nmt.settings import explain_type
+from nmt.settings import explain_type, null_instead
 
 FLAGS = ("--help", "--version", "--multirun", "--config-dir", "--cfg", "--resolve", "--info", "--shell-completion")
 # Plug-ins of Hydra: the package, and how it is installed where this project has an extra for it.
@@ -75,9 +75,19 @@ def explain(error: BaseException, command: Command) -> str:
     cause = error.__cause__
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         absent = "Could not override" in str(error)
-        return explain_key(cause.full_key, command) if absent else explain_type(cause.full_key, str(cause.msg))
+        return (
+            explain_key(cause.full_key, command) if absent else explain_value(cause.full_key, str(cause.msg), command)
+        )
     unused = re.match(r"(In '[^']+': )?Could not override '([^'@]+)'\. No match in the defaults list", str(error))
     return (unused[1] or "") + explain_key(unused[2], command) if unused else str(error)
+
+
+def explain_value(key: str, message: str, command: Command) -> str:
+    """Why a key cannot have a value, from what OmegaConf says of it; that null means no limit, for inf and nan."""
+    said = explain_type(key, message)
+    if not re.search(r"got [+-]?(inf|nan)$", said, re.IGNORECASE):
+        return said
+    return said + null_instead(key, {option.key: option.text for option in key_options(command.schema)}.get(key, ""))
 
 
 def explain_key(key: str, command: Command) -> str:

@@ -54,8 +54,10 @@ class ChecksConfig:
     max_source: int = setting(200, "words (between white space) in a source sentence", least=1)
     max_target: int = setting(200, "words (between white space) in a target sentence", least=1)
     max_characters: int = setting(2000, "characters in a sentence, for unspaced scripts", least=1)
-    max_ratio: float = setting(
-        9.0, f"characters of the longer side to the shorter, which counts as {SHORT} or more", least=1, infinite=True
+    max_ratio: float | None = setting(
+        9.0,
+        f"characters of the longer side to the shorter, which counts as {SHORT} or more; null: no limit",
+        least=1,
     )
 
     def __post_init__(self) -> None:
@@ -188,7 +190,7 @@ def problems(source: str, target: str, config: ChecksConfig, forbidden: Set[str]
             yield "long", side
             break
     shorter, longer = sorted((len(source), len(target)))
-    if longer > config.max_ratio * max(shorter, SHORT):
+    if config.max_ratio is not None and longer > config.max_ratio * max(shorter, SHORT):
         yield "ratio", Side.source if len(source) == longer else Side.target
     if source in forbidden or target in forbidden:
         yield "in_test", Side.source if source in forbidden else Side.target

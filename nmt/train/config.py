@@ -54,9 +54,9 @@ class TrainerConfig:
 
     max_steps: int | None = setting(20_000, "updates; null: no limit", least=1)
     max_minutes: float | None = setting(
-        None, "minutes of training, the time of validations not counted; null: no limit", above=0, infinite=True
+        None, "minutes of training, the time of validations not counted; null: no limit", above=0
     )
-    max_epochs: float | None = setting(None, "passes over the data; null: no limit", above=0, infinite=True)
+    max_epochs: float | None = setting(None, "passes over the data; null: no limit", above=0)
     validate_every: int = setting(500, "updates from one validation to the next", least=1)
     validation_sentences: int | None = setting(
         200, "size of the fixed validation subset used while training; null: all", least=1
@@ -71,7 +71,7 @@ class TrainerConfig:
     )
     keep_last: int = setting(0, "keep the weights of so many latest validations, for checkpoint=avg:K", least=0)
     keep_best: int = setting(0, "keep the weights of the so many best validations, for checkpoint=best:K", least=0)
-    clip: float | None = setting(1.0, "largest global gradient norm; null: no clipping", above=0, infinite=True)
+    clip: float | None = setting(1.0, "largest global gradient norm; null: no clipping", above=0)
     accumulate: int = setting(1, "batches whose gradients are summed for one update", least=1, most=100_000)
     normalization: Normalization = setting(
         Normalization.tokens, "the update's loss is divided by its target tokens or sentences"
@@ -107,7 +107,6 @@ class TrainerConfig:
         30.0,
         "print the stacks of every process where no update or validation has ended for so long; null: never",
         above=0,
-        infinite=True,
     )
     max_skipped: int = setting(20, "give up after so many updates in a row with a gradient that is not finite", least=1)
 

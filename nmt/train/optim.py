@@ -35,8 +35,12 @@ class OptimConfig:
     plateau_patience: int = setting(
         3, "plateau: validations in a row without improvement before the next reduction", least=1
     )
-    halve_after: float = setting(5.0, "luong: finished epochs before the first halving", least=0, infinite=True)
-    halve_every: float = setting(1.0, "luong: epochs from one halving to the next", above=0, infinite=True)
+    halve_after: float | None = setting(
+        5.0, "luong: finished epochs before the first halving; null: no halving", least=0
+    )
+    halve_every: float | None = setting(
+        1.0, "luong: epochs from one halving to the next; null: no second halving", above=0
+    )
 
     def __post_init__(self) -> None:
         check_ranges(self, "optim")
@@ -161,9 +165,10 @@ def cosine(c: OptimConfig, at: Moment) -> float:
 
 def luong(c: OptimConfig, at: Moment) -> float:
     """Luong et al. 2015, section 4.1."""
-    if at.epoch < c.halve_after:
+    if c.halve_after is None or at.epoch < c.halve_after:
         return c.lr
-    return c.lr * c.factor ** (math.floor((at.epoch - c.halve_after) / c.halve_every) + 1)
+    more = 0 if c.halve_every is None else math.floor((at.epoch - c.halve_after) / c.halve_every)
+    return c.lr * c.factor ** (more + 1)
 
 
 # The learning rate after warm-up; ``Schedule`` has the formulas.

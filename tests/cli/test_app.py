@@ -114,6 +114,9 @@ def refused(typed, *words: str, command=COMMAND) -> str:
         ("trainer.accumulate=1000000000", "trainer.accumulate must be 1 to 100000"),
         ("data=files data.train.source= data.train.target=b", "data.train.source is missing"),
         ("optim.lr=nan", "optim.lr must be above 0 and finite, got nan"),
+        ("trainer.max_epochs=inf", "got inf; type trainer.max_epochs=null (no limit)"),
+        ("trainer.max_steps=inf", "trainer.max_steps must be a whole number, got inf; type trainer.max_steps=null (no"),
+        ("seed=nan", "seed must be a whole number, got nan"),
         ("model.dropout=inf", "model.dropout must be at least 0 and below 1 and finite, got inf"),
     ],
 )  # fmt: skip
@@ -218,8 +221,8 @@ ACROSS = [  # what is typed, and the message: the last of the values that follow
         "-m trainer.guided_head=-4,-5 trainer.guided_alignment=0.1 model=transformer_tiny",
         "trainer.guided_head=-5: .* only 4",
     ),
-    ("-m trainer.max_epochs=1,inf trainer.max_steps=null", ".* null or infinite: training has no end"),
-    ("-m trainer.max_minutes=1,inf trainer.max_epochs=inf trainer.max_steps=null", ".* training has no end"),
+    ("-m trainer.max_epochs=1,null trainer.max_steps=null", ".* are all null: training has no end"),
+    ("-m trainer.clip=1,inf", "trainer.clip must be above 0 and finite, got inf; type trainer.clip=null .no clipping."),
     (
         "-m trainer.guided_head=4,5 trainer.guided_alignment=0.1 model=transformer_tiny",
         "trainer.guided_head=5: .* only 4",

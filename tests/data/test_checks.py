@@ -55,6 +55,12 @@ def test_keep_keeps_the_pair_and_counts_it(check):
     assert (len(kept), table.found[check], table.kept, table.dropped.total()) == (3, 1, 3, 0)
 
 
+def test_without_a_limit_no_ratio_is_too_large():
+    pair = ("x" * 1999, "y")
+    assert run([pair]) == []
+    assert run([pair], max_ratio=None) == [pair]
+
+
 def test_undecodable_bytes_that_are_kept_become_replacement_characters():
     assert run([FAILING["undecodable"]], undecodable=Action.keep) == [(GOOD[0], "Ein Br\ufffdtchen.")]
 

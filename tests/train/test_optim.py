@@ -65,6 +65,16 @@ def test_luong_halves_every_epoch_after_some(after, epochs):
     assert [s.set(1000, e) for e in finished] == expected
 
 
+def test_luong_without_a_first_or_a_second_halving():
+    """Null, where a number of epochs beyond every training says the same."""
+    for after, every, far in ((None, 1.0, (1e9, 1.0)), (2.0, None, (2.0, 1e9))):
+        s = schedule(name=SGD, lr=1.0, schedule=ScheduleName.luong, halve_after=after, halve_every=every)
+        same = schedule(name=SGD, lr=1.0, schedule=ScheduleName.luong, halve_after=far[0], halve_every=far[1])
+        rates = [s.set(1000, epoch) for epoch in (0.0, 1.99, 2.0, 3.0, 500.0)]
+        assert rates == [same.set(1000, epoch) for epoch in (0.0, 1.99, 2.0, 3.0, 500.0)]
+        assert rates[-1] == (1.0 if after is None else 0.5)
+
+
 def test_plateau_is_torchs():
     """A reduction after ``plateau_patience`` validations without improvement: torch counts one less."""
     generator = torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""What a training run prints: lines on standard output and, on a terminal, a progress bar."""
+"""What a training run prints: lines on standard output and, on a terminal or in a notebook, a progress bar."""
 
 import contextlib
 import math
@@ -25,7 +25,7 @@ FORMATS = {
     "lr": "lr {:.3g}",
     "tokens_per_second": "{:,.0f} tokens/s",
 }
-SECONDS_BETWEEN_LINES = 60.0  # without a terminal, figures of training are printed no more often
+SECONDS_BETWEEN_LINES = 60.0  # without a progress bar, figures of training are printed no more often
 
 
 class Unread:
@@ -72,17 +72,30 @@ def unread_output_ignored() -> Iterator[None]:
         yield
 
 
+def in_notebook() -> bool:
+    """Whether the process is the kernel of a notebook, whose output is no terminal and yet can overwrite a line."""
+    ipython = sys.modules.get("IPython")  # not imported for this: a kernel has imported it
+    return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
+
+
+def progress_bar() -> tqdm | None:
+    """From 0 to 1, with a text; None where no line can be overwritten."""
+    if sys.stderr.isatty():
+        where: dict[str, Any] = {"file": sys.stderr, "dynamic_ncols": True}
+    elif in_notebook():
+        where = {"file": sys.stdout}  # the stream of the other lines, or each of them would begin another block
+    else:
+        return None
+    return tqdm(total=1.0, bar_format="{percentage:3.0f}%|{bar:16}| {desc}", miniters=0, leave=False, **where)
+
+
 class Console:
-    """Prints texts and figures.  On a terminal the figures of training stand in a progress bar, else on lines."""
+    """Prints texts and figures.  Those of training stand in a progress bar where there can be one, else on lines."""
 
     def __init__(self) -> None:
         self.latest_figures = ""  # of training, for the progress bar
         self.printed = -math.inf  # when the latest line of them was printed
-        self.bar: tqdm | None = None
-        if sys.stderr.isatty():
-            self.bar = tqdm(
-                total=1.0, bar_format="{percentage:3.0f}%|{bar:16}| {desc}", miniters=0, leave=False, dynamic_ncols=True
-            )
+        self.bar = progress_bar()
 
     def say(self, text: str) -> None:
         """Print a text, above the progress bar if there is one."""

@@ -1,7 +1,6 @@
 """Attention to one text, for a notebook or a program: tokens, arrays and a picture."""
 
 from dataclasses import dataclass
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +9,7 @@ from nmt.eval.figures.panels import Heads, Layers
 from nmt.eval.figures.picture import Picture
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from nmt.eval.figures.heatmap import NotebookFigure
 
 
 @dataclass(frozen=True)
@@ -44,12 +43,10 @@ class Attention:
         """D of the window, the centre rounded down plus and minus D; None without a window."""
         return self.picture.maps.half_width
 
-    def plot(self, layers: Layers | str = "mean", heads: Heads | str = "mean") -> "Figure":
+    def plot(self, layers: Layers | str = "mean", heads: Heads | str = "mean") -> "NotebookFigure":
         """A matplotlib figure, which a notebook shows: layers and heads each ``all`` or their ``mean``."""
         return self.picture.draw(layers=Layers(layers), heads=Heads(heads))
 
     def _repr_png_(self) -> bytes:
-        """What a notebook shows of the object itself, whether or not pyplot was imported, on which figures depend."""
-        file = BytesIO()
-        self.plot().savefig(file, format="png")
-        return file.getvalue()
+        """What a notebook shows of the object itself."""
+        return self.plot()._repr_png_()

@@ -4,8 +4,11 @@ import errno
 import json
 import math
 import os
+import re
+import sys
 from enum import Enum
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from matplotlib.figure import Figure
@@ -224,6 +227,24 @@ def test_on_a_terminal_a_bar_shows_figures_and_time_left(tmp_path, capsys, monke
     assert out == ""
     assert " 50%|" in err
     assert "step 7  01:23 left  loss 1.2500  5,210 tokens/s" in err
+
+
+@pytest.mark.parametrize("kernel", [True, False], ids=["notebook", "IPython without one"])
+def test_in_a_notebook_the_bar_stands_among_the_lines(kernel, tmp_path, capsys, monkeypatch):
+    """Each line takes its place for a moment."""
+    shell = SimpleNamespace(kernel=object()) if kernel else SimpleNamespace()
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    with RunLog(tmp_path, LoggerConfig(tensorboard=False)) as log:
+        assert log.console is not None
+        if log.console.bar is not None:
+            log.console.bar.mininterval = 0.0
+        log.training(7, {"loss": 1.25})
+        log.progress(7, 0.5, 83.0)
+        log.say("a line")
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert (" 50%|" in out) is kernel
+    assert (re.search(r"\r {50,}\ra line\n\r 50%", out) is not None) is kernel
 
 
 def test_impossible_values_are_refused_by_their_key():

@@ -44,7 +44,8 @@ def test_attention_has_a_row_and_a_column_for_every_piece(model):
     for maps in (model.attention("one two three"), model.attention("one two three", "eins zwei")):
         assert isinstance(maps.weights, np.ndarray)
         assert maps.weights.shape[2:] == (len(maps.target), len(maps.source))
-        assert maps._repr_png_().startswith(b"\x89PNG")
+        for shown in (maps, maps.plot()):  # in a notebook, where nothing has imported pyplot
+            assert shown._repr_png_().startswith(b"\x89PNG")
     assert maps.target[-1] == "</s>"
 
 

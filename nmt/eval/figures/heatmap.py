@@ -8,6 +8,7 @@ import math
 import textwrap
 import unicodedata
 from collections.abc import Sequence
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,16 @@ COLOURS = LinearSegmentedColormap.from_list("attention", ["#ffffff", "#c3daef", 
 INK, FAINT, MARK = "#111111", "#dddddd", "#d0440c"
 
 
+class NotebookFigure(Figure):
+    """A figure that a notebook shows as a picture, also where nothing has imported pyplot, which teaches it to."""
+
+    def _repr_png_(self) -> bytes:
+        """Called by IPython for the last line of a cell and by ``display``."""
+        file = BytesIO()
+        self.savefig(file, format="png")
+        return file.getvalue()
+
+
 def draw_heatmap(
     maps: AttentionMaps,
     source: Sequence[str],
@@ -45,7 +56,7 @@ def draw_heatmap(
     title: str = "",
     layers: Layers = Layers.all,
     heads: Heads = Heads.all,
-) -> Figure:
+) -> NotebookFigure:
     """A heatmap of attention, with one panel for each map that ``panels.arrange`` makes of layers and heads.
 
     ``maps`` of one sentence pair, (layers, heads, T, S), on the CPU; weights are 0 to 1.  Its centres, in real-valued
@@ -131,7 +142,7 @@ class Sheet:
         self.rows, self.across, self.T, self.S = maps.shape
         self.places = [divmod(i, self.across) for i in range(len(grid.names))]
         self.cell = cell_size(max(self.S, self.T), self.rows * self.across, self.across)
-        self.figure = Figure(dpi=DPI, facecolor="white")
+        self.figure = NotebookFigure(dpi=DPI, facecolor="white")
         self.renderer = FigureCanvasAgg(self.figure).get_renderer()
 
         # A large figure is shrunk more, so what is written on it must be larger.

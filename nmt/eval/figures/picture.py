@@ -7,7 +7,7 @@ from nmt.eval.figures.panels import Heads, Layers
 from nmt.models.seq2seq import AttentionMaps
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from nmt.eval.figures.heatmap import NotebookFigure
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Picture:
     target: list[str]  # T pieces
     maps: AttentionMaps  # of this pair alone: (layers, heads, T, S), on the CPU
 
-    def draw(self, step: int | None = None, layers: Layers = Layers.all, heads: Heads = Heads.all) -> "Figure":
+    def draw(self, step: int | None = None, layers: Layers = Layers.all, heads: Heads = Heads.all) -> "NotebookFigure":
         """The figure; sentence number and ``step`` go into its title."""
         from nmt.eval.figures.heatmap import draw_heatmap  # here: it brings matplotlib, which takes half a second
 

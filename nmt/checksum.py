@@ -11,6 +11,7 @@ from typing import Any
 from nmt.errors import RunError
 
 KEY = "sha256"
+FIRST_LINE = "# The last line is a checksum of this file.\n"
 LAST_LINE = re.compile(r"# sha256 of the lines above: (\w*)\n?\Z")
 
 
@@ -19,18 +20,24 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def with_last_line(text: str) -> str:
-    """A text whose comments begin with ``#``, such as YAML, with its checksum in one more line."""
-    return f"{text}# sha256 of the lines above: {sha256(text.encode())}\n"
+def with_checksum(text: str) -> str:
+    """A text whose comments begin with ``#``, such as YAML, with its checksum in one more line at the end.
+
+    One more line at the beginning says that it is there: without it a text that lost its end would pass for one that
+    an earlier version wrote.
+    """
+    return f"{FIRST_LINE}{text}# sha256 of the lines above: {sha256((FIRST_LINE + text).encode())}\n"
 
 
-def check_last_line(text: str) -> None:
-    """Raise RunError where the checksum that ``with_last_line`` wrote is not that of the lines above it."""
+def check_text(text: str) -> None:
+    """Raise RunError where the checksum that ``with_checksum`` wrote is missing or not that of the lines above it."""
     written = LAST_LINE.search(text)
-    if written and written[1] != sha256(text[: written.start()].encode()):
+    if written is None and not text.startswith(FIRST_LINE):
+        return
+    if written is None or written[1] != sha256(text[: written.start()].encode()):
         raise RunError(
             "damaged, or changed by hand: it does not fit the checksum in its last line "
-            "(after a change of your own delete that line)"
+            "(after a change of your own delete the first line and the last, which begin with #)"
         )
 
 

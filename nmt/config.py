@@ -322,6 +322,10 @@ def restore(tree: Any) -> Config:
         return cast(Config, OmegaConf.to_object(composed(tree)))
     except OmegaConfBaseException as error:
         raise ConfigError(explain_type(error.full_key or "configuration", str(error.msg))) from None
+    except OverflowError:
+        raise ConfigError(
+            f"no configuration: it has a number of more than {sys.float_info.max_10_exp} digits"
+        ) from None
 
 
 def composed(tree: dict[str, Any]) -> Any:

@@ -12,6 +12,11 @@ def shown(text: str, most: int = 80) -> str:
     return repr(text) if len(text) <= most else f"{text[:most]!r}... ({len(text):,} characters)"
 
 
+def shortened(text: str, most: int = 80) -> str:
+    """A text from outside as it is, cut where it is longer than ``most``."""
+    return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"
+
+
 def refusal(error: OSError) -> str:
     """Why the system refused, as "No space left on device"; libraries raise errors that have the number alone."""
     return error.strerror or (os.strerror(error.errno) if error.errno else str(error))

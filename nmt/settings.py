@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import Field, field, fields, is_dataclass
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
-from nmt.errors import ConfigError
+from nmt.errors import ConfigError, shortened, shown
 
 T = TypeVar("T")
 ChoiceValues = tuple[Any, ...] | Callable[[], tuple[Any, ...]]
@@ -99,12 +99,18 @@ def check_ranges(config: Any, prefix: str) -> None:
         value, name = getattr(config, declared.name), f"{prefix}.{declared.name}".lstrip(".")
         items, choices = value if isinstance(value, list) else [value], choices_of(declared)
         for item in items:
+            if isinstance(value, list) and isinstance(item, dict | list):
+                raise ConfigError(f"{name} is a list of values, and {shortened(str(item))} is none")
             number = isinstance(item, int | float) and not isinstance(item, bool)
             if number and not allowed(declared).holds(item):
                 instead = "" if math.isfinite(item) else null_instead(name, declared.metadata.get("help", ""))
-                raise ConfigError(f"{name} must be {explain_range(allowed(declared), item)}, got {item}{instead}")
+                raise ConfigError(
+                    f"{name} must be {explain_range(allowed(declared), item)}, got {shortened(str(item))}{instead}"
+                )
             if choices and item not in (None, *choices) and not to_come(item):
-                raise ConfigError(f"{name}: {item!r} is not one of {', '.join(str(choice) for choice in choices)}")
+                raise ConfigError(
+                    f"{name}: {shown(str(item))} is not one of {', '.join(str(choice) for choice in choices)}"
+                )
 
 
 def explain_range(declared: Range, typed: float) -> str:
@@ -156,8 +162,9 @@ def explain_type(key: str, message: str) -> str:
     for pattern, words in TYPE_MISTAKES.items():
         found = re.search(pattern, message)
         if found:
-            return f"{key} {words.format(*found.groups(), key=key)}"
-    return f"{key}: {(message.splitlines() or ['cannot have this value'])[0]}"
+            typed, *choices = found.groups() or ("",)
+            return f"{key} {words.format(shortened(typed), *choices, key=key)}"
+    return f"{key}: {shortened((message.splitlines() or ['cannot have this value'])[0], 300)}"
 
 
 # What OmegaConf 2.3 and 2.4 say, as patterns, and what is said instead after the key.

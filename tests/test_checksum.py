@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmt.checksum import check_last_line, json_with_checksum, parse_json, with_last_line
+from nmt.checksum import check_text, json_with_checksum, parse_json, with_checksum
 from nmt.errors import RunError
 
 TREES = st.recursive(
@@ -21,8 +21,8 @@ def test_values_come_back(tree):
 
 @given(st.text())
 def test_any_text_fits_its_own_last_line(text):
-    check_last_line(with_last_line(text))
-    check_last_line(text)
+    check_text(with_checksum(text))
+    check_text(text)
 
 
 def flips(text: str):
@@ -48,12 +48,21 @@ def test_json_with_a_flipped_bit_is_refused_or_means_the_same():
         assert {key: found[key] for key in tree} == tree
 
 
-def test_a_text_with_a_flipped_bit_is_refused_unless_only_the_last_line_changed():
+def test_a_text_with_a_flipped_bit_is_refused():
+    """One bit of the first line or the last changes nothing of the rest, and passes at most then."""
     text = "seed: 1\nname: a\nlogger:\n  every: 50\n"
-    for changed in flips(with_last_line(text)):
-        if not changed.startswith(text):
+    for changed in flips(with_checksum(text)):
+        if text not in changed:
             with pytest.raises(RunError, match="damaged, or changed by hand"):
-                check_last_line(changed)
+                check_text(changed)
+
+
+def test_a_text_that_was_cut_is_refused():
+    """Also where it ends between two lines, which reads like a shorter configuration."""
+    whole = with_checksum("seed: 1\nname: a\nlogger:\n  every: 50\n")
+    for end in range(whole.index("\n") + 1, len(whole) - 1):
+        with pytest.raises(RunError, match="damaged, or changed by hand"):
+            check_text(whole[:end])
 
 
 def test_values_that_somebody_changed_are_refused_until_the_checksum_is_deleted():

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from nmt.atomic import whole_file
-from nmt.checksum import check_last_line, json_with_checksum, parse_json, with_last_line
+from nmt.checksum import check_text, json_with_checksum, parse_json, with_checksum
 from nmt.config import MAX_NAME, Config, from_yaml, to_tree, to_yaml
 from nmt.data.tokenizer import Tokenizers
 from nmt.errors import ConfigError, RunError
@@ -141,7 +141,7 @@ def read_checked(path: Path) -> str:
     """A config.yaml as it was written; raises RunError, naming it, where it does not fit its checksum, and OSError."""
     text = path.read_text(encoding="utf-8")
     try:
-        check_last_line(text)
+        check_text(text)
     except RunError as error:
         raise RunError(f"{path}: {error}") from None
     return text
@@ -316,7 +316,7 @@ def alignment_config(config: Config, given: AlignConfig | None = None) -> AlignC
 
 def save_config(directory: Path, config: Config) -> None:
     """Write DIR/config.yaml."""
-    write_text_file(directory / CONFIG_FILE, with_last_line(to_yaml(config)))
+    write_text_file(directory / CONFIG_FILE, with_checksum(to_yaml(config)))
 
 
 def write_json(path: Path, tree: dict[str, Any]) -> None:

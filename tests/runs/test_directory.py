@@ -340,5 +340,6 @@ def test_a_configuration_without_a_checksum_is_read(run, tmp_path):
     """As earlier versions wrote it, and whoever changed it by hand."""
     copy_without(run, tmp_path, "")
     path = tmp_path / "config.yaml"
-    path.write_text(re.sub("# sha256.*\n", "", path.read_text()).replace("beam_size: 5", "beam_size: 3"))
+    text = path.read_text().replace("beam_size: 5", "beam_size: 3")
+    path.write_text("".join(line for line in text.splitlines(keepends=True) if not line.startswith("#")))
     assert read_config(tmp_path).decode.beam_size == 3

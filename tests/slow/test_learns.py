@@ -14,6 +14,8 @@ import pytest
 
 import nmt
 from nmt.cli import train
+from nmt.models.attention import ATTENTIONS, NORMALIZERS
+from nmt.models.transformer.config import SELF_ATTENTIONS
 
 pytestmark = pytest.mark.slow
 WORDS = [consonant + vowel for consonant in "bdfgklmnprst" for vowel in "ao"]
@@ -137,6 +139,17 @@ def right(directory: Path, monkeypatch: pytest.MonkeyPatch, task: str, typed: li
     sources, targets = ((directory / f"dev.{x}").read_text(encoding="utf-8").splitlines() for x in ("en", "de"))
     found = nmt.load(directory / "runs" / "run", device="cpu").translate(sources)
     return sum(a == b for a, b in zip(found, targets, strict=True))
+
+
+def test_every_row_of_the_tables_is_learnt_with():
+    """A mechanism, a normalizer or a self-attention that is added gets a case here."""
+    typed = {word for words, _ in MECHANISMS.values() for word in words}
+    wanted = [
+        *(f"model.attention={config.name}" for config, module in ATTENTIONS.items() if module is not None),
+        *(f"model.attention.normalizer={name}" for name in NORMALIZERS if name != "softmax"),
+        *(f"model.self_attention={config.name}" for config in SELF_ATTENTIONS),
+    ]
+    assert not [words for words in wanted if words not in typed]
 
 
 @pytest.mark.parametrize(("name", "task"), CASES, ids=[f"{name}-{task}" for name, task in CASES])

@@ -10,9 +10,9 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import Field, field, fields, is_dataclass
-from typing import Any, NamedTuple, TypeVar, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
 
-from nmt.errors import ConfigError, shortened, shown
+from nmt.errors import ConfigError, shortened
 
 T = TypeVar("T")
 ChoiceValues = tuple[Any, ...] | Callable[[], tuple[Any, ...]]
@@ -99,8 +99,8 @@ def check_ranges(config: Any, prefix: str) -> None:
         value, name = getattr(config, declared.name), f"{prefix}.{declared.name}".lstrip(".")
         items, choices = value if isinstance(value, list) else [value], choices_of(declared)
         for item in items:
-            if isinstance(value, list) and isinstance(item, dict | list):
-                raise ConfigError(f"{name} is a list of values, and {shortened(str(item))} is none")
+            if get_args(declared.type) in ((int,), (float,)) and isinstance(item, dict | list):
+                raise ConfigError(f"{name} is a list of numbers, and {shortened(str(item))} is none")
             number = isinstance(item, int | float) and not isinstance(item, bool)
             if number and not allowed(declared).holds(item):
                 instead = "" if math.isfinite(item) else null_instead(name, declared.metadata.get("help", ""))
@@ -109,7 +109,7 @@ def check_ranges(config: Any, prefix: str) -> None:
                 )
             if choices and item not in (None, *choices) and not to_come(item):
                 raise ConfigError(
-                    f"{name}: {shown(str(item))} is not one of {', '.join(str(choice) for choice in choices)}"
+                    f"{name}: {shortened(repr(item))} is not one of {', '.join(str(choice) for choice in choices)}"
                 )
 
 

@@ -3,6 +3,7 @@
 The real command line reads it and checks the configuration, of each job where it is a sweep; nothing is run.
 """
 
+import copy
 import importlib
 import re
 import shutil
@@ -15,6 +16,7 @@ from typing import Any
 import hydra
 import pytest
 from documented import ROOT, Line, commands, documented, lines_of
+from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus
 from tiny_runs import MODELS, make_run
@@ -77,6 +79,8 @@ def understand(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 text = (ROOT / "tests/plugins/even_attention.py").read_text(encoding="utf-8")
                 path.write_text(text.replace('"even"', '"mine"'), encoding="utf-8")
+                store = ConfigStore.instance()  # Hydra keeps the names of its rows
+                monkeypatch.setattr(store, "repo", copy.deepcopy(store.repo))
         monkeypatch.setattr(sys, "argv", [module, *typed])
         try:
             importlib.import_module(COMMANDS[module][0]).main()

@@ -36,7 +36,9 @@ def fake_cuda() -> Iterator[None]:
 def device_guard() -> Iterator[None]:
     """Lend CUDA the guard of the device ``meta``, which does nothing, where this torch was built without CUDA."""
     if torch.backends.cuda.is_built():
-        yield
+        # Where there is no driver, an LSTM layer would ask it which cuDNN there is.
+        with torch.backends.cudnn.flags(enabled=torch.cuda.is_available()):
+            yield
         return
     try:
         library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libc10.so"))

@@ -131,7 +131,9 @@ def test_attention_of_two_models_to_one_sentence(tmp_path):
     shutil.copytree(run, tmp_path / "empty")
     (tmp_path / "empty" / "checkpoints" / "best.pt").unlink()
     text = (tmp_path / "empty" / "config.yaml").read_text().replace("hidden_size: 8", "hidden_size: 16")
-    (tmp_path / "empty" / "config.yaml").write_text(text.rpartition("#")[0])
+    (tmp_path / "empty" / "config.yaml").write_text(
+        "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
+    )
     made = make_report([tmp_path], ReportOptions(alignments=1, device=torch.device("cpu")))
     (sentence,) = made.alignments
     assert len(sentence.pictures) == 2

@@ -7,8 +7,9 @@ from pathlib import Path
 from sphinx.application import Sphinx
 
 DOCS = Path(__file__).parent
-sys.path.insert(0, str(DOCS))  # for reference.py, which lies beside this file
+sys.path.insert(0, str(DOCS))  # for what lies beside this file
 
+from notebook_pages import notebook_page  # noqa: E402
 from reference import configuration_page  # noqa: E402
 
 project = "nmt"
@@ -43,14 +44,16 @@ def links_out_of_docs(app: Sphinx, name: str, source: list[str]) -> None:
     source[0] = LINK.sub(plain, source[0])
 
 
-def write_reference(app: Sphinx) -> None:
-    """docs/configuration.md, from the dataclasses and configs/; Git ignores it."""
-    page, path = configuration_page(), DOCS / "configuration.md"
-    if not path.exists() or path.read_text(encoding="utf-8") != page:
-        path.write_text(page, encoding="utf-8")
+def write_pages(app: Sphinx) -> None:
+    """docs/configuration.md, from the dataclasses and configs/, and a page beside each notebook; Git ignores them."""
+    pages = {DOCS / "configuration.md": configuration_page()}
+    pages |= {path.with_suffix(".md"): notebook_page(path) for path in DOCS.glob("notebooks/*.ipynb")}
+    for path, page in pages.items():
+        if not path.exists() or path.read_text(encoding="utf-8") != page:
+            path.write_text(page, encoding="utf-8")
 
 
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.connect("source-read", links_out_of_docs)
-    app.connect("builder-inited", write_reference)
+    app.connect("builder-inited", write_pages)

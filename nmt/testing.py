@@ -1,15 +1,21 @@
 """Checks for an attention mechanism of one's own: what every caller relies on (nmt/models/attention/base.py)."""
 
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.gradcheck import GradcheckError
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nmt.models.attention import Attention, AttentionConfig
 
 LENGTHS = (5, 1, 3)  # of the sentences that a mechanism is tried on
 SIZE = 4  # Q and M, features of a query and of a position
+
+
+Trial = tuple[Attention, Tensor, Tensor]  # a mechanism in float64, queries (3, 6, SIZE) and values (3, 5, SIZE)
 
 
 def check_attention(module: type[Attention], config: AttentionConfig) -> None:
@@ -21,19 +27,43 @@ def check_attention(module: type[Attention], config: AttentionConfig) -> None:
     gradients   those of queries and of encoder states are those of finite differences (torch.autograd.gradcheck)
     autocast    under bfloat16 the context has the query's dtype, and the weights are float32
     cost        the number of torch's operations does not grow with N: there is no loop over queries
+    memory      no encoder state is copied for each query: no tensor is as large as N S M
 
     Weights are compared in ``module.eval()``.  Raises AssertionError with a sentence that names what does not hold.
     """
+    for check in CHECKS.values():
+        check(module, config)
+
+
+def what_fails(module: type[Attention], config: AttentionConfig) -> dict[str, str]:
+    """Each of the checks of ``check_attention`` by name, with a sentence on what is wrong, "" where it holds.
+
+    Whatever the mechanism raises counts as a failure of the check.
+    """
+    found = {}
+    for name, check in CHECKS.items():
+        try:
+            check(module, config)
+            found[name] = ""
+        except Exception as error:
+            found[name] = sentence(error).removeprefix(f"{name}: ")
+    return found
+
+
+def sentence(error: Exception) -> str:
+    """The first line of an error, with its type where it is none of the checks' own."""
+    first = (str(error).splitlines() or [""])[0]
+    return first if isinstance(error, AssertionError) else f"{type(error).__name__}: {first}".rstrip(": ")
+
+
+@contextlib.contextmanager
+def on_trial(module: type[Attention], config: AttentionConfig) -> Iterator[Trial]:
+    """A mechanism and what to try it on, the same each time; torch's random numbers go on as if nothing had been."""
     torch_rng = torch.get_rng_state()
     try:
         torch.manual_seed(1)
         attention = module(config, SIZE, SIZE).double().eval()
-        query, values = torch.randn(3, 6, SIZE).double(), torch.randn(3, max(LENGTHS), SIZE).double()
-        check_invariance(attention, query, values)
-        check_gradients(attention, query[:, :2], values)
-        check_autocast(attention, query, values)
-        few, many = (operations(attention, torch.randn(3, n, SIZE).double(), values) for n in (4, 16))
-        assert many < 2 * few, f"cost: 4 queries take {few} operations and 16 take {many}: there is a loop over queries"
+        yield attention, torch.randn(3, 6, SIZE).double(), torch.randn(3, max(LENGTHS), SIZE).double()
     finally:
         torch.set_rng_state(torch_rng)
 
@@ -45,22 +75,36 @@ def attend(attention: Attention, query: Tensor, values: Tensor, lengths: Any = L
     return found.context, found.dense_weights(values.size(1))
 
 
-def check_invariance(attention: Attention, query: Tensor, values: Tensor) -> None:
-    """Padding, batch and number of queries."""
-    context, weights = attend(attention, query, values)
-    assert context.shape == query.shape, f"context is {tuple(context.shape)}, and (B, N, M) is {tuple(query.shape)}"
-    damaged = values.clone()
-    for b, length in enumerate(LENGTHS):
-        damaged[b, length:] = float("nan")
-        assert not weights[b, :, length:].any(), "padding: positions beyond a sentence's length have weight"
-    assert_same("padding: what lies beyond a sentence's length", attend(attention, query, damaged), (context, weights))
-    for b, length in enumerate(LENGTHS):
-        alone = attend(attention, query[b : b + 1], values[b : b + 1, :length], (length,))
-        among = context[b : b + 1], weights[b : b + 1, :, :length]
-        assert_same("batch: a sentence among others, and alone", alone, among)
-    for n in range(query.size(1)):
-        single = attend(attention, query[:, n : n + 1], values, first=n)
-        assert_same("queries: one by one, and at once", single, (context[:, n : n + 1], weights[:, n : n + 1]))
+def check_padding(module: type[Attention], config: AttentionConfig) -> None:
+    """What lies beyond a sentence's length."""
+    with on_trial(module, config) as (attention, query, values):
+        context, weights = attend(attention, query, values)
+        assert context.shape == query.shape, f"context is {tuple(context.shape)}, and (B, N, M) is {tuple(query.shape)}"
+        damaged = values.clone()
+        for b, length in enumerate(LENGTHS):
+            damaged[b, length:] = float("nan")
+            assert not weights[b, :, length:].any(), "padding: positions beyond a sentence's length have weight"
+        found = attend(attention, query, damaged)
+        assert_same("padding: what lies beyond a sentence's length", found, (context, weights))
+
+
+def check_batch(module: type[Attention], config: AttentionConfig) -> None:
+    """A sentence alone, and among others."""
+    with on_trial(module, config) as (attention, query, values):
+        context, weights = attend(attention, query, values)
+        for b, length in enumerate(LENGTHS):
+            alone = attend(attention, query[b : b + 1], values[b : b + 1, :length], (length,))
+            among = context[b : b + 1], weights[b : b + 1, :, :length]
+            assert_same("batch: a sentence among others, and alone", alone, among)
+
+
+def check_queries(module: type[Attention], config: AttentionConfig) -> None:
+    """One by one, and at once."""
+    with on_trial(module, config) as (attention, query, values):
+        context, weights = attend(attention, query, values)
+        for n in range(query.size(1)):
+            single = attend(attention, query[:, n : n + 1], values, first=n)
+            assert_same("queries: one by one, and at once", single, (context[:, n : n + 1], weights[:, n : n + 1]))
 
 
 def assert_same(what: str, found: Any, expected: Any) -> None:
@@ -69,38 +113,73 @@ def assert_same(what: str, found: Any, expected: Any) -> None:
         assert torch.allclose(a, b, rtol=0, atol=1e-9), f"{what}: the {name} differ"
 
 
-def check_gradients(attention: Attention, query: Tensor, values: Tensor) -> None:
+def check_gradients(module: type[Attention], config: AttentionConfig) -> None:
     """Against finite differences."""
-    inputs = query.clone().requires_grad_(), values.clone().requires_grad_()
-    try:
-        torch.autograd.gradcheck(lambda q, v: attend(attention, q, v)[0], inputs)
-    except RuntimeError as error:
-        raise AssertionError(f"gradients: {error}") from None
+    with on_trial(module, config) as (attention, query, values):
+        inputs = query[:, :2].clone().requires_grad_(), values.clone().requires_grad_()
+        try:
+            torch.autograd.gradcheck(lambda q, v: attend(attention, q, v)[0], inputs)
+        except GradcheckError as error:
+            raise AssertionError(f"gradients: {error}") from None
 
 
-def check_autocast(attention: Attention, query: Tensor, values: Tensor) -> None:
+def check_autocast(module: type[Attention], config: AttentionConfig) -> None:
     """The types that come out under bfloat16."""
-    attention = attention.float()
-    with torch.autocast("cpu", torch.bfloat16):
-        context, weights = attend(attention, query.float(), values.float())
-    attention.double()
+    with on_trial(module, config) as (attention, query, values):
+        attention.float()
+        with torch.autocast("cpu", torch.bfloat16):
+            context, weights = attend(attention, query.float(), values.float())
     assert context.dtype == torch.float32, f"autocast: the query is float32 and the context {context.dtype}"
     assert weights.dtype == torch.float32, f"autocast: the weights are {weights.dtype}, not float32"
 
 
-class Counter(TorchDispatchMode):
-    """Counts the operations of torch while it is entered."""
+def check_cost(module: type[Attention], config: AttentionConfig) -> None:
+    """Operations with few queries and with many."""
+    with on_trial(module, config) as (attention, _, values):
+        few, many = (operations(attention, torch.randn(3, n, SIZE).double(), values).count for n in (4, 16))
+    assert many < 2 * few, f"cost: 4 queries take {few} operations and 16 take {many}: there is a loop over queries"
 
-    count = 0
+
+def check_memory(module: type[Attention], config: AttentionConfig) -> None:
+    """The largest tensor that is made, for sizes at which those of the package work in chunks."""
+    N, S, M = 96, 256, 64
+    with on_trial(module, config):
+        attention = module(config, M, M).eval()
+        largest = operations(attention, torch.randn(1, N, M), torch.randn(1, S, M), (S,)).largest
+    assert largest < N * S * M * 4 // 2, (
+        f"memory: {N} queries of {S} positions with {M} features make a tensor of {largest / 1e6:.1f} MB: "
+        "encoder states are copied for each query"
+    )
+
+
+CHECKS: dict[str, Callable[[type[Attention], AttentionConfig], None]] = {
+    "padding": check_padding,
+    "batch": check_batch,
+    "queries": check_queries,
+    "gradients": check_gradients,
+    "autocast": check_autocast,
+    "cost": check_cost,
+    "memory": check_memory,
+}
+
+
+class Counter(TorchDispatchMode):
+    """Counts the operations of torch while it is entered, and the bytes of the largest tensor that one returns."""
+
+    count = largest = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.count += 1
-        return func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        for x in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(x, Tensor):
+                self.largest = max(self.largest, x.untyped_storage().nbytes())
+        return result
 
 
-def operations(attention: Attention, query: Tensor, values: Tensor) -> int:
-    """How many operations one call of ``forward`` takes."""
-    memory = attention.prepare(values, torch.tensor(LENGTHS))
+def operations(attention: Attention, query: Tensor, values: Tensor, lengths: Any = LENGTHS) -> Counter:
+    """What one call of ``forward`` takes."""
+    memory = attention.prepare(values, torch.tensor(lengths))
     with torch.no_grad(), Counter() as counter:
         attention(query, memory, torch.arange(query.size(1)))
-    return counter.count
+    return counter

@@ -12,8 +12,11 @@ from nmt.eval.evaluate import EvaluationOptions, PictureRequest, evaluate
 from nmt.runs.directory import Run
 
 
-def draw(directory: Path, sentence: int, file: Path, dpi: int) -> None:
-    """Write the map of the run's own translation of validation sentence ``sentence``, counted from 0."""
+def draw(directory: Path, sentence: int, file: Path, dpi: int, kind: str = "translation") -> None:
+    """Write the map of the run's own translation of validation sentence ``sentence``, counted from 0.
+
+    ``kind`` "encoder" or "decoder" draws the self-attention of a Transformer instead.
+    """
     run, device = Run.open(directory), resolve_device("cpu")
     text = validation_text(run.config.data)
     if not 0 <= sentence < len(text):
@@ -24,9 +27,12 @@ def draw(directory: Path, sentence: int, file: Path, dpi: int) -> None:
         run.tokenizers,
         ParallelText(text.name, [text.source[sentence]], [text.target[sentence]]),
         EvaluationOptions(device, run.config.decode),
-        PictureRequest([0]),
+        PictureRequest([0], self_attention=kind != "translation"),
     )
-    picture = replace(next(p for p in found.pictures if p.kind == "translation"), sentence=sentence)
+    drawn = {picture.kind: picture for picture in found.pictures}
+    if kind not in drawn:
+        raise UserError(f"--self-attention {kind}: this model has none there")
+    picture = replace(drawn[kind], sentence=sentence)
     file.parent.mkdir(parents=True, exist_ok=True)
     picture.draw(step).savefig(file, dpi=dpi)
 
@@ -38,9 +44,13 @@ def main() -> None:
     parser.add_argument("sentence", type=int, help="its place in the validation set, from 0")
     parser.add_argument("file", type=Path, help="picture to write; its ending says the format")
     parser.add_argument("--dpi", type=int, default=100, help="dots an inch (%(default)s)")
+    sides = ["encoder", "decoder"]
+    parser.add_argument(
+        "--self-attention", choices=sides, help="of a Transformer, in the place of attention to the source"
+    )
     given = parser.parse_args()
     try:
-        draw(given.run, given.sentence, given.file, given.dpi)
+        draw(given.run, given.sentence, given.file, given.dpi, given.self_attention or "translation")
     except UserError as error:
         sys.exit(f"error: {error}")
 

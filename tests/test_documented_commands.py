@@ -79,6 +79,10 @@ def understand(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 text = (ROOT / "tests/plugins/even_attention.py").read_text(encoding="utf-8")
                 path.write_text(text.replace('"even"', '"mine"'), encoding="utf-8")
+            if (found := re.fullmatch(r"plugins=\[((?:scripts|teaching)/\w+\.py)\]", word)) is not None:
+                Path(found[1]).parent.mkdir(exist_ok=True)
+                shutil.copy(ROOT / found[1], found[1])
+            if word.startswith("plugins="):
                 store = ConfigStore.instance()  # Hydra keeps the names of its rows
                 monkeypatch.setattr(store, "repo", copy.deepcopy(store.repo))
         monkeypatch.setattr(sys, "argv", [module, *typed])
@@ -91,7 +95,8 @@ def understand(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     before = plugins.copied()
     yield understand
     plugins.restore_tables(before)  # a plug-in of a page has added a row
-    sys.modules.pop("my_attention", None)
+    for name in ("my_attention", "local_p", "padding_fault"):
+        sys.modules.pop(name, None)
     plugins._loaded.clear()
     plugins._rows.clear()
 

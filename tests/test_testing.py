@@ -5,7 +5,7 @@ import torch
 
 from nmt.models.attention import ATTENTIONS, Attended, Attention, BahdanauConfig, GlobalConfig, LocalMConfig
 from nmt.models.attention.global_attention import GlobalAttention
-from nmt.testing import check_attention
+from nmt.testing import check_attention, what_fails
 
 RIGHT = [GlobalConfig(), GlobalConfig(score="concat"), BahdanauConfig(hidden_size=3), LocalMConfig(half_width=1)]
 
@@ -48,9 +48,30 @@ class Loops(GlobalAttention):
         return Attended(torch.cat([a.context for a in each], 1), torch.cat([a.weights for a in each], 1))
 
 
+class Copies(GlobalAttention):
+    """The encoder states are multiplied for each query before they are summed."""
+
+    def forward(self, query, memory, position):
+        weights = self.attention_weights(query, memory)
+        return Attended((weights[..., None].to(query.dtype) * memory.values[:, None]).sum(2), weights)
+
+
 @pytest.mark.parametrize(
-    ("module", "message"), [(Leaks, "padding"), (Mixes, "queries"), (Detached, "gradients"), (Loops, "cost")]
+    ("module", "message"),
+    [(Leaks, "padding"), (Mixes, "queries"), (Detached, "gradients"), (Loops, "cost"), (Copies, "memory")],
 )
 def test_mistakes_are_named(module: type[Attention], message):
     with pytest.raises(AssertionError, match=f"^{message}: "):
         check_attention(module, GlobalConfig())
+
+
+def test_what_fails_has_a_sentence_for_every_check():
+    class Unfinished(GlobalAttention):
+        def forward(self, query, memory, position):
+            raise NotImplementedError
+
+    assert set(what_fails(Unfinished, GlobalConfig()).values()) == {"NotImplementedError"}
+    found = what_fails(Copies, GlobalConfig())
+    assert list(found) == ["padding", "batch", "queries", "gradients", "autocast", "cost", "memory"]
+    assert [name for name, wrong in found.items() if wrong] == ["memory"]
+    assert "copied for each query" in found["memory"]

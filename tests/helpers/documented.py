@@ -13,7 +13,7 @@ from nmt.cli.help import Command
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("*.md", "docs/**/*.md", "data/*.md", "benchmarks/results/*.md", "configs/**/*.yaml")
-BEGINNINGS = ("python -m nmt", "python scripts/", "python benchmarks/", "nmt-")
+BEGINNINGS = ("python -m nmt", "python scripts/", "python benchmarks/", "python teaching/", "nmt-")
 SHELL = ("<", ">", "|", "&&", ";")
 
 

@@ -1,0 +1,79 @@
+"""The grader of teaching/: all points for the solution, none for the empty file; a mistake costs what it breaks."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from nmt.models.attention import ATTENTIONS
+
+TEACHING = Path(__file__).parents[1] / "teaching"
+ASSIGNMENT, SOLUTION = TEACHING / "local_p.py", TEACHING / "solutions" / "local_p.py"
+
+
+@pytest.fixture
+def graded(tmp_path, monkeypatch):
+    """Call it with the text of an answer: the properties that do not hold."""
+    monkeypatch.syspath_prepend(str(TEACHING))
+    before = dict(ATTENTIONS)
+
+    import grade
+
+    def graded(text: str) -> set[str]:
+        path = tmp_path / "answer.py"
+        path.write_text(text.replace("Path(__file__).parents[1]", repr(str(TEACHING))), encoding="utf-8")
+        module = grade.answer(path)
+        found = grade.grade(module.MyLocalP, module.MyLocalPConfig(half_width=grade.HALF_WIDTH))
+        assert list(found) == list(grade.POINTS)
+        return {name for name, wrong in found.items() if wrong}
+
+    yield graded
+    ATTENTIONS.clear()
+    ATTENTIONS.update(before)
+    for name in ("grade", "answer", "local_p"):
+        sys.modules.pop(name, None)
+
+
+def test_the_solution_gets_all_points_and_the_empty_file_none(graded):
+    import grade
+
+    assert graded(SOLUTION.read_text(encoding="utf-8")) == set()
+    assert graded(ASSIGNMENT.read_text(encoding="utf-8")) == set(grade.POINTS)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "lost"),
+    [
+        (" | memory.padding", "", {"padding", "batch"}),
+        ("memory.keys.transpose(1, 2)", "memory.keys.transpose(1, 2) / query.size(2) ** 0.5", {"shape"}),
+        ("(D / 2) ** 2", "D**2", {"shape", "sum"}),
+        ("((s - p.floor()).abs() > D) | memory.padding", "memory.padding", {"window", "sum"}),
+        ("p.floor()", "p.round()", {"window", "sum"}),
+        ("(s - p) ** 2)", "(s - p.detach()) ** 2)", {"gradients"}),
+        (
+            "* gaussian\n",
+            "* gaussian\n        weights = weights / weights.sum(2, keepdim=True)\n",
+            {"sum"},
+        ),
+        (
+            "memory.value_rows.weighted_sum(weights)",
+            "(weights[..., None] * memory.values[:, None]).sum(2)",
+            {"memory"},
+        ),
+    ],
+    ids=["padding attended", "scores scaled", "sigma D", "no window", "rounded", "no gradient", "sums to 1", "copies"],
+)
+def test_a_mistake_costs_what_it_breaks(right, wrong, lost, graded):
+    text = SOLUTION.read_text(encoding="utf-8")
+    assert text.count(right) == 1
+    assert graded(text.replace(right, wrong)) == lost
+
+
+def test_the_command_prints_points_and_sentences(graded, monkeypatch, capsys):
+    import grade
+
+    monkeypatch.setattr(sys, "argv", ["grade.py", str(ASSIGNMENT)])
+    grade.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "0 of 3  shape      NotImplementedError: forward is not written yet"
+    assert lines[-1] == "0 of 15 points"

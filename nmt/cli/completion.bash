@@ -1,4 +1,4 @@
-# Completion of nmt's commands for bash, and for zsh after `autoload -U bashcompinit && bashcompinit`.
+# Completion of nmt's commands for bash.
 # _nmt_keys MODULE, _nmt_choices MODULE KEY and _nmt_flags are above: nmt/cli/completion.py wrote them.
 
 # Which command the line is for: nmt.train of `python -m nmt.train ...`, of `torchrun ... -m nmt.train ...` and of `nmt-train ...`.
@@ -38,8 +38,8 @@ _nmt_values() {
   last="${value##*[,[]}"
   before="${value%"$last"}"
   list="$(_nmt_choices "$module" "${key#[+~]}")"
-  # The shell replaces what follows the last character at which it breaks words.
-  [[ "$COMP_WORDBREAKS" == *=* ]] || before="$key=$before"
+  # The shell replaces what follows the last character at which it breaks words, or the quote that is open.
+  [[ -z "$quote" && "$COMP_WORDBREAKS" == *=* ]] || before="$key=$before"
   case "$list" in
     FOLDERS)
       while IFS= read -r item; do
@@ -56,9 +56,10 @@ _nmt_no_space() {
 }
 
 _nmt_complete() {
-  local module line word sign="" item
+  local module line word sign="" quote="" item
   line="${COMP_LINE:0:COMP_POINT}"
   word="${line##*[[:space:]]}"
+  [[ "$word" == [\'\"]* ]] && quote="${word:0:1}" && word="${word:1}"
   module="$(_nmt_module)"
   COMPREPLY=()
   if [[ -z "$module" ]]; then

@@ -2,21 +2,19 @@
 
 Hydra's own completion starts the program at every press of the tab key, and does not know ``python -m``.  This one is
 written once, with all that can be typed in it; after an update, or for other folders of --config-dir, it is written
-anew.
+anew.  It is what can be typed, as functions and variables of the shell, and then completion.bash, .zsh or .fish.
 """
 
 import importlib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from nmt.cli.options import Command, config_groups, key_options, optional_groups
 from nmt.cli.start import COMMANDS
 
-SHELLS = ("bash", "zsh")
-FUNCTIONS = Path(__file__).with_suffix(".bash")
-ZSH = "autoload -U +X bashcompinit && bashcompinit\n"
+SHELLS = ("bash", "zsh", "fish")
 FOLDERS = ("run", "init_from", "reverse", "runs")  # keys whose values are folders
 
 
@@ -27,27 +25,52 @@ def completion_script(shell: str, config_dirs: Sequence[Path], flags: Sequence[s
         for name in COMMANDS.values()
     ]
     scripts = ["nmt-" + module.rpartition(".")[2] for module in COMMANDS]
-    keys = [case(command.module, "\n".join(keys_of(command))) for command in commands]
-    choices = [
-        case(f"{command.module} {key}", " ".join(names))
-        for command in commands
-        for key, names in choices_of(command).items()
-    ]
-    parts = [
-        ZSH * (shell == "zsh") + f"_nmt_modules={shlex.quote(' '.join(COMMANDS))}",
+    keys = {command.module: "\n".join(keys_of(command)) for command in commands}
+    choices = {
+        f"{command.module} {key}": " ".join(names) for command in commands for key, names in choices_of(command).items()
+    }
+    if shell == "fish":
+        parts = fish_parts(COMMANDS, scripts, flags, keys, choices)
+    else:
+        parts = posix_parts(COMMANDS, scripts, flags, keys, choices)
+    return "\n".join(parts) + "\n" + Path(__file__).with_suffix(f".{shell}").read_text(encoding="utf-8")
+
+
+def posix_parts(
+    modules: Iterable[str], scripts: Iterable[str], flags: Iterable[str], keys: dict[str, str], choices: dict[str, str]
+) -> list[str]:
+    """What can be typed, for bash and zsh."""
+
+    def cases(texts: dict[str, str]) -> str:
+        return "".join(f"    {shlex.quote(name)}) echo {shlex.quote(text)} ;;\n" for name, text in texts.items())
+
+    return [
+        f"_nmt_modules={shlex.quote(' '.join(modules))}",
         f"_nmt_scripts={shlex.quote(' '.join(scripts))}",
         f"_nmt_flags() {{ echo {shlex.quote(' '.join(flags))}; }}",
-        '_nmt_keys() {\n  case "$1" in\n' + "".join(keys) + "  esac\n}",
-        '_nmt_choices() {\n  case "$1 $2" in\n' + "".join(choices) + "  esac\n}",
+        f'_nmt_keys() {{\n  case "$1" in\n{cases(keys)}  esac\n}}',
+        f'_nmt_choices() {{\n  case "$1 $2" in\n{cases(choices)}  esac\n}}',
     ]
-    text = "\n".join(parts) + "\n" + FUNCTIONS.read_text(encoding="utf-8")
-    # zsh does not split what a variable holds into words.
-    return text.replace("torchrun $_nmt_scripts", f"torchrun {' '.join(scripts)}")
 
 
-def case(pattern: str, text: str) -> str:
-    """A branch of a shell's case that prints a text."""
-    return f"    {shlex.quote(pattern)}) echo {shlex.quote(text)} ;;\n"
+def fish_parts(
+    modules: Iterable[str], scripts: Iterable[str], flags: Iterable[str], keys: dict[str, str], choices: dict[str, str]
+) -> list[str]:
+    """The same for fish."""
+
+    def cases(texts: dict[str, str]) -> str:
+        lines = (
+            f"        case {shlex.quote(name)}\n            echo {shlex.quote(text)}\n" for name, text in texts.items()
+        )
+        return "".join(lines)
+
+    return [
+        f"set -g _nmt_modules {shlex.quote(' '.join(modules))}",
+        f"set -g _nmt_scripts {' '.join(scripts)}",
+        f"function _nmt_flags\n    echo {shlex.quote(' '.join(flags))}\nend",
+        f'function _nmt_keys\n    switch "$argv[1]"\n{cases(keys)}    end\nend',
+        f'function _nmt_choices\n    switch "$argv[1] $argv[2]"\n{cases(choices)}    end\nend',
+    ]
 
 
 def keys_of(command: Command) -> list[str]:

@@ -132,10 +132,15 @@ def check_encodable(config: Config) -> None:
                 value.encode()  # what the locale did not understand on the command line are lone surrogates
                 os.fsencode(value)
         except UnicodeEncodeError:
-            raise ConfigError(
-                f"{key}={ascii(value)[1:-1]} has characters that this locale ({sys.getfilesystemencoding()}) does not "
-                "have; set the environment variable LC_ALL=C.UTF-8"
-            ) from None
+            raise ConfigError(not_of_this_locale(f"{key}={value}")) from None
+
+
+def not_of_this_locale(word: str) -> str:
+    """What is said of KEY=VALUE that the locale cannot encode."""
+    return (
+        f"{ascii(word)[1:-1]} has characters that this locale ({sys.getfilesystemencoding()}) does not have; "
+        "set the environment variable LC_ALL=C.UTF-8"
+    )
 
 
 def check_vocabulary(config: Config) -> None:

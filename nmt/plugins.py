@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, cast
 
 from nmt.config import add_choice_groups
 from nmt.data.corpus import DATASETS
+from nmt.data.textfile import home_expanded
 from nmt.errors import ConfigError
 from nmt.eval.metrics import METRICS
 from nmt.models import MODELS
@@ -93,12 +94,12 @@ def load_plugins(typed: Sequence[str]) -> list[Plugin]:
 
 def is_file(typed: str) -> bool:
     """Whether a file was asked for, and not a module."""
-    return typed.endswith(".py") or "/" in typed or Path(typed).expanduser().is_file()
+    return typed.endswith(".py") or "/" in typed or home_expanded(typed, "plugins").is_file()
 
 
 def load_file(path: Path, typed: str) -> Plugin:
     """Execute a file, unless the same text was executed under its name before."""
-    path = path.expanduser().resolve()
+    path = home_expanded(str(path), "plugins").resolve()
     try:
         source = path.read_bytes()
     except OSError as error:

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import Field, field, fields, is_dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
 
 from nmt.errors import ConfigError, shortened
@@ -150,8 +151,12 @@ def expanded(value: Any, name: str) -> Any:
         return {key: expanded(item, f"{name}.{key}") for key, item in value.items()}
     if value == "":
         raise ConfigError(f"{name} is empty: type a path, or leave {name} out")
-    # Not Path.expanduser, which fails where there is no such user, and would rewrite what else was typed.
-    return os.path.expanduser(value) if isinstance(value, str) else value  # noqa: PTH111
+    if not isinstance(value, str):
+        return value
+    found = os.path.expanduser(value)  # noqa: PTH111 - Path.expanduser would rewrite what else was typed
+    if found.startswith("~") and not Path(found).exists():
+        raise ConfigError(f"{name}={value}: nobody of that name has a home folder here")
+    return found
 
 
 def explain_type(key: str, message: str) -> str:

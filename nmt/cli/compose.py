@@ -27,6 +27,7 @@ from nmt.config import (
     to_tree,
     without_interpolation,
 )
+from nmt.data.text import DataConfig, beside_pairs
 from nmt.data.textfile import home_expanded
 from nmt.errors import ConfigError, RunError
 from nmt.runs.directory import read_config, read_data, run_name
@@ -61,6 +62,8 @@ def configs(command: Command, overrides: list[str]) -> Any:
         if command.schema is Config:
             take_tokenizer(cfg, overrides)
         config = typed(cfg)
+        if isinstance(getattr(config, "data", None), DataConfig):
+            refuse_beside_pairs(config.data, overrides)
         if command.of_runs:
             return [config_for(together, command, overrides) for together in config.named_runs()]
         if isinstance(config, Config) and config.name is None:
@@ -125,6 +128,17 @@ def take_tokenizer(cfg: DictConfig, overrides: Sequence[str]) -> None:
     for key, value in theirs.items():
         if f"data.tokenizer.{key}" not in typed_keys:
             OmegaConf.update(cfg, f"data.tokenizer.{key}", without_interpolation(value))
+
+
+def refuse_beside_pairs(data: DataConfig, overrides: Sequence[str]) -> None:
+    """Raise ConfigError for a language that is typed beside data.pairs and is not that of its first direction.
+
+    The dataclass sees it only where it is not the default.
+    """
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        for key, language in (("data.source", data.source), ("data.target", data.target)):
+            if data.pairs and override.key_or_group == key and override.value() != language:
+                raise ConfigError(beside_pairs(key, override.value()))
 
 
 def refuse_extras(node: Any, schema: type, prefix: str = "") -> None:

@@ -4,6 +4,7 @@
 written down here, so that it comes at once; tests hold every line of it against the tables.
 """
 
+import os.path
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -224,7 +225,7 @@ def config_dirs(words: Sequence[str]) -> list[Path]:
     """The folders that --config-dir (-cd) names, as far as they are there."""
     named = [after for word, after in pairwise(words) if word in ("--config-dir", "-cd")]
     named += [word.partition("=")[2] for word in words if word.startswith("--config-dir=")]
-    return [folder for folder in (Path(name).expanduser() for name in named) if folder.is_dir()]
+    return [folder for folder in map(Path, map(os.path.expanduser, named)) if folder.is_dir()]
 
 
 def own_choices(folders: Iterable[Path]) -> list[tuple[str, str]]:

@@ -78,6 +78,13 @@ def explain(error: BaseException, command: Command) -> str:
         return (
             explain_key(cause.full_key, command) if absent else explain_value(cause.full_key, str(cause.msg), command)
         )
+    several = re.match(r"Ambiguous value for argument '([^=]*)=(.*)'$", str(error).partition("\n")[0])
+    if several:
+        key, value = several.groups()
+        return (
+            f"{key}={value} has several values: add --multirun to try each, type '{key}=[{value}]' for a list, or "
+            f"quote one text: \"{key}='{value}'\""
+        )
     unused = re.match(r"(In '[^']+': )?Could not override '([^'@]+)'\. No match in the defaults list", str(error))
     return (unused[1] or "") + explain_key(unused[2], command) if unused else str(error)
 

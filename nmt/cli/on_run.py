@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nmt.config import PLUGINS_HELP, TRUST_HELP
+from nmt.data.textfile import home_expanded
 from nmt.errors import ConfigError
 from nmt.eval.metrics import check_utility
 from nmt.runs.directory import CONFIG_FILE, check_checkpoint
@@ -74,7 +75,7 @@ def matching(pattern: str, key: str) -> list[Path]:
     """The run directory of that name, or all that match a pattern, numbers in the order of their values."""
     if pattern.startswith("hf:/"):
         return [local_directory(pattern)]
-    pattern = str(Path(pattern).expanduser())
+    pattern = str(home_expanded(pattern, key))
     if not glob.has_magic(pattern) or Path(pattern).exists():
         return [Path(pattern)]
     root = Path(Path(pattern).anchor)

@@ -12,6 +12,7 @@ from nmt.cli import app
 from nmt.cli.on_run import as_list
 from nmt.cli.options import Command
 from nmt.cli.words import quoted
+from nmt.data.textfile import home_expanded
 from nmt.device import resolve_device, set_up
 from nmt.errors import ConfigError
 from nmt.eval.metrics import METRICS
@@ -64,7 +65,7 @@ COMMAND = Command(
 def report(config: ReportConfig) -> None:
     """Make the report, print its tables, and write it."""
     set_up(config.threads, deterministic=False)
-    folders = [Path(str(folder)).expanduser() for folder in as_list(config.of)]
+    folders = [home_expanded(str(folder), "of") for folder in as_list(config.of)]
     missing = next((folder for folder in folders if not folder.is_dir()), None)
     if missing is not None:
         raise ConfigError(f"there is no folder {missing} (looked for from {Path.cwd()})")
@@ -77,10 +78,11 @@ def report(config: ReportConfig) -> None:
         config.alignments,
         resolve_device(config.device),
     )
+    output = home_expanded(config.output, "output") if config.output else folders[0]
     with tqdm(bar_format="{desc}", leave=False, disable=None) as bar:
         made = make_report(folders, options, bar.set_description_str)
     print(made.markdown)
-    for path in made.write(Path(config.output).expanduser() if config.output else folders[0]):
+    for path in made.write(output):
         print(f"written to {path}")
 
 

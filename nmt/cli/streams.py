@@ -218,10 +218,11 @@ def refuse_same_file(read: Mapping[str, str | None], written: Mapping[str, str |
 
     Both are paths by the keys that name them.  What is no ordinary file (a terminal, /dev/null) may be both.
     """
-    seen = {Path(path).expanduser().resolve(): key for key, path in read.items() if path is not None}
+    seen = {home_expanded(path, key).resolve(): key for key, path in read.items() if path is not None}
     for key, path in written.items():
-        if path is None or (Path(path).expanduser().exists() and not Path(path).expanduser().is_file()):
+        place = None if path is None else home_expanded(path, key)
+        if place is None or (place.exists() and not place.is_file()):
             continue
-        other = seen.setdefault(Path(path).expanduser().resolve(), key)
+        other = seen.setdefault(place.resolve(), key)
         if other != key:
             raise ConfigError(f"{key}={path} is the same file as {other}")

@@ -15,6 +15,7 @@ from hydra.errors import OverrideParseException
 from nmt.cli.completion import SHELLS
 from nmt.cli.mistakes import explain_flag
 from nmt.cli.options import Command, config_groups, is_below, key_options, optional_groups
+from nmt.config import not_of_this_locale
 from nmt.data.textfile import home_expanded
 from nmt.errors import ConfigError
 
@@ -114,6 +115,11 @@ def check_override(word: str, groups: dict[str, dict[str, str]]) -> None:
 def explain_unreadable(word: str) -> str:
     """Why Hydra cannot read an override: the character that needs quotes, and how to type them."""
     key, equals, value = word.partition("=")
+    if re.search(r"[\ud800-\udfff]", word):  # bytes that the locale does not understand
+        return not_of_this_locale(word)
+    wrong = re.search(r"[^\w./@+~-]", key)
+    if equals and wrong:
+        return f"cannot read {word.lstrip('+')!r}: {wrong[0]!r} cannot stand in a key"
     needs = re.search(r"[^\w\s/\-+.$%*@?|\\:,\[\]{}()'\"]|[^\x00-\x7f]", value) or re.search(r"[\[\]{}()'\"]", value)
     if not equals or not key or needs is None:
         return f"cannot read {word!r}: expected KEY=VALUE"

@@ -2,7 +2,8 @@
 
 With data.tags=true each source begins with a word that names the language to translate into, ``<2de> A dog barks .``,
 as in Johnson et al. 2017 (Google's Multilingual Neural Machine Translation System, section 3): the model is the usual
-one, and what it learns of one direction serves the others.  The tag is part of the text wherever a corpus gives it.
+one, and what it learns of one direction serves the others.  The tag is part of the text wherever
+a corpus gives it, but for data.checks, which look at what is in the files.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +11,7 @@ from dataclasses import fields, replace
 from itertools import zip_longest
 from typing import Any
 
-from nmt.data.checks import UNPAIRED, Side, blank
+from nmt.data.checks import Side
 from nmt.data.pieces import Tokenizer, TokenizerKind
 from nmt.data.text import Corpus, DataConfig, ParallelText, TextFiles, no_such_test
 from nmt.data.tokenizer import Tokenizers
@@ -45,12 +46,20 @@ class Directions(Corpus):
         return tag_of(corpus.config.target) if self.config.tags else ""
 
     def pairs(self, seed: int) -> Iterator[tuple[str, str]]:
+        return self.with_tags(self.untagged(seed))
+
+    def untagged(self, seed: int) -> Iterator[tuple[str, ...]]:
+        """Source, target and tag: the checks look at text alone, as they do without tags."""
         for corpus in self.corpora.values():
             tag = self.tag(corpus)
-            for source, target in corpus.pairs(seed):
-                # What shows nothing, and the marker of a missing line, stay as they are for the checks to find.
-                kept = source is UNPAIRED or blank(source)
-                yield source if kept else tagged(source, tag), target
+            for pair in corpus.pairs(seed):
+                yield *pair, tag
+
+    def with_tags(self, pairs: Iterator[tuple[str, ...]]) -> Iterator[tuple[str, str]]:
+        return ((tagged(source, tag), target) for source, target, tag in pairs)
+
+    def apart(self) -> list[Corpus]:
+        return [*self.corpora.values()]
 
     def validation(self) -> ParallelText:
         """A sentence of each direction in turn, so that the first hundred are of all."""

@@ -150,10 +150,11 @@ def load_tests(config: DataConfig, names: list[str] | None = None) -> list[Paral
 def write_checked_text(config: DataConfig, seed: int, folder: Path, progress: bool, linked: bool) -> None:
     """Write the pairs that pass the checks to text.arrow, and how many did not to table.json."""
     table, opened = CheckCounts(), corpus.open_corpus(config)
-    raw = corpus.linked_pairs(opened, seed) if linked else opened.pairs(seed)
+    raw = corpus.linked_pairs(opened, seed) if linked else opened.untagged(seed)
     pairs = tqdm(raw, desc="reading", unit="pair", leave=False, disable=None if progress else True)
     held_out = corpus.held_out_sentences(config)
-    text_digest = encode.write_text(clean(pairs, config.checks, table, held_out, opened.locate), folder, linked)
+    kept = opened.with_tags(clean(pairs, config.checks, table, held_out, opened.locate))
+    text_digest = encode.write_text(kept, folder, linked)
     if table.read == 0:
         raise DataError(f"data={config.name} has nothing to train on: there is no {opened.locate(0, Side.source)}")
     if table.kept == 0:

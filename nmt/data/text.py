@@ -110,7 +110,12 @@ class DataConfig:
         twice = [pair for pair, count in Counter(self.pairs).items() if count > 1]
         if twice:
             raise ConfigError(f"data.pairs names {twice[0]} twice")
-        self.source, self.target = self.directions()[0]
+        first = dict(zip(("source", "target"), self.directions()[0], strict=True))
+        for key, language in first.items():
+            usual = next(f.default for f in fields(self) if f.name == key)
+            if getattr(self, key) not in (usual, language):
+                raise ConfigError(beside_pairs(f"data.{key}", getattr(self, key)))
+            setattr(self, key, language)
         if len({target for _, target in self.directions()}) > 1 and not self.tags:
             raise ConfigError("data.pairs has several target languages: data.tags=true tells the model which is wanted")
         for key in ("gold", "alignments", "tests"):
@@ -121,6 +126,11 @@ class DataConfig:
         """Source and target language of each direction."""
         pairs = self.pairs or [f"{self.source.replace('-', '_')}-{self.target.replace('-', '_')}"]
         return [(source, target) for source, _, target in (pair.partition("-") for pair in pairs)]
+
+
+def beside_pairs(key: str, language: Any) -> str:
+    """What is said of a language that is typed beside data.pairs."""
+    return f"{key}={language} goes with one direction: data.pairs names the languages of all"
 
 
 def is_pair(value: Any) -> bool:
@@ -175,8 +185,23 @@ class Corpus:
         """The training text, streamed (see ``corpus.training_pairs``)."""
         raise NotImplementedError
 
+    def untagged(self, seed: int) -> Iterator[tuple[str, ...]]:
+        """The same as the checks see it, before ``with_tags``."""
+        return self.pairs(seed)
+
+    def with_tags(self, pairs: Iterator[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+        """What ``untagged`` gave, and the checks kept, as it is trained on."""
+        return pairs
+
+    def apart(self) -> "list[Corpus]":
+        """The corpora of which this one consists, each of one direction."""
+        return [self]
+
     def linked_pairs(self, seed: int) -> Iterator[tuple[str, str, str]]:
-        """The same, each with a line of Pharaoh links.  Raises ConfigError unless the corpus knows its alignment."""
+        """The same as ``pairs``, each with a line of Pharaoh links.
+
+        Raises ConfigError unless the corpus knows its alignment.
+        """
         raise ConfigError(
             f"trainer.guided_alignment needs the word alignment of the training text, and data={self.config.name} does "
             "not bring one: data.alignments=FILE, a line of Pharaoh links (0-0 1-2) for each training pair"

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from nmt.config import flat, from_yaml, to_tree
+from nmt.config import flat, from_yaml, refuse_endless, to_tree
 from nmt.errors import ConfigError, RunError
 from nmt.eval.evaluate import count_of
 from nmt.runs import lock
@@ -133,11 +133,12 @@ def read_settings(path: Path) -> dict[str, Any]:
     text = read_checked(path)
     try:
         tree = to_tree(from_yaml(text))
-    except ConfigError:
+    except ConfigError as reason:
         try:
             tree = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise RunError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+            refuse_endless(tree)
+        except (yaml.YAMLError, ConfigError, RecursionError, ValueError):
+            raise RunError(f"{path}: {reason}") from None
     if not isinstance(tree, dict):
         raise RunError(f"{path}: no configuration: expected keys and values")
     return {key.removesuffix(".name"): value for key, value in flat(tree).items()}

@@ -116,6 +116,7 @@ def refused(typed, *words: str, command=COMMAND) -> str:
         ("optim.lr=nan", "optim.lr must be above 0 and finite, got nan"),
         ("trainer.max_epochs=inf", "got inf; type trainer.max_epochs=null (no limit)"),
         ("trainer.max_steps=inf", "trainer.max_steps must be a whole number, got inf; type trainer.max_steps=null (no"),
+        ("data.pairs=[fr-de] data.source=en", "data.source=en goes with one direction: data.pairs names the languages"),
         ("seed=nan", "seed must be a whole number, got nan"),
         ("model.dropout=inf", "model.dropout must be at least 0 and below 1 and finite, got inf"),
     ],

@@ -132,6 +132,36 @@ def test_a_character_that_needs_quotes_is_named_and_the_quoting_shown(character)
     assert config.runs == f"a{character}b"
 
 
+def test_a_value_with_a_comma_is_answered_in_one_line():
+    assert refused("runs=a:b,c") == (
+        "error: runs=a:b,c has several values: add --multirun to try each, type 'runs=[a:b,c]' for a list, or quote "
+        "one text: \"runs='a:b,c'\""
+    )
+
+
+def test_a_character_that_no_key_has_is_named():
+    assert (
+        refused("data.tests.a:b.source=x") == "error: cannot read 'data.tests.a:b.source=x': ':' cannot stand in a key"
+    )
+
+
+def test_bytes_that_the_locale_does_not_understand_are_not_said_to_need_quotes():
+    assert re.match("error: runs=a.* has characters that this locale .* LC_ALL=C.UTF-8", refused("runs=a\udcc3\udcb6"))
+
+
+@pytest.mark.parametrize("key", ["runs", "data.cache", "init_from", "resume", "plugins"])
+def test_a_home_that_nobody_has_is_no_folder(key):
+    """And none of that name is made; one that is there already is meant."""
+    value = "[~nobody9/x.py]" if key == "plugins" else "~nobody9/x"
+    assert re.search(r"~nobody9/x.*: nobody of that name has a home folder", refused(f"{key}={value}"))
+
+
+def test_a_folder_whose_name_begins_so_is_taken(tmp_path):
+    (tmp_path / "~nobody9").mkdir()
+    (config,) = typed("runs=~nobody9")
+    assert config.runs == "~nobody9"
+
+
 def test_in_a_list_each_item_is_quoted():
     message = refused("data.test=[a#b,c]")
     (word,) = shlex.split(message.partition("as in ")[2])

@@ -1,6 +1,7 @@
 """data.pairs and data.tags: several directions of translation in one training."""
 
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import pytest
 import nmt
 from nmt.cli import align, eval, translate
 from nmt.data import corpus
-from nmt.data.checks import UNPAIRED, Action, Side
+from nmt.data.checks import Action, CheckCounts, ChecksConfig, Side, clean
 from nmt.data.corpus import FilesConfig, Multi30kConfig, TextFiles, open_corpus, training_pairs
 from nmt.data.directions import TaggedTokenizer, tag_of, tagged, toward
+from nmt.data.encode import open_text, read_side
 from nmt.data.phrases import PhrasesConfig
 from nmt.data.pieces import SUBWORDS, TokenizerKind
 from nmt.data.prepare import prepare
@@ -102,6 +104,8 @@ def test_a_tag_is_one_piece_of_the_vocabulary(tmp_path, kind):
         ({"pairs": 3}, "data.pairs must be a list of directions"),
         ({"gold": "x"}, "data.gold is for one direction, and data.pairs names 2"),
         ({"alignments": "x"}, "data.alignments is for one direction"),
+        ({"source": "fr"}, "data.source=fr goes with one direction: data.pairs names the languages"),
+        ({"target": "fr"}, "data.target=fr goes with one direction: data.pairs names the languages"),
     ],
 )
 def test_what_cannot_be_is_refused(changes, message):
@@ -134,14 +138,28 @@ def test_files_go_with_the_directions_in_their_order(tmp_path):
 
 
 def test_what_the_checks_look_for_has_no_tag(tmp_path):
-    """A source that shows nothing, and a missing line, are found as without tags."""
-    a, b = write(tmp_path / "a", "one", "\u200b", "", "two"), write(tmp_path / "b", "eins", "x", "y", "zwei", "drei")
-    files = TextFiles([a, b], [b, a])
-    config = FilesConfig(train=files, validation=files, pairs=BOTH, tags=True)
-    config.checks.line_counts = Action.drop
-    found = list(training_pairs(config, 1))
-    assert [source for source, _ in found[:5]] == ["<2de> one", "\u200b", "", "<2de> two", UNPAIRED]
-    assert found[-1] == ("<2en> drei", UNPAIRED)
+    """Each check finds and drops as many pairs of two tagged directions as of each direction alone together."""
+    a = write(tmp_path / "a", "one", "\u200b", "", "two", "three " * 3, "held out", "e\u0301 a ", "x " * 20)
+    b = write(tmp_path / "b", "eins", "x", "y", "zwei", "drei " * 3, "anders", "\u00e9 a", "y " * 20, "neun")
+    held = [write(tmp_path / "c", "held out"), write(tmp_path / "d", "zur\u00fcck")]
+    checks = ChecksConfig(line_counts=Action.drop, max_source=19, max_target=20)
+    train, validation = TextFiles([a, b], [b, a]), TextFiles(held, held[::-1])
+    both = FilesConfig(train=train, validation=validation, pairs=BOTH, tags=True, checks=checks, cache=str(tmp_path))
+    both.tokenizer = TokenizerConfig(kind=TokenizerKind.word, vocab_size=100)
+    found = prepare(both, 1).table.checks
+    sums, kept = (Counter(), Counter()), []
+    for place, tag in enumerate(("<2de>", "<2en>")):
+        texts = (TextFiles(files.source[place], files.target[place]) for files in (train, validation))
+        one = replace(both, **dict(zip(("train", "validation"), texts, strict=True)), pairs=None, tags=False)
+        alone = CheckCounts()
+        passed = clean(training_pairs(one, 1), checks, alone, corpus.held_out_sentences(both))
+        kept += [f"{tag} {source}" for source, _ in passed]
+        for total, counted in zip(sums, (alone.found, alone.dropped), strict=True):
+            total.update(counted)
+    assert (found.found, found.dropped, found.kept) == (*sums, len(kept))
+    assert {"line_counts", "blank", "long", "in_test", "normalized", "stripped"} <= set(found.found)
+    stored = open_text(next(tmp_path.glob("text-*")))
+    assert list(read_side(stored, "source")) == kept
 
 
 def test_a_named_corpus_is_read_both_ways(tmp_path):

@@ -91,9 +91,9 @@ def test_a_folder_without_runs_is_refused(tmp_path):
         read_runs([tmp_path])
 
 
-@pytest.mark.parametrize("text", ["a: [", "- 1", "3"])
+@pytest.mark.parametrize("text", ["a: [", "- 1", "3", "a: &x\n  b: *x\n", "[" * 5000 + "]" * 5000])
 def test_a_damaged_configuration_is_named(tmp_path, text):
     path = write_run(tmp_path / "a", {"name": "global"}, 1) / "config.yaml"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(RunError, match=f"{path}: no"):
+    with pytest.raises(RunError, match=f"{path}: no[t ]"):
         read_runs([tmp_path])

@@ -411,6 +411,7 @@ def test_patterns_name_runs_and_p_values_are_written(sweeps, typed, capsys):
         typed(scoring.main, "run=[sweeps/a*,sweeps/c*]")
 
 
+@pytest.mark.slow  # two sweeps
 def test_seeds_of_two_sweeps_are_paired(sweeps, typed, capsys):
     """Each seed with its own, and those without a partner are named; all p-values are in one file, too."""
     typed(scoring.main, "run=sweeps/b*", "against=sweeps/a*", "eval.metrics=[bleu]", "eval.limit=4")

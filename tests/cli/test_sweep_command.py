@@ -114,6 +114,7 @@ def test_a_name_of_its_own_begins_a_new_sweep(trainings):
     assert len(trainings.sweep("seed=1,2", "sweep=again")) == 2
 
 
+@pytest.mark.slow  # a sweep of several trainings, twice
 def test_what_failed_runs_again_and_what_was_interrupted_goes_on(trainings, capsys):
     """With a table of the states before and after."""
     trainings.failing, trainings.interrupted = {1}, {3}

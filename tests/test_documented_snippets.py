@@ -10,6 +10,8 @@ import pytest
 from documented import ROOT
 from tiny_runs import MODELS, make_run
 
+from nmt.plugins import copied, restore_tables
+
 FENCE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 SNIPPETS = [
@@ -38,4 +40,6 @@ def test_the_snippet_runs(place, code, run, tmp_path, monkeypatch):
         shutil.copytree(run, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     mpl.use("Agg")
+    before = copied()  # a snippet may add a row to a table
     exec(compile(code, place, "exec"), {"__name__": "snippet"})
+    restore_tables(before)

@@ -39,6 +39,8 @@ log.jsonl
     What happened, one JSON object a line (nmt.train.log.RunLog).
 events.out.tfevents.*
     The same for TensorBoard, with samples of text and pictures of attention.
+loggers/NAME.json, wandb/
+    The run's ``id`` at a tracker of logger.more, and the last step it was ``given`` of each group; wandb's files.
 .lock
     Which process trains there now or did last; a lock on it refuses a second one (nmt.runs.lock).
 scores/SET/results.json, hypotheses.txt, reference.txt, source.txt

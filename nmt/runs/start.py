@@ -49,6 +49,8 @@ def start(config: Config, resumed: Path | None, ranks: Ranks, lock: contextlib.E
 
     A run to go on with is locked until ``lock`` closes.  Raises UserError for what cannot be trained.
     """
+    if ranks.main:
+        config.logger.check()
     tests = load_tests(config.data) if ranks.main else []
     gold = gold_text(config.data) if ranks.main else None
     found = ranks.broadcast(find(config, resumed) if ranks.main else None)
@@ -75,9 +77,11 @@ def start(config: Config, resumed: Path | None, ranks: Ranks, lock: contextlib.E
 
 def check_start(config: Config, here: bool) -> None:
     """Raise UserError for what can be told of a training before anything is read or made: whether the run of init_from
-    and its tokenizer, the file of data.gold and, if it runs ``here``, the device can be had."""
+    and its tokenizer, the packages of the loggers, the file of data.gold and, if it runs ``here``, the device can be
+    had."""
     if here:
         resolve_device(config.device)
+    config.logger.check()
     initial_tokenizers(config)
     gold_file(open_corpus(config.data))
 

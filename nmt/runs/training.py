@@ -158,7 +158,7 @@ class Validator:
     def __init__(self, config: Config, data: Prepared, gold: ParallelText | None, device: torch.device) -> None:
         self.config, self.data, limit = config, data, config.trainer.validation_sentences
         logger = config.logger
-        heatmaps = logger.heatmaps if logger.tensorboard else 0
+        heatmaps = logger.heatmaps if logger.draws else 0
         shown = sentences_to_draw(data.validation, data.tokenizers, max(heatmaps, logger.samples), limit)
         self.pictures, self.sampled = PictureRequest(shown[:heatmaps], logger.self_attention), shown[: logger.samples]
         self.options = EvaluationOptions(

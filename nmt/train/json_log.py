@@ -12,17 +12,21 @@ from typing import Any
 
 from nmt.atomic import whole_file
 from nmt.errors import RunError
+from nmt.train.logger import Logger
 
 # json.dumps leaves these characters of a sample as they are, and str.splitlines would end a line there.
 LINE_ENDS = re.compile("[\x85\u2028\u2029]")
 
 
-class JSONLog:
-    """Appends events to a file; each is on disk when ``write`` returns."""
+FILE = "log.jsonl"
 
-    def __init__(self, path: Path, step: int) -> None:
+
+class JSONLog(Logger):
+    """Appends events to log.jsonl; each is on disk when ``event`` returns."""
+
+    def __init__(self, directory: Path, step: int) -> None:
         """``step``: that of the checkpoint from which a run is resumed, else 0; later events are removed."""
-        self.path = path
+        self.path = path = directory / FILE
         if path.exists():
             remove_after(path, step)
         try:
@@ -30,7 +34,7 @@ class JSONLog:
         except OSError as error:
             raise RunError(f"{path} could not be written: {error.strerror}") from error
 
-    def write(self, name: str, facts: Mapping[str, Any]) -> None:
+    def event(self, name: str, facts: Mapping[str, Any]) -> None:
         """A line with ``event`` (the name), ``time`` (seconds since 1970) and the facts.
 
         Raises RunError where the disk refuses.

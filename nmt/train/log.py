@@ -1,10 +1,10 @@
-"""The records of a training run: console, log.jsonl and TensorBoard, with the same facts."""
+"""The records of a training run: console, log.jsonl, TensorBoard and other loggers, with the same facts."""
 
 import contextlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import psutil
 import torch
@@ -13,44 +13,37 @@ from nmt.errors import RunError, UserError
 from nmt.eval.figures.panels import Heads, Layers
 from nmt.settings import check_ranges, setting
 from nmt.train.console import Console, formatted
-from nmt.train.json_log import JSONLog
+from nmt.train.json_log import FILE, JSONLog
+from nmt.train.logger import Logger
 from nmt.train.tensorboard_log import TensorBoardLog
+from nmt.train.trackers import MlflowLog, TrackioLog, WandbLog
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class Logger(Protocol):
-    """What a logger of a plug-in is told, beside console, log.jsonl and TensorBoard."""
-
-    def hparams(self, values: Mapping[str, Any]) -> None:
-        """The settings of the run by dotted key, once."""
-        ...
-
-    def scalars(self, group: str, step: int, figures: Mapping[str, float]) -> None:
-        """Figures of updates (group train), of a validation, of the best one so far, or of a test set (scored NAME)."""
-        ...
-
-    def text(self, tag: str, text: str, step: int) -> None:
-        """A text that was said, such as the table of scores of a test set."""
-        ...
-
-    def close(self) -> None:
-        """Nothing is logged any more."""
-        ...
-
-
-# Loggers of plug-ins by the name that logger.more takes: made of the run directory and the step that it starts at.
-LOGGERS: dict[str, Callable[[Path, int], Logger]] = {}
+# What can keep the records of a training, by name.  log.jsonl is always kept: later commands read it.
+JSONL, TENSORBOARD = "jsonl", "tensorboard"
+LOGGERS: dict[str, type[Logger]] = {
+    JSONL: JSONLog,
+    TENSORBOARD: TensorBoardLog,
+    "wandb": WandbLog,
+    "trackio": TrackioLog,
+    "mlflow": MlflowLog,
+}
 
 
 @dataclass
 class LoggerConfig:
-    """Console, log.jsonl and TensorBoard (logger.*)."""
+    """Console, log.jsonl, TensorBoard and others (logger.*)."""
 
     every: int = setting(50, "steps from one line of training figures to the next", least=1)
     tensorboard: bool = setting(True, "write TensorBoard events beside log.jsonl")
-    more: list[str] = setting([], "loggers of plug-ins (docs/plugins.md)", choices=lambda: tuple(LOGGERS))
+    more: list[str] = setting(
+        [],
+        "further loggers: wandb, trackio, mlflow (docs/loggers.md), those of plug-ins",
+        choices=lambda: tuple(LOGGERS),
+    )
     samples: int = setting(4, "validation sentences logged as text", least=0)
     heatmaps: int = setting(4, "validation sentences whose attention is drawn", least=0, most=1000)
     heatmap_layers: Layers = setting(
@@ -61,6 +54,21 @@ class LoggerConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self, "logger")
+
+    @property
+    def names(self) -> list[str]:
+        """The loggers asked for, each once."""
+        return list(dict.fromkeys([JSONL, *[TENSORBOARD] * self.tensorboard, *self.more]))
+
+    def check(self) -> None:
+        """Raise ConfigError where one of them needs a package that is not there."""
+        for name in self.names:
+            LOGGERS[name].check()
+
+    @property
+    def draws(self) -> bool:
+        """Whether one of them shows pictures."""
+        return any(LOGGERS[name].figure is not Logger.figure for name in self.names)
 
 
 class Sample(NamedTuple):
@@ -92,27 +100,20 @@ class RunLog:
         """Append to the records in ``directory``; ``step`` is the checkpoint's when a run is resumed, else 0."""
         self.config = config
         self.console: Console | None = None
-        self.json_log: JSONLog | None = None
-        self.tensorboard: TensorBoardLog | None = None
-        self.more: list[Logger] = []
+        self.loggers: list[Logger] = []
         if not main:
             return
         directory.mkdir(parents=True, exist_ok=True)
-        path = directory / "log.jsonl"
-        resumed = path.exists()
-        self.json_log = JSONLog(path, step)
-        if config.tensorboard:
-            self.tensorboard = TensorBoardLog(directory, first_step=step + 1 if resumed else None)
-        self.more = [LOGGERS[name](directory, step) for name in config.more]
+        resumed = (directory / FILE).exists()
+        try:
+            for name in config.names:
+                self.loggers.append(LOGGERS[name](directory, step))
+        except BaseException:
+            self.close()
+            raise
         self.console = Console()
         if resumed:
             self.event("resume", step=step)
-
-    @property
-    def loggers(self) -> list[Logger]:
-        """TensorBoard, if it is asked for, and those of plug-ins."""
-        tensorboard: list[Logger] = [] if self.tensorboard is None else [self.tensorboard]
-        return tensorboard + self.more
 
     def __enter__(self) -> Self:
         return self
@@ -133,13 +134,12 @@ class RunLog:
             self.console.say(text)
 
     def event(self, name: str, text: str | None = None, /, **facts: Any) -> None:
-        """A line of log.jsonl and, if given, a text for the console and TensorBoard's text tab.
+        """A line of log.jsonl and, if given, a text for the console and the loggers.
 
         Raises RunError where the disk refuses.
         """
-        if self.json_log is None:
-            return
-        self.json_log.write(name, facts)
+        for logger in self.loggers:
+            logger.event(name, facts)
         if text is not None:
             self.say(text)
             for logger in self.loggers:
@@ -148,13 +148,10 @@ class RunLog:
     def hparams(
         self, values: Mapping[str, Any], numbers: Collection[str] | None = None, name: str | None = None
     ) -> None:
-        """The settings by dotted key; for ``numbers`` and ``name`` see ``TensorBoardLog.hparams``."""
+        """The settings by dotted key: see ``Logger.hparams``."""
         self.event("hparams", values=dict(values))
         for logger in self.loggers:
-            if isinstance(logger, TensorBoardLog):
-                logger.hparams(values, numbers, name)
-            else:
-                logger.hparams(values)
+            logger.hparams(values, numbers, name)
 
     def training(self, step: int, figures: Mapping[str, float]) -> None:
         """Figures of the updates since the last call."""
@@ -174,14 +171,12 @@ class RunLog:
             logger.scalars("validation", step, validation.metrics)
             if improved:
                 logger.scalars("best", step, validation.metrics)  # what the HParams tab compares runs by
-        if self.tensorboard is None:
-            return
-        for number, sample in enumerate(validation.samples, 1):
-            lines = "\n".join(f"{name:10}  {text}" for name, text in sample._asdict().items())
-            self.tensorboard.text(f"samples/{number}", lines, step)
-        for tag, figure in validation.figures.items():
-            self.tensorboard.figure(tag, figure, step)
-        self.tensorboard.flush()
+            for number, sample in enumerate(validation.samples, 1):
+                lines = "\n".join(f"{name:10}  {text}" for name, text in sample._asdict().items())
+                logger.text(f"samples/{number}", lines, step)
+            for tag, figure in validation.figures.items():
+                logger.figure(tag, figure, step)
+            logger.flush()
 
     def scored(self, step: int, name: str, text: str, numbers: Mapping[str, float]) -> None:
         """Figures of a whole set with the checkpoint of a step, and a text that shows them."""
@@ -198,9 +193,10 @@ class RunLog:
 
     def close(self) -> None:
         """Flush everything; nothing may be logged any more.  Raises RunError where the disk refuses."""
-        for writer in (self.console, self.json_log, self.tensorboard, *self.more):
-            if writer is not None:
-                writer.close()
+        if self.console is not None:
+            self.console.close()
+        for logger in self.loggers:
+            logger.close()
 
 
 def memory(device: torch.device) -> dict[str, float]:

@@ -8,24 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 from nmt.errors import DISK, RunError, refusal
 from nmt.train.json_log import json_value
+from nmt.train.logger import Logger
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class TensorBoardLog:
+class TensorBoardLog(Logger):
     """Writes an event file into a run directory.  Every method raises RunError where the disk refuses."""
 
-    def __init__(self, directory: Path, first_step: int | None = None) -> None:
-        """``first_step``: the first that a resumed run logs; TensorBoard drops what older files have from there on."""
+    def __init__(self, directory: Path, step: int) -> None:
+        """``step``: that of the checkpoint of a resumed run; TensorBoard drops what older files have after it."""
         # Imported here, because every command imports this module with the configuration, and this takes a second.
         from torch.utils.tensorboard.writer import SummaryWriter
 
         self.directory, self.refused = directory, False
         # The thread that writes prints what the disk refuses, with a traceback, before the main thread is told.
         self.hook_before, threading.excepthook = threading.excepthook, without_refusals(threading.excepthook)
+        resumed = any(directory.glob("events.out.tfevents.*"))
         with self.refusals():
-            self.writer = SummaryWriter(str(directory), purge_step=first_step)
+            self.writer = SummaryWriter(str(directory), purge_step=step + 1 if resumed else None)
 
     @contextlib.contextmanager
     def refusals(self) -> Iterator[None]:
@@ -74,7 +76,7 @@ class TensorBoardLog:
             self.writer._get_file_writer().add_summary(hparams_pb(settings, trial_id=name))
 
     def flush(self) -> None:
-        """Write what is still in memory."""
+        """Write what is still in memory: a validation has been told."""
         with self.refusals():
             self.writer.flush()
 

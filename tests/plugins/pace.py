@@ -3,19 +3,20 @@
 from torch.optim import Adagrad
 
 from nmt.train.log import LOGGERS
+from nmt.train.logger import Logger
 from nmt.train.optim import OPTIMIZERS, SCHEDULES, OptimizerRow
 
 OPTIMIZERS["adagrad"] = OptimizerRow(lambda groups, config: Adagrad(groups, lr=config.lr), lambda config: 1)
 SCHEDULES["inverse"] = lambda config, at: config.lr / at.step
 
 
-class Lines:
+class Lines(Logger):
     """A line of lines.txt for each call."""
 
     def __init__(self, directory, step):
         self.file = (directory / "lines.txt").open("a")
 
-    def hparams(self, values):
+    def hparams(self, values, numbers=None, name=None):
         print("hparams", values["optim.name"], file=self.file)
 
     def scalars(self, group, step, figures):

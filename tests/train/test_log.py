@@ -17,6 +17,7 @@ from tensorboard.plugins.hparams import metadata
 from tensorboard.summary.writer import event_file_writer
 
 from nmt.errors import ConfigError, RunError
+from nmt.train.json_log import JSONLog
 from nmt.train.log import LoggerConfig, RunLog, Sample, Validation
 
 
@@ -157,8 +158,9 @@ def test_a_full_disk_is_explained(tmp_path):
     """One error that names the file, and no other on the way out."""
     with RunLog(tmp_path, LoggerConfig(tensorboard=False)) as log:
         (tmp_path / "log.jsonl").unlink()
-        assert log.json_log is not None
-        log.json_log.file = Path("/dev/full").open("a", encoding="utf-8")  # noqa: SIM115 - the log closes it
+        [json_log] = log.loggers
+        assert isinstance(json_log, JSONLog)
+        json_log.file = Path("/dev/full").open("a", encoding="utf-8")  # noqa: SIM115 - the log closes it
         with pytest.raises(RunError, match=r"log\.jsonl could not be written: No space left on device"):
             log.event("built")
 

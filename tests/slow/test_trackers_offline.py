@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def test_wandb(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
     config = LoggerConfig(tensorboard=False, more=["wandb"])
     train(tmp_path, config, 0, (100, 200), 2.0)
+    time.sleep(1.1)  # wandb names a folder by the second, and no process starts twice within one
     train(tmp_path, config, 100, (200, 300), 2.0)
     ids, steps, settings = set(), [], {}
     for file in sorted(tmp_path.glob("wandb/offline-run-*/*.wandb")):

@@ -43,7 +43,7 @@ def own_tables(monkeypatch, tmp_path):
     forget()
     sys.path[:] = path
     for name in set(sys.modules) - modules:
-        if name in ("even_attention", "directions", "pace", "mine"):
+        if name in ("even_attention", "directions", "pace", "counting", "mine"):
             del sys.modules[name]
 
 
@@ -56,7 +56,8 @@ def forget():
         sys.modules.pop(loaded, None)
     plugins._loaded.clear()
     plugins._rows.clear()
-    ConfigStore.instance().repo.get("model.attention", {}).pop("even.yaml", None)
+    for group, name in (("model.attention", "even"), ("model", "gain"), ("data", "counting")):
+        ConfigStore.instance().repo.get(group, {}).pop(f"{name}.yaml", None)
     _said.clear()
 
 
@@ -122,6 +123,26 @@ def test_optimizer_schedule_and_logger():
     assert lines.count("hparams adagrad") == 1
     assert {"train 1 0.5", "train 2 0.25"} <= set(lines)
     assert any(line.startswith("scored ") for line in lines)
+
+
+SMALL = tuple(word for word in TINY if not word.startswith(("data.train", "data.valid", "data.test_size")))
+
+
+def test_model_and_corpus_in_python_and_another_training_that_starts_from_them():
+    """The file at first, then the copy in the run directory, as the message says to type."""
+    words = ["model=gain", "data=counting", "data.pairs_made=40", *SMALL]
+    first = nmt.train(["plugins=[counting.py]", *words, "name=first"])
+    assert to_tree(first.config)["data"]["pairs_made"] == 40
+    assert set(first.scores) == {"validation", "backwards"}
+    [model, *_] = Run.open(first.directory).load_model("best", torch.device("cpu"))
+    assert model.state_dict()["source_embedding.gain"] != 0
+    forget()
+    with pytest.raises(RunError, match=r"init_from: .* which is code") as refusal:
+        nmt.train([f"init_from={first.directory}", *TINY])
+    word = re.search(r"nmt\.train: (\S+)\)", str(refusal.value))
+    assert word
+    second = nmt.train([word[1], f"init_from={first.directory}", *words, "trainer.max_steps=1", "name=second"])
+    assert (second.directory / "plugins" / "counting.py").read_text() == Path("counting.py").read_text()
 
 
 def test_a_copy_that_was_changed_is_not_executed():

@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import is_dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, cast
@@ -108,11 +109,34 @@ def load_file(path: Path, typed: str) -> Plugin:
         before = _loaded.get(path.stem)
         if before is not None and before.source == source:
             return before
+        if before is None and is_module_of(path):
+            return adopt(Plugin(path.stem, typed, source))
         if before is None and (path.stem in sys.modules or not path.stem.isidentifier()):
             raise ConfigError(
                 f"plugins: {typed}: {path.stem} is no name for a plug-in, or that of a module that is loaded"
             )
         return execute(Plugin(path.stem, typed, source), lambda: run_file(path, source))
+
+
+def is_module_of(path: Path) -> bool:
+    """Whether Python has imported this very file itself, as it does in a job of a sweep that runs in a process of its
+    own: the configuration that the job is sent holds dataclasses of the plug-in."""
+    file = getattr(sys.modules.get(path.stem), "__file__", None)
+    return file is not None and Path(file).resolve() == path
+
+
+def adopt(plugin: Plugin) -> Plugin:
+    """Keep what a file added that was imported already.  Executed again it would make other classes than those that
+    the configuration consists of."""
+    rows = {key: {k: v for k, v in table.items() if comes_from(plugin.name, k, v)} for key, table in TABLES.items()}
+    return keep(plugin, rows)
+
+
+def comes_from(module: str, row: Any, value: Any) -> bool:
+    """Whether a row, or a part of its value, is a class or function of a module."""
+    parts = vars(value).values() if is_dataclass(value) and not isinstance(value, type) else ()
+    parts = value if isinstance(value, tuple) else parts
+    return any(getattr(part, "__module__", None) == module for part in (row, value, *parts))
 
 
 def run_file(path: Path, source: bytes) -> None:
@@ -164,6 +188,11 @@ def execute(plugin: Plugin, run: Any) -> Plugin:
         raise ConfigError(
             f"plugins: {plugin.typed}{line_of(error, plugin)}: {type(error).__name__}: {error}"
         ) from error
+    return keep(plugin, rows)
+
+
+def keep(plugin: Plugin, rows: Tables) -> Plugin:
+    """Remember what a plug-in added."""
     add_choice_groups()
     _rows[plugin.name] = rows
     adds = tuple(f"{key}={row_name(row)}" for key, table in rows.items() for row in table)

@@ -1,5 +1,6 @@
 """plugins=[FILE]: files of tests/plugins are trained with and read again, as a user of the command line would."""
 
+import importlib
 import json
 import re
 import shutil
@@ -162,6 +163,17 @@ def test_a_file_that_has_changed_is_executed_again():
     path.write_text(path.read_text().replace("every source position alike", "another text"))
     load_plugins(["even_attention.py"])
     assert [c.__doc__ for c in ATTENTIONS if c.name == "even"] == ["another text"]
+
+
+def test_a_file_that_python_imported_itself_is_not_executed_again(monkeypatch):
+    """As in a job of a sweep, whose process imports the plug-in where the configuration names its dataclasses."""
+    monkeypatch.syspath_prepend(Path.cwd())
+    imported = importlib.import_module("even_attention"), importlib.import_module("directions")
+    first, second = load_plugins(["even_attention.py", "directions.py"])
+    assert first.adds == ("model.attention=even",)
+    assert second.adds == ("model.attention.score=cosine", "trainer.metric=bleu2")
+    assert imported[0].EvenConfig in ATTENTIONS
+    assert load_plugins(["even_attention.py"]) == [first]
 
 
 @pytest.mark.parametrize(

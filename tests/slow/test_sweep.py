@@ -39,6 +39,17 @@ def test_a_sweep_with_a_failing_job(tmp_path, launcher):
     assert "| all | 1, 2 |" in out.stdout, "the sweep ends with its table"
 
 
+def test_jobs_in_processes_of_their_own_take_a_model_and_a_corpus_of_a_plugin(tmp_path):
+    shutil.copy(ROOT / "tests" / "plugins" / "counting.py", tmp_path)
+    own = [word for word in TINY if not word.startswith("data.") or "tokenizer" in word]
+    words = ("plugins=[counting.py]", "model=gain", "data=counting", "seed=1,2", "sweep=s", "hydra/launcher=joblib")
+    out = run(tmp_path, "-m", "nmt.train", "-m", *own, *words)
+    assert out.returncode == 0, out.stderr
+    for seed in (1, 2):
+        stored = json.loads((tmp_path / "runs" / "s" / f"seed_{seed}" / "plugins" / "plugins.json").read_text())
+        assert stored["plugins"][0]["adds"] == ["model=gain", "data=counting"]
+
+
 def test_two_processes_train_one_run(tmp_path):
     """torchrun: one run directory, written once, by the first process."""
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "nmt.train")

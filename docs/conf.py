@@ -11,6 +11,7 @@ sys.path.insert(0, str(DOCS))  # for what lies beside this file
 
 from notebook_pages import notebook_page  # noqa: E402
 from reference import configuration_page  # noqa: E402
+from refusals import refusals_page  # noqa: E402
 
 project = "nmt"
 author = "the nmt authors"
@@ -45,8 +46,8 @@ def links_out_of_docs(app: Sphinx, name: str, source: list[str]) -> None:
 
 
 def write_pages(app: Sphinx) -> None:
-    """docs/configuration.md, from the dataclasses and configs/, and a page beside each notebook; Git ignores them."""
-    pages = {DOCS / "configuration.md": configuration_page()}
+    """Pages that Git ignores: configuration, from dataclasses and configs/; bad input, from the tests; notebooks."""
+    pages = {DOCS / "configuration.md": configuration_page(), DOCS / "refusals.md": refusals_page()}
     pages |= {path.with_suffix(".md"): notebook_page(path) for path in DOCS.glob("notebooks/*.ipynb")}
     for path, page in pages.items():
         if not path.exists() or path.read_text(encoding="utf-8") != page:

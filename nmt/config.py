@@ -9,11 +9,14 @@ command line and in --help.
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any, cast, get_type_hints
 
+import hydra
 import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
@@ -47,6 +50,8 @@ CONFIG_DIR = next(
     Path(__file__).parents[1] / "configs",
 )
 
+# What the calls of Hydra are told: 1.3 asks for the version that was meant, 1.4 warns where one is named.
+VERSION_BASE: dict[str, Any] = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
 DEEPEST, MOST_VALUES = 20, 1_000_000  # a configuration is five levels deep and has some 150 values, and lists of files
 TOO_DEEP = f"no configuration: nested more than {DEEPEST} levels deep, or contains itself"
 PLUGINS_HELP = "files or modules of your own that add choices: plugins=[my_attention.py] (docs/plugins.md)"
@@ -207,12 +212,18 @@ add_choice_groups()
 CHOICE_GROUPS["data"] = Choices(DataConfig, DATASETS, "phrases")
 
 
+def hydra_store() -> Callable[..., None]:
+    """ConfigStore.store, which replaces what has the same name; Hydra 1.4 wants to be told so, 1.3 does it anyway."""
+    store = ConfigStore.instance().store
+    return partial(store, replace=True) if "replace" in signature(store).parameters else store
+
+
 def register_choices() -> None:
     """Tell Hydra every schema, and a choice in its group for every row of every table.
 
     Where configs/ has a file of that group and name, the file is the choice: Hydra allows only one of the two.
     """
-    store = ConfigStore.instance().store
+    store = hydra_store()
     store(name="train_schema", node=Config)
     for group, table in CHOICE_GROUPS.items():
         for choice in table.configs:

@@ -18,6 +18,7 @@ from nmt.config import (
     CHOICE_GROUPS,
     CONFIG_DIR,
     ONCE_INFINITE,
+    VERSION_BASE,
     Config,
     check_sections,
     choices_with,
@@ -49,7 +50,7 @@ PRESETS = [
 @pytest.fixture(autouse=True, scope="module")
 def hydra():
     register(COMMAND)
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+    with initialize_config_dir(str(CONFIG_DIR), **VERSION_BASE):
         yield
 
 

@@ -1,4 +1,4 @@
-"""Who follows the default model from the command to its attention opens few files and crosses few calls."""
+"""Who follows an LSTM with local-p attention from the command to its attention opens few files and crosses few calls."""
 
 import sys
 import traceback
@@ -54,7 +54,7 @@ class Recorder:
 
 @pytest.fixture(scope="module")
 def recorder(tmp_path_factory) -> Recorder:
-    """One update of the default model, LSTM with input feeding and local-p attention, through the command line."""
+    """One update of an LSTM with input feeding and local-p attention through the command line."""
     recorder, threads = Recorder(), torch.get_num_threads()
     hooks = [register_module_forward_pre_hook(recorder.before), register_module_forward_hook(recorder.after)]
     try:

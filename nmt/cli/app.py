@@ -25,7 +25,7 @@ from nmt.cli.plugins import plugins_loaded
 from nmt.cli.streams import open_closed_streams
 from nmt.cli.sweep import sweep
 from nmt.cli.words import parse, words_for_hydra
-from nmt.config import CONFIG_DIR, Config
+from nmt.config import CONFIG_DIR, VERSION_BASE, Config
 from nmt.errors import ConfigError, Stopped
 from nmt.runs.directory import CONFIG_FILE
 from nmt.runs.origin import nmt_version
@@ -84,7 +84,7 @@ def asks_hydra(args: Namespace) -> bool:
 def show(command: Command, args: Namespace) -> None:
     """Let Hydra show what was asked for; it reads sys.argv."""
     sys.argv[1:] = words_for_hydra(args)
-    hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=command.root)(lambda _: None)()
+    hydra.main(config_path=str(CONFIG_DIR), config_name=command.root, **VERSION_BASE)(lambda _: None)()
 
 
 def named_run(command: Command, args: Namespace) -> Path | None:

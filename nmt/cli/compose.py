@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -21,8 +20,10 @@ from nmt.cli.options import Command, config_groups, is_below, known_keys
 from nmt.config import (
     CHOICE_GROUPS,
     CONFIG_DIR,
+    VERSION_BASE,
     Config,
     check_sections,
+    hydra_store,
     register_choices,
     to_tree,
     without_interpolation,
@@ -48,13 +49,13 @@ FIXED_BY_TRAINING = ("model", "data.tokenizer")
 def register(command: Command) -> None:
     """Tell Hydra what may be typed after this command."""
     register_choices()
-    store = ConfigStore.instance().store
+    store = hydra_store()
     store(name=f"{command.root}_schema", node=command.schema)
 
 
 def configs(command: Command, overrides: list[str]) -> Any:
     """The job's config, with a name if it is a training run; a list of them for a command on finished runs."""
-    with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+    with hydra.initialize_config_dir(str(CONFIG_DIR), **VERSION_BASE):
         refuse_typed(OverridesParser.create().parse_overrides(overrides), sweep=False)
         cfg = hydra.compose(command.root, overrides, return_hydra_config=True)
         refuse_composed(cfg.hydra, default_hydra(command.root, sweep=False), sweep=False)
@@ -76,7 +77,7 @@ def help_page(command: Command, overrides: list[str], resolve: bool) -> str:
 
     Hydra's own --help would spend seconds on a list of all groups, which no page of ours shows.
     """
-    with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+    with hydra.initialize_config_dir(str(CONFIG_DIR), **VERSION_BASE):
         return help_text(command) + OmegaConf.to_yaml(hydra.compose(command.root, overrides), resolve=resolve)
 
 
@@ -212,7 +213,7 @@ def register_run(directory: Path | None) -> None:
 
     ``directory`` is None where no run was named, because only help is asked for: then they are the defaults.
     """
-    store = ConfigStore.instance().store
+    store = hydra_store()
     data: dict[str, Any] = {"name": CHOICE_GROUPS["data"].default}
     decode: dict[str, Any] = {}
     if directory is not None:

@@ -52,6 +52,11 @@ NAMES_ELSEWHERE = {
     "output_dir": ("runs",),
     "model_path": ("run",),
 }
+# What Hydra 1.3 and 1.4 say of a choice in a group that is not there.
+UNUSED = re.compile(
+    r"(In '[^']+': )?(?:Could not override '([^'@]+)'\. No match in the defaults list"
+    r"|Invalid Defaults List override '/?([^':@]+)[:'])"
+)
 
 
 def for_user(error: BaseException) -> bool:
@@ -85,8 +90,8 @@ def explain(error: BaseException, command: Command) -> str:
             f"{key}={value} has several values: add --multirun to try each, type '{key}=[{value}]' for a list, or "
             f"quote one text: \"{key}='{value}'\""
         )
-    unused = re.match(r"(In '[^']+': )?Could not override '([^'@]+)'\. No match in the defaults list", str(error))
-    return (unused[1] or "") + explain_key(unused[2], command) if unused else str(error)
+    unused = UNUSED.match(str(error))
+    return (unused[1] or "") + explain_key(unused[2] or unused[3], command) if unused else str(error)
 
 
 def explain_value(key: str, message: str, command: Command) -> str:

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from nmt.cli.compose import typed
 from nmt.cli.options import Command, config_groups
-from nmt.config import CONFIG_DIR, Config, composed, to_tree
+from nmt.config import CONFIG_DIR, VERSION_BASE, Config, composed, to_tree
 from nmt.data.textfile import home_expanded
 from nmt.errors import ConfigError
 from nmt.runs.directory import read_config, read_data
@@ -62,5 +62,5 @@ def config_on_top(command: Command, directory: Path, overrides: Sequence[str]) -
 
 def chosen_section(command: Command, word: Override) -> Any:
     """The section of a choice such as optim=adamw."""
-    with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+    with hydra.initialize_config_dir(str(CONFIG_DIR), **VERSION_BASE):
         return hydra.compose(command.root, [str(word.input_line)])[word.key_or_group]

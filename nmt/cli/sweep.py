@@ -31,7 +31,7 @@ from nmt.cli.job_output import marked_lines
 from nmt.cli.mistakes import explain, for_user, hint
 from nmt.cli.optimizing import check_optimizer, example_words, optimize, refuse_old_hydra
 from nmt.cli.options import Command, config_groups
-from nmt.config import CONFIG_DIR, Config
+from nmt.config import CONFIG_DIR, VERSION_BASE, Config
 from nmt.errors import ConfigError, RunError, UserError
 from nmt.plugins import load_plugins
 from nmt.runs.directory import run_name, time_stamp
@@ -129,7 +129,7 @@ def sweep(command: Command, job: Callable[..., Any], overrides: list[str]) -> No
     """
     if command.schema is not Config:
         raise ConfigError(f"-m belongs to nmt.train; {command.module} takes one configuration")
-    with hydra.initialize_config_dir(str(CONFIG_DIR), job_name="train", version_base="1.3"):
+    with hydra.initialize_config_dir(str(CONFIG_DIR), job_name="train", **VERSION_BASE):
         composer = GlobalHydra.instance().hydra
         assert composer is not None
         loader = composer.config_loader

@@ -21,7 +21,7 @@ from nmt.cli.eval import COMMAND as EVAL
 from nmt.cli.options import key_options
 from nmt.cli.train import COMMAND
 from nmt.cli.translate import COMMAND as TRANSLATE
-from nmt.config import CONFIG_DIR, Config
+from nmt.config import CONFIG_DIR, VERSION_BASE, Config
 from nmt.data.corpus import PhrasesConfig
 from nmt.errors import Stopped, UserError
 from nmt.models import LSTMConfig
@@ -338,7 +338,7 @@ def test_a_disk_that_refuses_is_no_bug(typed, capsys):
 def configs():
     """Two different trained configurations."""
     compose.register(COMMAND)
-    with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+    with hydra.initialize_config_dir(str(CONFIG_DIR), **VERSION_BASE):
         first = compose.typed(
             hydra.compose("train", ["data.source=fr", "decode=greedy", "data.tokenizer.vocab_size=500"])
         )

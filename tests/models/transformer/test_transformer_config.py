@@ -10,7 +10,7 @@ from nmt.cli.compose import register
 from nmt.cli.compose import typed as make
 from nmt.cli.mistakes import explain
 from nmt.cli.train import COMMAND
-from nmt.config import CONFIG_DIR, from_yaml, to_yaml
+from nmt.config import CONFIG_DIR, VERSION_BASE, from_yaml, to_yaml
 from nmt.errors import ConfigError
 from nmt.models import TransformerConfig, build_model
 from nmt.models.lstm.config import Tied
@@ -35,7 +35,7 @@ PRESETS = {  # encoder and decoder layers, width, ffn, heads
 @pytest.fixture(autouse=True, scope="module")
 def hydra():
     register(COMMAND)
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+    with initialize_config_dir(str(CONFIG_DIR), **VERSION_BASE):
         yield
 
 

@@ -214,7 +214,7 @@ CHOICE_GROUPS["data"] = Choices(DataConfig, DATASETS, "phrases")
 
 def hydra_store() -> Callable[..., None]:
     """ConfigStore.store, which replaces what has the same name; Hydra 1.4 wants to be told so, 1.3 does it anyway."""
-    store = ConfigStore.instance().store
+    store: Callable[..., None] = ConfigStore.instance().store
     return partial(store, replace=True) if "replace" in signature(store).parameters else store
 
 

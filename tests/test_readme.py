@@ -40,7 +40,7 @@ def test_every_page_of_use_and_choice_is_linked():
         name for block in re.findall(r"^:maxdepth: 1\n\n(.*?)\n```", index, re.S | re.M) for name in block.split()
     }
     linked = {path.removeprefix("docs/").removesuffix(".md") for path, _ in LINK.findall(README)}
-    assert listed - linked <= {"completion", "configuration", "python_reference", "log_format"}
+    assert listed - linked <= {"completion", "configuration", "refusals", "python_reference", "log_format"}
 
 
 def test_the_quick_start_is_what_make_does():

@@ -1,6 +1,7 @@
 """Checks for an attention mechanism of one's own: what every caller relies on (nmt/models/attention/base.py)."""
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -143,6 +144,8 @@ def check_cost(module: type[Attention], config: AttentionConfig) -> None:
 def check_memory(module: type[Attention], config: AttentionConfig) -> None:
     """The largest tensor that is made, for sizes at which those of the package work in chunks."""
     N, S, M = 96, 256, 64
+    if getattr(config, "max_source", None) is not None:  # score=location has a row for so many positions
+        config = dataclasses.replace(config, **{"max_source": S})
     with on_trial(module, config):
         attention = module(config, M, M).eval()
         largest = operations(attention, torch.randn(1, N, M), torch.randn(1, S, M), (S,)).largest

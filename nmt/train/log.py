@@ -41,7 +41,7 @@ class LoggerConfig:
     tensorboard: bool = setting(True, "write TensorBoard events beside log.jsonl")
     more: list[str] = setting(
         [],
-        "further loggers: wandb, trackio, mlflow (docs/loggers.md), those of plug-ins",
+        "further loggers, and those of plug-ins (docs/loggers.md)",
         choices=lambda: tuple(LOGGERS),
     )
     samples: int = setting(4, "validation sentences logged as text", least=0)

@@ -43,3 +43,24 @@ def sole_writer(directory: Path) -> Iterator[None]:
             os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         remove_all_drafts(directory)
         yield
+
+
+@contextlib.contextmanager
+def one_after_another(folder: Path) -> Iterator[None]:
+    """A context in which no other process is with the same folder: it waits until that has left or has ended.
+
+    For what takes moments, and for which a whole scoring was done: two processes that score one set at the same time
+    each add what they have to what the other one wrote.  Raises RunError where the folder cannot be made.  A file
+    system without locks has none.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        place = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise RunError(f"{folder} could not be written: {error.strerror}") from None
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(place, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(place)

@@ -14,6 +14,7 @@ from nmt.config import to_tree
 from nmt.device import Precision
 from nmt.errors import RunError
 from nmt.runs.directory import read_json, run_name, short_hash, write_json, write_text_file
+from nmt.runs.lock import one_after_another
 from nmt.search import DecodeConfig
 
 RESULTS_FILE = "results.json"
@@ -100,16 +101,17 @@ def write_results(folder: Path, tree: Mapping[str, Any], texts: Sequence[Sequenc
     """Write results.json and the sentences: `sacrebleu reference.txt -i hypotheses.txt` agrees with it.
 
     ``texts`` are the lines of the files TEXTS.  Scores by other metrics of the same sentences, which were there before,
-    stay.  Raises RunError where the disk refuses.
+    stay; so do those that another process writes at the same time.  Raises RunError where the disk refuses.
     """
     contents = {name: "".join(f"{line}\n" for line in lines) for name, lines in zip(TEXTS, texts, strict=True)}
-    before, result = read_results(folder), dict(tree)
-    if before and all(same_content(folder / name, text) for name, text in contents.items()):
-        result["scores"] = before.get("scores", {}) | result["scores"]
-        result["by_length"] = result["by_length"] or before.get("by_length", [])
-    for name, text in contents.items():
-        write_text_file(folder / name, text)
-    write_json(folder / RESULTS_FILE, result)
+    with one_after_another(folder):
+        before, result = read_results(folder), dict(tree)
+        if before and all(same_content(folder / name, text) for name, text in contents.items()):
+            result["scores"] = before.get("scores", {}) | result["scores"]
+            result["by_length"] = result["by_length"] or before.get("by_length", [])
+        for name, text in contents.items():
+            write_text_file(folder / name, text)
+        write_json(folder / RESULTS_FILE, result)
 
 
 def same_content(path: Path, text: str) -> bool:

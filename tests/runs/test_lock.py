@@ -4,11 +4,13 @@ import fcntl
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from nmt.errors import RunError
 from nmt.runs.lock import FILE, sole_writer
+from nmt.runs.results import TEXTS, read_results, write_results
 
 HOLDING = """
 import sys
@@ -52,3 +54,23 @@ def test_what_killed_trainings_left_half_written_is_removed(tmp_path):
             pass
         left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {*others, FILE}
+
+
+def test_two_that_score_one_set_keep_both_scores(tmp_path):
+    """The second waits for the first, which may be killed, and adds its metric to what the first one wrote."""
+    holding = HOLDING.replace("sole_writer", "one_after_another")
+    texts = [["a"]] * len(TEXTS)
+    write_results(tmp_path, {"scores": {"bleu": 1}, "by_length": []}, texts)
+    second = threading.Thread(target=write_results, args=(tmp_path, {"scores": {"chrf": 2}, "by_length": []}, texts))
+    with subprocess.Popen(
+        [sys.executable, "-c", holding, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        second.start()
+        second.join(0.2)
+        assert second.is_alive()
+        assert read_results(tmp_path)["scores"] == {"bleu": 1}
+        first.kill()
+    second.join()
+    assert read_results(tmp_path)["scores"] == {"bleu": 1, "chrf": 2}

@@ -4,18 +4,22 @@ What a tracker has been given stays there.  A resumed run therefore goes on with
 RUN/loggers/NAME.json, and the steps that were given before are not given again.
 """
 
+import functools
 import html
 import json
 import math
 import os
+import sys
 import time
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tqdm import tqdm
+
 from nmt.atomic import whole_file
-from nmt.errors import ConfigError, RunError
+from nmt.errors import ConfigError, RunError, shortened
 from nmt.libraries import needed
 from nmt.train.json_log import json_value
 from nmt.train.logger import Logger
@@ -27,10 +31,40 @@ FOLDER = "loggers"
 PROJECT = "nmt"  # where the environment names none
 
 
+TOLD = ("hparams", "scalars", "text", "figure", "close")  # what is handed to a package
+
+
+def goes_on(method: Callable[..., None]) -> Callable[..., None]:
+    """A method of a tracker whose failure, such as a server that does not answer, is a note and not the training's end.
+
+    A disk that refuses (RunError) ends it, as it does for log.jsonl.
+    """
+
+    @functools.wraps(method)
+    def told(self: "Tracker", *arguments: Any, **named: Any) -> None:
+        try:
+            method(self, *arguments, **named)
+        except RunError:
+            raise
+        except Exception as error:
+            self.note_failure(error)
+
+    return told
+
+
 class Tracker(Logger):
-    """What the trackers have in common: the id of their run, and the last step of each group that they were given."""
+    """What the trackers have in common: the id of their run, and the last step of each group that they were given.
+
+    Once a training has begun, a tracker that fails does not end it: what it did not take is lost to it, and said once.
+    """
 
     name = ""  # as typed in logger.more, which is that of the package and of the extra, too
+    failed = False
+
+    def __init_subclass__(cls) -> None:
+        for name in TOLD:
+            if name in cls.__dict__:
+                setattr(cls, name, goes_on(cls.__dict__[name]))
 
     def __init__(self, directory: Path, step: int) -> None:
         self.directory, self.package = directory, self.check()
@@ -54,6 +88,14 @@ class Tracker(Logger):
             return False
         self.given[group] = step
         return True
+
+    def note_failure(self, error: Exception) -> None:
+        """Say, the first time, that the package does not take what it is given."""
+        if not self.failed:
+            reason = " ".join(str(error).split())
+            said = f"{self.name} does not take what is logged ({type(error).__name__}: {shortened(reason, 200)})"
+            tqdm.write(f"note: {said}; training goes on, and log.jsonl has everything", file=sys.stderr)
+        self.failed = True
 
     def flush(self) -> None:
         """Keep what a resumed run has to know.  Raises RunError where the disk refuses."""

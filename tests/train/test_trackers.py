@@ -58,6 +58,26 @@ def test_a_resumed_run_gives_no_step_twice(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "loggers" / "kept.json").read_text()) == {"id": "one", "given": {"train": 300}}
 
 
+def test_a_tracker_that_fails_does_not_end_a_training(tmp_path, monkeypatch, capsys):
+    """Its server may be away for an hour of a week; it is said once.  log.jsonl has every step."""
+
+    class Failing(Kept):
+        def scalars(self, group, step, figures):
+            super().scalars(group, step, figures)
+            raise OSError("no answer\nfrom the server")
+
+        def close(self):
+            raise ValueError("still none")
+
+    monkeypatch.setitem(LOGGERS, "kept", Failing)
+    train(tmp_path, LoggerConfig(tensorboard=False, more=["kept"]), 0, (100, 200), loss=1.0)
+    said = capsys.readouterr().err
+    assert said.count("note: kept does not take what is logged (OSError: no answer from the server); training") == 1
+    assert "still none" not in said
+    events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [event["step"] for event in events if event["event"] == "train"] == [100, 200]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_missing_package_is_one_line_that_names_the_extra(name, monkeypatch):
     monkeypatch.setitem(sys.modules, name, None)  # imports of it fail

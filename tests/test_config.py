@@ -205,14 +205,16 @@ def test_a_config_that_does_not_fit_is_refused_by_key(change, message):
         restore({**to_tree(composed()), **change})
 
 
-@pytest.mark.parametrize("key", ["optim.lr", "optim.betas", "trainer.normalization", "seed", "deterministic"])
-@pytest.mark.parametrize("value", ["x" * 9000, "9" * 400, [{"a": 1}], [0.9, {"a": 1}]])
+@pytest.mark.parametrize("key", ["optim.lr", "optim.betas", "trainer.normalization", "seed"])
+@pytest.mark.parametrize(
+    "value", ["x" * 9000, 10**400, [{"a": 1}], [0.9, {"a": 1}]], ids=["x", "digits", "section", "both"]
+)
 def test_a_value_of_another_kind_is_refused_in_a_short_sentence(key, value):
     """Also a section inside a list of numbers, which OmegaConf takes, and more digits than a number of the machine."""
-    tree = to_tree(Config())
+    tree = to_tree(composed())
     section, _, name = key.rpartition(".")
     (tree[section] if section else tree)[name] = value
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError, match=f"{key}|no configuration") as caught:
         from_yaml(yaml.safe_dump(tree))
     assert len(str(caught.value)) < 400
 

@@ -158,6 +158,7 @@ def test_what_the_checks_look_for_has_no_tag(tmp_path):
             total.update(counted)
     assert (found.found, found.dropped, found.kept) == (*sums, len(kept))
     assert {"line_counts", "blank", "long", "in_test", "normalized", "stripped"} <= set(found.found)
+    assert {*corpus.held_out_sentences(both)} == {"held out", "zur\u00fcck"}
     stored = open_text(next(tmp_path.glob("text-*")))
     assert list(read_side(stored, "source")) == kept
 

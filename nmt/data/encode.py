@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from nmt.atomic import passing_folder
 from nmt.batch import UNK
+from nmt.data.noise import NoiseConfig, add_noise
 from nmt.data.pharaoh import piece_links
 from nmt.data.tokenizer import Tokenizers
 from nmt.errors import DataError, refusal
@@ -78,7 +79,7 @@ class EncodedCorpus:
 
 
 class SampledCorpus(EncodedCorpus):
-    """A corpus with subword regularization: segmented anew for every epoch.
+    """A corpus that every epoch sees otherwise: with noise in its text, in random segmentations, or both.
 
     The whole corpus is segmented before the epoch is planned, so that batches are planned by the lengths that sentences
     will have.  With Multi30k and BPE-dropout of 0.1, 92% of the ids in batches are then no padding; where batches were
@@ -86,10 +87,18 @@ class SampledCorpus(EncodedCorpus):
     """
 
     def __init__(
-        self, plain: EncodedCorpus, text: "Dataset", tokenizers: Tokenizers, sampling: float, folder: Path
+        self,
+        plain: EncodedCorpus,
+        text: "Dataset",
+        tokenizers: Tokenizers,
+        folder: Path,
+        sampling: float = 0.0,
+        noise: NoiseConfig | None = None,
+        tags: Sequence[str] = (),
     ) -> None:
         super().__init__(plain._ids, plain.lengths, plain.text_digest)
-        self._text, self._tokenizers, self._sampling, self._folder = text, tokenizers, sampling, folder
+        self._text, self._tokenizers, self._folder = text, tokenizers, folder
+        self._sampling, self._noise, self._tags = sampling, noise, tags
 
     def resegmented(self, seed: int) -> EncodedCorpus:
         """The new segmentation, in files in ``folder`` that are already unlinked and vanish when they are closed."""
@@ -98,9 +107,12 @@ class SampledCorpus(EncodedCorpus):
         def segment(side: str, texts: list[str], first: int) -> list[list[int]]:
             return self._tokenizers.sides[side].sample(texts, self._sampling, seeds[side], first)
 
+        def change(side: str, texts: list[str], first: int) -> list[str]:
+            return add_noise(texts, side, self._noise, seed, first, self._tags) if self._noise else texts
+
         try:
             with passing_folder(self._folder, ".drawn-") as folder:
-                write_ids(self._text, self._tokenizers, folder, segment)
+                write_ids(self._text, self._tokenizers, folder, segment, change)
                 return EncodedCorpus.open(folder)
         except OSError as error:
             raise DataError(f"data.cache={self._folder} cannot be written: {refusal(error)}") from error
@@ -144,11 +156,13 @@ def write_ids(
     tokenizers: Tokenizers,
     folder: Path,
     segment: Callable[[str, list[str], int], list[list[int]]],
+    change: Callable[[str, list[str], int], list[str]] = lambda side, texts, first: texts,
     progress: bool = False,
 ) -> None:
     """Write ids.arrow, lengths.npy and unknown.json, which counts UNK on each side.
 
-    ``segment(side, texts, first)`` makes the ids of some pairs' texts, the first of which is pair number ``first``.
+    ``segment(side, texts, first)`` makes the ids of some pairs' texts, the first of which is pair number ``first``;
+    ``change``, called likewise, makes the texts of those that are in the corpus, word for word where there are links.
     Where the text has links, so has ids.arrow, between the pieces that the words have become.
     """
     linked = TEXT_LINKS.name in text.column_names
@@ -163,10 +177,11 @@ def write_ids(
     ):
         start = 0
         for chunk in chunks(text):
-            ids = {side: segment(side, chunk[side], start) for side in sides}
+            texts = {side: change(side, chunk[side], start) for side in sides}
+            ids = {side: segment(side, texts[side], start) for side in sides}
             rows = {side: pa.array(ids[side], IDS.field(side).type) for side in sides}
             if linked:
-                words = (list(map(t.words, ids[side], chunk[side])) for side, t in sides.items())
+                words = (list(map(t.words, ids[side], texts[side])) for side, t in sides.items())
                 rows[ID_LINKS.name] = pa.array(map(piece_links, chunk[TEXT_LINKS.name], *words), ID_LINKS.type)
             stream.write_batch(pa.record_batch(rows, schema=schema))
             stop = start + len(chunk["source"])

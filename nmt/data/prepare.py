@@ -109,13 +109,16 @@ def prepare(
     ids = build_once(
         cache / f"ids-{key}",
         # SentencePiece works on all cores by itself, a chunk at a time.
-        lambda part: encode.write_ids(text, own, part, lambda side, texts, _: own.sides[side].encode(texts), progress),
+        lambda part: encode.write_ids(
+            text, own, part, lambda side, texts, _: own.sides[side].encode(texts), progress=progress
+        ),
         notes,
     )
     table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
     train = EncodedCorpus.open(ids, table["text_digest"])
-    if config.tokenizer.sampling and own.source.kind in SUBWORDS:
-        train = SampledCorpus(train, text, own, config.tokenizer.sampling, cache)
+    sampling = config.tokenizer.sampling if own.source.kind in SUBWORDS else 0.0
+    if sampling or config.noise:
+        train = SampledCorpus(train, text, own, cache, sampling, config.noise, tags_of(config))
     asked = config.tokenizer.vocab_size if tokenizers is None else None
     return Prepared(
         own, train, validation, report(config, CheckCounts(**table["checks"]), own, train, ids, asked, notes)
@@ -252,6 +255,8 @@ def report(
         notes.append(f"note: data.tokenizer.sampling does nothing with data.tokenizer.kind={kind.name}")
     if kind in SUBWORDS and asked is not None and min(s.vocabulary for s in sides.values()) < asked:
         notes.append(f"note: data.tokenizer.vocab_size={asked} is more than the text gives")
+    if config.noise:
+        notes.append(f"noise         {config.noise}, drawn anew for every epoch; the ids above are those without")
     longest = max(sides["source"].longest, sides["target"].longest + 1)
     if config.batching.sentences is None and longest > config.batching.tokens:
         notes.append(

@@ -8,6 +8,7 @@ from typing import Any
 
 from nmt.data.batching import BatchingConfig
 from nmt.data.checks import ChecksConfig, Side
+from nmt.data.noise import NoiseConfig
 from nmt.data.tokenizer import TokenizerConfig
 from nmt.errors import ConfigError, DataError
 from nmt.settings import check_ranges, setting
@@ -89,6 +90,7 @@ class DataConfig:
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     batching: BatchingConfig = field(default_factory=BatchingConfig)
     checks: ChecksConfig = field(default_factory=ChecksConfig)
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
 
     def __post_init__(self) -> None:
         check_ranges(self, "data")

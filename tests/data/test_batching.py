@@ -285,7 +285,7 @@ def tokenizers():
 def text_corpus(tokenizers, folder, sampling=0.2):
     text = Dataset.from_dict({"source": TEXTS, "target": TEXTS})
     rows = tokenizers.source.encode(TEXTS)
-    return SampledCorpus(EncodedCorpus.of(rows, rows), text, tokenizers, sampling, folder)
+    return SampledCorpus(EncodedCorpus.of(rows, rows), text, tokenizers, folder, sampling)
 
 
 def test_subword_regularization(tokenizers, tmp_path):

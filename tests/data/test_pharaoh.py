@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from nmt.data import corpus
 from nmt.data.batching import BatchingConfig, TrainBatches
 from nmt.data.corpus import FilesConfig, PhrasesConfig, TextFiles, linked_pairs, open_corpus, training_pairs
+from nmt.data.noise import NoiseConfig
 from nmt.data.pharaoh import Alignment, parse_line, parse_pharaoh, piece_links
 from nmt.data.prepare import prepare
 from nmt.data.tokenizer import TokenizerConfig, TokenizerKind
@@ -101,11 +102,16 @@ def words_linked(tokenizers, batch) -> dict[int, set[tuple[int, int]]]:
     return found
 
 
-@pytest.mark.parametrize("kind", [TokenizerKind.bpe, TokenizerKind.char, TokenizerKind.word])
+KINDS = [(TokenizerKind.bpe, 0.0), (TokenizerKind.char, 0.0), (TokenizerKind.word, 0.0), (TokenizerKind.bpe, 1.0)]
+
+
+@pytest.mark.parametrize(("kind", "noise"), KINDS)
 @pytest.mark.parametrize("sampling", [0.0, 0.5])
-def test_links_stay_with_their_words_through_cleaning_pieces_and_batches(config, kind, sampling):
-    """Whatever the pieces, drawn anew for each epoch or not; the pair with a blank side is gone with its line."""
+def test_links_stay_with_their_words_through_cleaning_pieces_and_batches(config, kind, sampling, noise):
+    """Whatever the pieces and the noise, drawn anew for each epoch or not; the pair with a blank side is gone with its
+    line."""
     config.tokenizer.kind, config.tokenizer.sampling = kind, sampling
+    config.noise = NoiseConfig(case=noise, typos=noise, emoji=noise, urls=noise)
     prepared = prepare(config, seed=1, linked=True)
     kept = [parse_line(line, "").possible for line in LINKS if line]
     batches, found = TrainBatches(prepared.train, config.batching, seed=1), {}

@@ -3,8 +3,8 @@
     python scripts/padding_fault.py
     python scripts/padding_fault.py data=multi30k
 
-trains each fault with three seeds (runs that are there are not trained again) and prints a table, on the embedded corpus
-or on Multi30k, English to German.  The file is a plug-in, too: it adds the model that the runs have,
+trains each fault with three seeds (runs that are there are not trained again) and prints a table: on the embedded
+corpus, or on Multi30k, English to German.  The file is a plug-in, too: it adds the model that the runs have,
 ``model=padded model.fault=...``.
 
 Batches are of 64 sentences in random order, and of the file's order in search, as most programs for teaching make them.

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import reduce
+from math import prod
 
 import pytest
 import yaml
@@ -12,7 +13,7 @@ from nmt.cli.compose import typed as make
 from nmt.cli.data import COMMAND as DATA
 from nmt.cli.help import help_text
 from nmt.cli.mistakes import explain
-from nmt.cli.options import config_groups, key_options
+from nmt.cli.options import WITHOUT_DEFAULT, config_groups, key_options
 from nmt.cli.train import COMMAND
 from nmt.config import (
     CHOICE_GROUPS,
@@ -41,7 +42,7 @@ NAMES = [a.name for a in ATTENTIONS]
 PRESETS = [
     (group, name)
     for group, rows in config_groups().items()
-    if "." not in group and group != "experiment"  # model.attention is not every model's
+    if "." not in group and group not in WITHOUT_DEFAULT  # model.attention is not every model's
     for name in rows
     if (group, name) not in (("data", "files"), ("data", "hf"))  # they have no data of their own
 ]
@@ -81,6 +82,40 @@ def test_every_experiment_takes_every_attention_of_its_model_and_no_other_model(
             composed(f"+experiment={experiment}", f"model={other}")
         said = explain(caught.value, COMMAND)
         assert said == f"In 'experiment/{experiment}': {group} belongs to model={own.name}"
+
+
+@pytest.mark.parametrize("name", ["recipe=modern", "recipe=luong2015", "mechanism=local_p_dot"])
+def test_recipes_and_mechanisms_are_of_the_lstm(name):
+    """They compose on an LSTM, with any experiment of it, and are refused on a Transformer."""
+    assert composed(f"+{name}").model.name == "lstm"
+    assert composed("+experiment=multi30k_en_de", f"+{name}").model.hidden_size == 512  # type: ignore[attr-defined]
+    with pytest.raises(Exception, match="attention") as caught:
+        composed(f"+{name}", "model=transformer")
+    assert explain(caught.value, COMMAND) == f"In '{name.replace('=', '/')}': model.attention belongs to model=lstm"
+
+
+def test_mechanisms_are_the_rows_of_luongs_table():
+    """Each choice is the attention and the score that its name says."""
+    for name in config_groups()["mechanism"]:
+        attention = composed("+experiment=luong2015_table4", f"+mechanism={name}").model.attention  # type: ignore[attr-defined]
+        score = getattr(attention, "score", None)
+        assert "_".join(filter(None, (attention.name, score))) == name
+
+
+def test_the_study_is_108_trainings_with_all_mechanisms():
+    tree = yaml.safe_load((CONFIG_DIR / "experiment" / "luong2015_table4.yaml").read_text())
+    swept = {key: str(value).split(",") for key, value in tree["hydra"]["sweeper"]["params"].items()}
+    assert prod(map(len, swept.values())) == 108
+    assert sorted(swept["+mechanism"]) == sorted(config_groups()["mechanism"])
+    assert sorted(swept["+recipe"]) == sorted(config_groups()["recipe"])
+
+
+def test_recipes_set_the_same_keys():
+    """So that none leaves a value of the other, or of an experiment, in force."""
+    files = [yaml.safe_load((CONFIG_DIR / "recipe" / f"{name}.yaml").read_text()) for name in ("modern", "luong2015")]
+    keys = [set(flat(tree)) - {"defaults"} for tree in files]
+    of_optimizer = {key for both in keys for key in both if key.startswith("optim.")}
+    assert keys[0] - of_optimizer - {"data.batching.tokens"} == keys[1] - of_optimizer
 
 
 @pytest.mark.parametrize(("group", "name"), PRESETS)

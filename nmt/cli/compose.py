@@ -16,7 +16,7 @@ from nmt.cli.help import help_text
 from nmt.cli.hydra_keys import refuse_composed, refuse_typed
 from nmt.cli.mistakes import hint
 from nmt.cli.on_run import directories
-from nmt.cli.options import Command, config_groups, is_below, known_keys
+from nmt.cli.options import WITHOUT_DEFAULT, Command, config_groups, is_below, known_keys
 from nmt.config import (
     CHOICE_GROUPS,
     CONFIG_DIR,
@@ -41,7 +41,7 @@ NOT_IN_NAMES = (
     *("trainer.max_steps", "trainer.max_minutes", "trainer.max_epochs", "trainer.keep_last", "trainer.keep_best"),
 )
 # Groups whose choice stands in a run's name without its key: local_p, not model.attention_local_p.
-NAMED_BY_VALUE = ("name", "model", "model.attention", "data", "experiment")
+NAMED_BY_VALUE = ("name", "model", "model.attention", "data", *WITHOUT_DEFAULT)
 # What a run was trained with, and later commands therefore cannot change.
 FIXED_BY_TRAINING = ("model", "data.tokenizer")
 

@@ -50,6 +50,9 @@ class Option(NamedTuple):
         return self.text + f" ({', '.join(self.choices)})" * (not named) + f" ({self.range})" * bool(str(self.range))
 
 
+# Groups that set keys of several sections, and of which nothing is chosen unless it is typed.
+WITHOUT_DEFAULT = ("experiment", "recipe", "mechanism")
+
 # Keys whose choices are the names of a table above the package that declares them.
 CHOICES_KNOWN_ABOVE = {"decode.mbr": lambda: (NO_MBR, *sentence_metrics())}
 
@@ -110,7 +113,7 @@ def config_groups(config_dirs: Sequence[Path] = ()) -> dict[str, dict[str, str]]
 def optional_groups(command: Command) -> list[str]:
     """The groups of which nothing is chosen by default, so that Hydra wants a + before a choice."""
     own = config_groups(command.config_dirs).keys() - config_groups().keys()
-    return [*sorted(own), *(group for group in command.groups if group == "experiment")]
+    return [*sorted(own), *(group for group in command.groups if group in WITHOUT_DEFAULT)]
 
 
 def first_line(text: str) -> str:

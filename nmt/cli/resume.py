@@ -11,7 +11,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from nmt.cli.compose import typed
-from nmt.cli.options import Command, config_groups
+from nmt.cli.options import WITHOUT_DEFAULT, Command, config_groups
 from nmt.config import CONFIG_DIR, VERSION_BASE, Config, composed, to_tree
 from nmt.data.textfile import home_expanded
 from nmt.errors import ConfigError
@@ -44,7 +44,7 @@ def config_on_top(command: Command, directory: Path, overrides: Sequence[str]) -
         key = word.key_or_group.replace("/", ".")
         if key in HERE_ALREADY:
             raise ConfigError(f"resume={directory} says which run, so {key} is not typed with it")
-        if (word.key_or_group in groups or key == "experiment") and key not in SECTIONS:
+        if (word.key_or_group in groups or key in WITHOUT_DEFAULT) and key not in SECTIONS:
             raise ConfigError(
                 f"resume={directory} goes on with the {key} of that run; type keys (KEY=VALUE) to change values of it"
             )

@@ -140,7 +140,7 @@ def sweep(command: Command, job: Callable[..., Any], overrides: list[str]) -> No
         cfg = composer.compose_config(command.root, overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=False)
         refuse_composed(cfg.hydra, default_hydra(command.root, sweep=True), sweep=True)
         parsed = parser.parse_overrides(swept_words(cfg))
-        naming = naming_of(parsed)
+        naming = naming_of(parsed, parser.parse_overrides(params(cfg)))
         context = HydraContext(config_loader=loader, callbacks=Callbacks(cfg))
         if is_optimizing(cfg.hydra):
             (example,) = checked_jobs([example_words(parsed)], naming, command, loader, cfg)
@@ -219,16 +219,25 @@ def show_table(folder: Path) -> None:
 
 
 def swept_words(cfg: DictConfig) -> list[str]:
-    """What is typed, after those of hydra.sweeper.params whose keys are not typed."""
+    """What is typed, and hydra.sweeper.params; a key that is typed takes the place that it has among these.
+
+    An experiment stands before them: of several choices that say which attention, say, Hydra takes the last.
+    """
     words = list(cfg.hydra.overrides.task)
-    typed_keys = {word.partition("=")[0] for word in words}
-    params = OmegaConf.select(cfg, "hydra.sweeper.params") or {}
-    return [f"{key}={value}" for key, value in params.items() if key not in typed_keys] + words
+    experiments = [word for word in words if word.startswith("+experiment=")]
+    given = {word.partition("=")[0]: word for word in words if word not in experiments}
+    placed = [given.get(word.partition("=")[0], word) for word in params(cfg)]
+    return experiments + placed + [word for word in words if word not in experiments + placed]
 
 
-def naming_of(overrides: list[Override]) -> Naming:
-    """How jobs are called: after the choices that differ."""
-    swept = frozenset(o.get_key_element() for o in overrides if o.is_sweep_override())
+def params(cfg: DictConfig) -> list[str]:
+    """hydra.sweeper.params as words."""
+    return [f"{key}={value}" for key, value in (OmegaConf.select(cfg, "hydra.sweeper.params") or {}).items()]
+
+
+def naming_of(overrides: list[Override], usual: list[Override]) -> Naming:
+    """How jobs are called: after the choices that differ, and those that differ in ``usual``, whatever is typed."""
+    swept = frozenset(o.get_key_element() for o in [*overrides, *usual] if o.is_sweep_override())
     given = fixed_values(overrides)
     return Naming(swept, given.get("name"), given.get("sweep", time_stamp()))
 

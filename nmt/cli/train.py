@@ -1,7 +1,7 @@
 """python -m nmt.train [GROUP=CHOICE] [KEY=VALUE] ...: train one model, or several with -m."""
 
 from nmt.cli import app
-from nmt.cli.options import Command
+from nmt.cli.options import WITHOUT_DEFAULT, Command
 from nmt.config import CHOICE_GROUPS, Config
 from nmt.runs.training import train
 
@@ -21,7 +21,7 @@ COMMAND = Command(
         "resume=runs/local_p trainer.max_steps=40000",
     ),
     groups=(
-        "experiment",
+        *WITHOUT_DEFAULT,
         *CHOICE_GROUPS,  # model and what a model lets choose, data
         "optim",
         "trainer",

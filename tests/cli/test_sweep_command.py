@@ -18,7 +18,8 @@ from nmt.cli.mistakes import PLUG_INS
 from nmt.cli.train import COMMAND
 from nmt.config import Config
 from nmt.errors import ConfigError, UserError
-from nmt.runs.directory import create_directory, directory_for, save_config, write_json
+from nmt.models import LSTMConfig
+from nmt.runs.directory import create_directory, directory_for, read_config, save_config, write_json
 from tests.helpers.command_line import refused
 
 
@@ -70,6 +71,18 @@ class Trainings:
 def trainings(monkeypatch):
     monkeypatch.setattr("nmt.cli.sweep.show_table", lambda folder: None)  # of scores, which these runs do not have
     return Trainings(monkeypatch)
+
+
+def test_an_experiment_may_say_what_is_swept(trainings):
+    """What is typed takes the place of a line of it, in the order and in the names of the jobs, too."""
+    study = ("+experiment=luong2015_table4", "+mechanism=none,local_p_dot", "seed=1", "data=phrases")
+    assert len(trainings.sweep(*study)) == 4
+    names = [f"phrases-{recipe}-seed_1-{row}" for recipe in ("luong2015", "modern") for row in ("local_p_dot", "none")]
+    assert sorted(path.name for path in Path("runs/study").iterdir()) == names
+    assert trainings.sweep(*study, "+recipe=modern", "data.root=elsewhere") == []
+    config = read_config(Path("runs/study/phrases-luong2015-seed_1-local_p_dot"))
+    assert isinstance(config.model, LSTMConfig)
+    assert (config.model.attention.name, config.optim.name, config.trainer.patience) == ("local_p", "sgd", 5)
 
 
 def test_the_same_command_again_skips_what_is_finished(trainings, capsys):

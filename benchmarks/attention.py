@@ -41,7 +41,7 @@ from nmt.models.seq2seq import Seq2Seq
 NAMES = (
     "bahdanau,global,hard,local_m,local_p,local_p/dense,local_p/windows,"
     "global+normalizer=sparsemax,global+normalizer=entmax15,local_p+gaussian=bias+centre=diagonal,"
-    "coverage,coverage+max_fertility=2,location_aware,structural,temporal,gmm,monotonic,monotonic+chunk=5"
+    "global+heads=4,local_p+heads=4,coverage,coverage+max_fertility=2,location_aware,structural,temporal,gmm,monotonic,monotonic+chunk=5"
 )
 DECODERS = ("none", "bahdanau", "global", "local_m", "local_p")
 # MECHANISM[/predictions[/K]]: model.mixture, and model.mixture_top_k.

@@ -73,7 +73,7 @@ def attend(attention: Attention, query: Tensor, values: Tensor, lengths: Any = L
     """Context and weights over all positions, of queries (B, N, Q) of the target positions from ``first`` on."""
     memory = attention.prepare(values, torch.tensor(lengths))
     found = attention(query, memory, torch.arange(first, first + query.size(1)))
-    return found.context, found.dense_weights(values.size(1))
+    return found.context, found.by_head(found.dense_weights(values.size(1))).mean(1)
 
 
 def check_padding(module: type[Attention], config: AttentionConfig) -> None:

@@ -18,6 +18,7 @@ from nmt.errors import ConfigError
 from nmt.models.attention import Memory
 from nmt.models.attention.base import real_positions
 from nmt.models.attention.local_attention import LocalAttention
+from nmt.models.attention.several_heads import for_heads
 from nmt.models.lstm.model import LSTM, LSTMSearchState, Recurrent
 from nmt.models.ops.rows import Rows
 from nmt.models.seq2seq import Seq2Seq, append_eos
@@ -52,16 +53,17 @@ class LSTMGraphs(Graphs):
     def __init__(self, model: LSTM) -> None:
         super().__init__({})
         self.model = model
-        attention = model.decoder.attention
-        if isinstance(attention, LocalAttention):
-            attention.always_gather = False
+        for module in model.modules():
+            if isinstance(module, LocalAttention):
+                module.always_gather = False
         with torch.no_grad():
             example = model.encode(torch.tensor([[5]]), torch.tensor([1]), 2)
             # Made before the graph is traced, so that they are constants in it.
             self.weights = model.search_weights(model.start(example).rows)
         self.keyed = example.memory is not None and example.memory.keyed
         if example.memory is not None:
-            self.memory = {"lengths": None, "values": 1} | ({"keys": 1} if self.keyed else {})
+            places = 1 if example.memory.heads == 1 else 2  # values and keys (B, [heads,] S, F)
+            self.memory = {"lengths": None, "values": places} | ({"keys": places} if self.keyed else {})
             self.memory |= {"terms": 1} if model.latent is not None else {}
 
     def encode(self, source: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
@@ -70,7 +72,10 @@ class LSTMGraphs(Graphs):
         state = Recurrent(start, torch.zeros_like(c)).pack(c.dtype)
         if memory is None:
             return (state,)
-        found = [state, memory.lengths, memory.values, *([memory.keys] if self.keyed else [])]
+        H, rows = memory.heads, [memory.values, *([memory.keys] if self.keyed else [])]
+        if H > 1:
+            rows = [x.unflatten(0, (-1, H)) for x in rows]
+        found = [state, memory.lengths[::H], *rows]
         if self.model.latent is not None:
             found.append(self.model.latent.source_terms(memory.values))
         return tuple(found)
@@ -93,10 +98,15 @@ class LSTMGraphs(Graphs):
         attention = self.model.decoder.attention
         if attention is None or lengths is None or values is None:
             return None
+        if attention.heads > 1:
+            lengths, values = for_heads(lengths, attention.heads), values.flatten(0, 1)
+            keys = None if keys is None else keys.flatten(0, 1)
         rows = Rows(values)
         padding = ~real_positions(lengths, values.size(1))[:, None]
         projections = attention.projections(values.dtype, self.keyed)
-        return Memory(rows, rows if keys is None else Rows(keys), lengths, padding, *projections)
+        of_heads = attention.head_projection(values.dtype)
+        keys_of = rows if keys is None else Rows(keys)
+        return Memory(rows, keys_of, lengths, padding, *projections, None, attention.heads, of_heads)
 
 
 class TransformerGraphs(Graphs):

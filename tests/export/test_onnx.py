@@ -31,7 +31,13 @@ TEXTS = ["one two three", "", "a big cat . four four four", "seven"]
 # Of each kind one; tests/slow/test_onnx_models.py has all of NAMES.
 SOME = (
     *("lstm: none", "lstm: bahdanau entmax15", "lstm: global location", "lstm: hard", "lstm: global latent top 3"),
-    *("lstm: local_p", "lstm: local_p reversed", "transformer: rotary", "transformer: local learned"),
+    *(
+        "lstm: global heads",
+        "lstm: local_p",
+        "lstm: local_p reversed",
+        "transformer: rotary",
+        "transformer: local learned",
+    ),
 )
 
 

@@ -83,6 +83,17 @@ CASES: dict[str, dict[str, Case]] = {
         "global luong dropout": Case(attention("global") | {"dropout_placement": "luong"}),
         "global non_local": Case(attention("global") | {"encoder_block": "non_local"}),
         "global sparsemax": Case(attention("global", normalizer="sparsemax")),
+        "global heads": Case(attention("global", heads=3) | {"num_layers": 2}),
+        "global dot heads unfed": Case(attention("global", score="dot", heads=2) | {"input_feeding": False}),
+        "bahdanau heads": Case(attention("bahdanau", hidden_size=5, heads=2)),
+        "hard heads": Case(attention("hard", heads=2)),
+        "local_m heads": Case(attention("local_m", half_width=1, heads=2)),
+        "local_p heads": Case(attention("local_p", heads=2, **LOCAL_P), sums_to_one=False),
+        "coverage heads": Case(attention("coverage", hidden_size=5, heads=3)),
+        "monotonic heads": Case(attention("monotonic", hidden_size=5, chunk=2, heads=2), sums_to_one=None),
+        "gmm heads unfed": Case(
+            attention("gmm", components=2, hidden_size=5, heads=2) | {"input_feeding": False}, sums_to_one=None
+        ),
         "hard": Case(attention("hard")),
         "coverage": Case(attention("coverage", hidden_size=5)),
         "coverage fertility": Case(attention("coverage", hidden_size=5, max_fertility=2.0, normalizer="entmax15")),

@@ -39,6 +39,7 @@ MECHANISMS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "bahdanau": (lstm("model.attention=bahdanau", "model.attention.hidden_size=64"), ("copy", "reverse", "translate")),
     "global": (lstm("model.attention=global"), ("copy", "reverse", "translate")),
     "global unfed": (lstm("model.attention=global", "model.input_feeding=false"), ("copy", "reverse", "translate")),
+    "global heads": (lstm("model.attention=global", "model.attention.heads=4"), ("copy", "reverse", "translate")),
     "global latent": (
         lstm("model.attention=global", "model.mixture=predictions", "model.mixture_top_k=5"),
         ("copy", "reverse", "translate"),

@@ -32,6 +32,7 @@ from nmt.models.attention.mixture_attention import MixtureWindowAttention
 from nmt.models.attention.monotonic_attention import MonotonicAttention
 from nmt.models.attention.normalizers import NORMALIZERS
 from nmt.models.attention.scores import SCORES, ConcatSource, Score, ScoreFunction
+from nmt.models.attention.several_heads import SeveralHeads
 
 __all__ = [
     "ATTENTIONS",
@@ -83,4 +84,9 @@ ATTENTIONS: dict[type[AttentionConfig], type[Attention] | None] = {
 def build_attention(config: AttentionConfig, query_size: int, memory_size: int) -> Attention | None:
     """The module a config asks for; None for ``none``, where the attentional vector is the state itself."""
     module = ATTENTIONS[type(config)]
-    return None if module is None else module(config, query_size, memory_size)
+    if module is None:
+        return None
+    if config.heads == 1:
+        return module(config, query_size, memory_size)
+    one = module(config, query_size // config.heads, memory_size // config.heads)
+    return SeveralHeads(one, config.heads, query_size, memory_size)

@@ -12,6 +12,9 @@ A mechanism may need to know where it has attended before.  What it carries from
 ``Memory.carried``: tensors (B, N, ...) by name, one row for each of N hypotheses, or one for all.  ``Attention.start``
 makes the first of them, ``forward`` returns the next as ``Attended.carried``, and search reorders them with the beam.
 Its N queries are then N hypotheses of one target position; successive positions go through ``in_turn``.
+
+With several heads (several_heads.py) each head of a sentence is a sentence of its own to the mechanism, so that B is
+then sentences times heads; only what is carried keeps a row for each sentence, (B, N, heads, ...).
 """
 
 from typing import NamedTuple
@@ -35,6 +38,8 @@ class Memory(NamedTuple):
     query_projection: QueryProjection | None = None  # what each query is multiplied by before it is compared
     centre_projection: QueryProjection | None = None  # W_p of local_p
     carried: dict[str, Tensor] | None = None  # (B, N, ...) what a mechanism knows of the positions before, by name
+    heads: int = 1  # so many rows of all but ``carried`` belong to each sentence
+    head_projection: QueryProjection | None = None  # the queries of all heads, side by side, of the decoder's query
 
     @property
     def values(self) -> Tensor:
@@ -52,10 +57,13 @@ class Memory(NamedTuple):
         return self.key_rows is not self.value_rows
 
     def keep(self, sentences: Tensor) -> "Memory":
-        """Only these rows (B',) int64 of the batch."""
-        values = self.value_rows.keep(sentences)
-        keys = self.key_rows.keep(sentences) if self.keyed else values
-        lengths, padding = (x.index_select(0, sentences) for x in (self.lengths, self.padding))
+        """Only these sentences (B',) int64 of the batch."""
+        rows = sentences
+        if self.heads > 1:
+            rows = (sentences[:, None] * self.heads + torch.arange(self.heads, device=sentences.device)).flatten()
+        values = self.value_rows.keep(rows)
+        keys = self.key_rows.keep(rows) if self.keyed else values
+        lengths, padding = (x.index_select(0, rows) for x in (self.lengths, self.padding))
         kept = self._replace(value_rows=values, key_rows=keys, lengths=lengths, padding=padding)
         if self.carried is None:
             return kept
@@ -74,13 +82,17 @@ class Memory(NamedTuple):
 
 
 class Attended(NamedTuple):
-    """Result for N queries a sentence.  ``positions`` is None when W == S."""
+    """Result for N queries a sentence.  ``positions`` is None when W == S.
+
+    With several heads the context is that of all heads, and the rest has a row for each head of each sentence.
+    """
 
     context: Tensor  # (B, N, M) in the query's dtype
     weights: Tensor  # (B, N, W) float32 or wider
     positions: Tensor | None = None  # (B, N, W) source index of each weight; outside the sentence the weight is 0
     centre: Tensor | None = None  # (B, N) where a window stands: real-valued for local_p
     carried: dict[str, Tensor] | None = None  # ``Memory.carried`` of the next target position
+    heads: int = 1
 
     def dense_weights(self, source_length: int) -> Tensor:
         """Spread window weights over all source positions: (B, N, S), for pictures, AER and tests."""
@@ -89,6 +101,10 @@ class Attended(NamedTuple):
         positions = self.positions.clamp(0, source_length - 1)
         zeros = self.weights.new_zeros(*self.weights.shape[:2], source_length)
         return zeros.scatter_add(2, positions, self.weights)
+
+    def by_head(self, rows: Tensor) -> Tensor:
+        """Weights or centres, (B heads, N, ...), with an axis of heads: (B, heads, N, ...)."""
+        return rows.unflatten(0, (-1, self.heads))
 
 
 class Attention(nn.Module):
@@ -101,6 +117,7 @@ class Attention(nn.Module):
 
     longest_source: int | None = None  # most positions that ``prepare`` takes; None: any number
     half_width: int | None = None  # D, where 2D+1 positions around a centre are looked at; None: all
+    heads: int = 1
 
     def prepare(self, values: Tensor, lengths: Tensor, queries: int | None = None, at_once: int = 1) -> Memory:
         """Do the work that does not depend on the query.  values (B, S, M), lengths (B,) at least 1.
@@ -135,6 +152,10 @@ class Attention(nn.Module):
         """The memory's ``query_projection`` and ``centre_projection``, with products in ``dtype``."""
         return None, None
 
+    def head_projection(self, dtype: torch.dtype) -> QueryProjection | None:
+        """The memory's ``head_projection``, with products in ``dtype``; None for a single head."""
+        return None
+
     def forward(self, query: Tensor, memory: Memory, position: Tensor) -> Attended:
         """Attend.  query (B, N, Q); position (N,) or (B, N), the target index of each query."""
         raise NotImplementedError
@@ -145,9 +166,9 @@ class Attention(nn.Module):
         for n in range(query.size(1)):
             steps.append(self(query[:, n : n + 1], memory, position[n : n + 1]))
             memory = memory.after(steps[-1])
-        context, weights, positions, centre, _ = zip(*steps, strict=True)
+        context, weights, positions, centre, *_ = zip(*steps, strict=True)
         s, p = (None if parts[0] is None else torch.cat(parts, 1) for parts in (positions, centre))
-        return Attended(torch.cat(context, 1), torch.cat(weights, 1), s, p, memory.carried)
+        return Attended(torch.cat(context, 1), torch.cat(weights, 1), s, p, memory.carried, memory.heads)
 
 
 def real_positions(lengths: Tensor, size: int) -> Tensor:

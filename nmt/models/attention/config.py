@@ -44,6 +44,9 @@ class AttentionConfig:
     """Fields common to all mechanisms."""
 
     name: str = "?"
+    heads: int = setting(
+        1, "heads side by side, each with queries and encoder states of 1/heads of the width", least=1, most=1024
+    )
 
     # True where the query is the state before the step, s_{t-1}, and the context enters the step.
     previous_state: ClassVar[bool] = False
@@ -57,6 +60,14 @@ class NoneConfig(AttentionConfig):
     """no attention: the decoder sees the source through its first state alone   (Sutskever et al. 2014)"""
 
     name: str = "none"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.heads > 1:
+            raise ConfigError(
+                f"model.attention.heads={self.heads}: model.attention=none has nothing to attend with; "
+                "choose another model.attention"
+            )
 
 
 @dataclass

@@ -103,7 +103,16 @@ class LSTMConfig(ModelConfig):
                 f"model.input_feeding=true does not apply to model.attention={self.attention.name}: "
                 "its context enters the step instead"
             )
+        self.check_heads()
         self.check_mixture()
+
+    def check_heads(self) -> None:
+        """Raise ConfigError where attention's heads cannot share the width."""
+        if isinstance(self.attention, AttentionConfig) and self.hidden_size % self.attention.heads:
+            raise ConfigError(
+                f"model.attention.heads={self.attention.heads} must divide model.hidden_size={self.hidden_size}: "
+                "each head has an equal part of it"
+            )
 
     def check_mixture(self) -> None:
         """Raise ConfigError where there are no predictions to be mixed."""
@@ -115,6 +124,11 @@ class LSTMConfig(ModelConfig):
             raise ConfigError(
                 "model.mixture=predictions mixes what several source positions predict, and "
                 f"model.attention={self.attention.name} reads {seen}; choose another model.attention"
+            )
+        elif isinstance(self.attention, AttentionConfig) and self.attention.heads > 1:
+            raise ConfigError(
+                "model.mixture=predictions mixes what single source positions predict, and several heads read as many "
+                "at a time: set model.attention.heads=1"
             )
 
     def build(self, source_size: int, target_size: int, joint: bool, label_smoothing: float = 0.0) -> Seq2Seq:
@@ -128,7 +142,7 @@ class LSTMConfig(ModelConfig):
 
     @property
     def attention_heads(self) -> tuple[int, int] | None:
-        return None if isinstance(self.attention, NoneConfig) else (1, 1)
+        return None if isinstance(self.attention, NoneConfig) else (1, self.attention.heads)
 
     @property
     def uses_input_feeding(self) -> bool:

@@ -233,13 +233,14 @@ class LSTM(CachesWeights, Seq2Seq):
         return dropout(table(ids), self.config.dropout, self.training)
 
     def maps(self, attended: list[Attended], memory: Memory | None) -> AttentionMaps | None:
-        """Attention of one layer and one head, over all source positions."""
+        """Attention of one layer and each of its heads, over all source positions."""
         if not attended or memory is None:
             return None
         S = memory.values.size(1)
-        weights = torch.cat([a.dense_weights(S) for a in attended], 1).float()[:, None, None]
+        by_head = attended[0].by_head
+        weights = by_head(torch.cat([a.dense_weights(S) for a in attended], 1).float())[:, None]
         if attended[0].centre is None:
             return AttentionMaps(weights)
-        centre = torch.cat([a.centre for a in attended if a.centre is not None], 1)[:, None, None]
+        centre = by_head(torch.cat([a.centre for a in attended if a.centre is not None], 1))[:, None]
         attention = self.decoder.attention
         return AttentionMaps(weights, centre, None if attention is None else attention.half_width)

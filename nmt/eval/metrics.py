@@ -18,8 +18,9 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
 
-from nmt.errors import ConfigError, DataError, UserError
+from nmt.errors import ConfigError, DataError
 from nmt.languages import HAN, KOREAN, language_of, script_of, without_spaces
+from nmt.libraries import needed
 from nmt.settings import check_ranges, setting
 
 # Upper ends of the source lengths that BLEU is given for.
@@ -89,7 +90,7 @@ class EvalConfig:
 class PreparedMetric:
     """A metric of whole sets, made for a target language, and the lines that it is to see.
 
-    Raises ConfigError for a name that is not in METRICS, UserError where a package is missing.
+    Raises ConfigError for a name that is not in METRICS and where a package is missing.
     """
 
     def __init__(self, name: str, target_language: str = "") -> None:
@@ -115,8 +116,8 @@ def score_corpus(
     """Each named metric over the whole set.
 
     ``hypotheses`` are detokenized lines, ``references`` the untouched ones; ``target_language`` (zh, de_AT, ...)
-    chooses the tokenizer of BLEU, which its signature names.  Raises ConfigError for an unknown metric,
-    DataError for unequal counts or no sentences, UserError where a package is missing.
+    chooses the tokenizer of BLEU, which its signature names.  Raises ConfigError for an unknown metric
+    and where a package is missing, DataError for unequal counts or no sentences.
     """
     check_names(names, "metrics")
     check_counts(hypotheses, references)
@@ -148,7 +149,7 @@ def sentence_utility(name: str, target_language: str = "") -> Callable[[str, str
     """u(hypothesis, reference) of one sentence by the metric of that name, the larger the better: TER counts negative.
 
     BLEU is that of ``sacrebleu --sentence-level``: only orders that the hypothesis has n-grams of count.
-    Raises ConfigError for a name that ``sentence_metrics`` does not list, UserError where a package is missing.
+    Raises ConfigError for a name that ``sentence_metrics`` does not list and where a package is missing.
     """
     check_utility(name)
     row = METRICS[name]
@@ -242,10 +243,7 @@ def _lowercase_moses(target_language: str) -> Preparation:
     -a (hyphens stay).  The reference of test_2016_flickr in German then has 12103 tokens.  Not to be
     compared with BLEU on raw text.
     """
-    try:
-        import sacremoses
-    except ImportError:
-        raise UserError("bleu_lc_moses needs the package sacremoses: pip install sacremoses") from None
+    sacremoses = needed("sacremoses", "eval.metrics: bleu_lc_moses", extra="moses")
     language = language_of(target_language) or "en"
     normalizer, tokenizer = sacremoses.MosesPunctNormalizer(language), sacremoses.MosesTokenizer(language)
 

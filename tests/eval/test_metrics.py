@@ -15,7 +15,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.tokenizers.tokenizer_base import BaseTokenizer
 
-from nmt.errors import ConfigError, DataError, UserError
+from nmt.errors import ConfigError, DataError
 from nmt.eval.metrics import (
     METRICS,
     EvalConfig,
@@ -194,7 +194,7 @@ def test_bleu_lc_moses_is_the_published_scale():
 
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "sacremoses", None)
-    with pytest.raises(UserError, match="pip install sacremoses"):
+    with pytest.raises(ConfigError, match=r"pip install 'nmt\[moses\]', or pip install sacremoses"):
         score_corpus(["bleu_lc_moses"], ["a"], ["a"])
 
 

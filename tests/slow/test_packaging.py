@@ -1,10 +1,13 @@
 """The wheel, installed somewhere else, is complete; and a fresh copy of the sources trains as the README says."""
 
+import importlib.util
 import os
-import shutil
+import re
 import subprocess
 import sys
 import sysconfig
+import tarfile
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,22 +17,31 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory) -> Path:
+def release():
+    """scripts/check_release.py, as a module."""
+    spec = importlib.util.spec_from_file_location("check_release", ROOT / "scripts" / "check_release.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def built(release, tmp_path_factory) -> tuple[Path, Path]:
+    """The source distribution and the wheel."""
+    return release.build(tmp_path_factory.mktemp("dist"))
+
+
+@pytest.fixture(scope="module")
+def installed(built, tmp_path_factory) -> Path:
     """The bin folder of a virtual environment with the wheel, and, read through a .pth file, everything it needs."""
     folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    source.mkdir()
-    for name in ("nmt", "configs", "pyproject.toml", "README.md"):
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, source / name)
-    subprocess.run([sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "-w", folder, source], check=True)
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
     python = folder / "venv" / "bin" / "python"
-    (wheel,) = folder.glob("nmt-*.whl")
-    subprocess.run([python, "-m", "pip", "install", "--no-deps", "--no-index", wheel], check=True)
+    subprocess.run([python, "-m", "pip", "install", "--no-deps", "--no-index", built[1]], check=True)
     (site,) = (folder / "venv").glob("lib/python*/site-packages")
     (site / "needed.pth").write_text(sysconfig.get_paths()["purelib"] + "\n", encoding="utf-8")
-    shutil.rmtree(source)
     return python.parent
 
 
@@ -37,6 +49,31 @@ def run(installed: Path, cwd: Path, *words: str) -> str:
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
     command = [str(installed / words[0]), *words[1:]]
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_source_distribution_is_the_repository(built):
+    """So that its make test is that of a clone; and it has nothing that was made here."""
+    with tarfile.open(built[0]) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    ours = set(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines())
+    assert names == {*ours, "PKG-INFO"}
+
+
+def test_version_is_told_alike(built, installed, tmp_path):
+    """By the project, the archives, the command line, CHANGELOG and the citation."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert all(f"nmt-{version}" in path.name for path in built)
+    assert version in run(installed, tmp_path, "python", "-m", "nmt.train", "--version")
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.search(rf"^## {re.escape(version)} ", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_the_commands_of_the_readme_run_with_the_wheel(release, installed, tmp_path):
+    """In an empty folder, with few updates; of the sweeps every seed, and the scoring of each run of the last."""
+    typed = release.try_readme(installed / "python", tmp_path)
+    assert len(typed) >= 6
+    assert sum(line.startswith("python -m nmt.eval run=") for line in typed) == 2
 
 
 def test_the_wheel_brings_its_configs(installed, tmp_path):

@@ -7,7 +7,7 @@ MEASUREMENTS := attention self_attention lengths lstm_step ops training data_mem
 export HYDRA_FULL_ERROR := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-gpu test-all test-oldest test-newest release fuzz soak kills check format lint types bench audit docs clean
+.PHONY: help setup demo test test-gpu test-all test-oldest test-newest notebooks release fuzz soak kills check format lint types bench audit docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -39,6 +39,9 @@ test-oldest: $(READY) ## the fast tests with the oldest releases that pyproject.
 
 test-newest: $(READY) ## the same with the newest releases; PYTHON=python3.13 chooses another Python
 	$(BIN)/python scripts/test_versions.py newest --python $(PYTHON)
+
+notebooks: $(READY) ## execute every cell of docs/notebooks, with few updates
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/slow/test_notebooks_run.py
 
 release: $(READY) ## build the release, install it in an empty environment, try the README's commands, its extras and its tests
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/check_release.py --extras --tests

@@ -10,6 +10,8 @@ from nmt.config import PLUGINS_HELP, TRUST_HELP
 from nmt.data.textfile import home_expanded
 from nmt.errors import ConfigError
 from nmt.eval.metrics import check_utility
+from nmt.export import Quantization
+from nmt.export.engines import EngineKind, check_quantization
 from nmt.runs.directory import CONFIG_FILE, check_checkpoint
 from nmt.runs.hub import local_directory
 from nmt.search import DecodeConfig
@@ -52,6 +54,24 @@ class SearchOnRun(OnRun):
         if self.decode.reranks:
             check_utility(self.decode.mbr)
         self.decode.check_candidates()
+
+
+@dataclass
+class EngineOnRun(SearchOnRun):
+    """What commands take that translate with a run, or an ensemble of several, by any engine."""
+
+    # "???" is OmegaConf's sign for a value that must be given.
+    run: Any = setting("???", "run directory, or [A,B,...]: an ensemble, decoding as A does", path=True)
+    engine: EngineKind = setting(
+        EngineKind.torch, "what runs the model: torch; ctranslate2 or onnx, to which it is exported once, into the run"
+    )
+    quantization: Quantization | None = setting(
+        None, "engine=ctranslate2 or onnx: type of the weights; null: as decode.precision says"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_quantization(self.engine, self.quantization)
 
 
 def directories(value: Any, key: str = "run") -> list[list[Path]]:

@@ -4,38 +4,25 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from nmt.cli import app
-from nmt.cli.on_run import SearchOnRun, as_list
+from nmt.cli.on_run import EngineOnRun, as_list
 from nmt.cli.options import Command
+from nmt.data.directions import toward
 from nmt.device import resolve_device, set_up
-from nmt.export import Quantization
-from nmt.export.engines import EngineKind, check_quantization, open_engine
+from nmt.export.engines import open_engine
 from nmt.libraries import needed
 from nmt.runs.ensemble import open_run
 from nmt.serve.config import ServeOptions
-from nmt.settings import setting
+from nmt.translate.options import TranslateOptions
 from nmt.translate.translator import Translator
 
 
 @dataclass
-class ServeConfig(SearchOnRun):
+class ServeConfig(EngineOnRun):
     """What to serve and how."""
 
-    # "???" is OmegaConf's sign for a value that must be given.
-    run: Any = setting("???", "run directory, or [A,B,...]: an ensemble, decoding as A does", path=True)
-    engine: EngineKind = setting(
-        EngineKind.torch, "what runs the model: torch; ctranslate2 or onnx, to which it is exported once, into the run"
-    )
-    quantization: Quantization | None = setting(
-        None, "engine=ctranslate2 or onnx: type of the weights; null: as decode.precision says"
-    )
     serve: ServeOptions = field(default_factory=ServeOptions)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_quantization(self.engine, self.quantization)
 
 
 COMMAND = Command(
@@ -65,7 +52,9 @@ def serve(configs: Sequence[ServeConfig]) -> None:
     run = open_run(directories, config.decode.ensemble)
     device = resolve_device(config.device)
     engine = open_engine(config.engine, run, config.checkpoint, device, config.decode, config.quantization, print_line)
-    translator = Translator(run, config.decode, device, config.checkpoint, engine=engine)
+    toward(run.tokenizers, run.config.data, config.serve.into, "serve.into")  # refuses what the run was not trained for
+    options = TranslateOptions(into=config.serve.into)
+    translator = Translator(run, config.decode, device, config.checkpoint, options, engine=engine)
     # Strangers read it, and need not know where on this computer the run lies.
     folders = [Path(directory).resolve().name for directory in directories]
     translator.name = config.serve.title or " + ".join(folders)

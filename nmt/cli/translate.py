@@ -11,15 +11,14 @@ import numpy as np
 from tqdm import tqdm
 
 from nmt.cli import app
-from nmt.cli.on_run import SearchOnRun, as_list
+from nmt.cli.on_run import EngineOnRun, as_list
 from nmt.cli.options import Command
 from nmt.cli.streams import Lines, Sink, count_lines, reading, refuse_same_file, typed_lines, warn, writing
 from nmt.cli.translation_input import Window, add_prefixes, compare_line_counts, parse_json_lines, read_lines
 from nmt.device import resolve_device, set_up
 from nmt.errors import ConfigError, DataError
 from nmt.eval.alignment import AlignConfig, hard_alignment, soft_line
-from nmt.export import Quantization
-from nmt.export.engines import EngineKind, check_quantization, open_engine
+from nmt.export.engines import open_engine
 from nmt.runs.ensemble import open_run
 from nmt.settings import setting
 from nmt.translate.options import AlignmentOutput, Format, InputFormat, TranslateOptions
@@ -35,23 +34,15 @@ NO_FILE_FOR_TYPED_LINES = (
 
 
 @dataclass
-class TranslateConfig(SearchOnRun):
+class TranslateConfig(EngineOnRun):
     """What to translate and how."""
 
-    # "???" is OmegaConf's sign for a value that must be given.
-    run: Any = setting("???", "run directory, or [A,B,...]: an ensemble, decoding as A does", path=True)
     input: str | None = setting(None, "file to translate, plain or compressed; null: standard input", path=True)
     output: str | None = setting(
         None, "file to write, which is there whole or not at all; null: standard output", path=True
     )
     interactive: bool = setting(
         False, "(or --interactive) translate each line at once; a terminal always has it, with a prompt"
-    )
-    engine: EngineKind = setting(
-        EngineKind.torch, "what runs the model: torch; ctranslate2 or onnx, to which it is exported once, into the run"
-    )
-    quantization: Quantization | None = setting(
-        None, "engine=ctranslate2 or onnx: type of the weights; null: as decode.precision says"
     )
     translate: TranslateOptions = field(default_factory=TranslateOptions)
     align: AlignConfig = field(default_factory=AlignConfig)
@@ -63,7 +54,6 @@ class TranslateConfig(SearchOnRun):
         read, options = {"input": self.input}, self.translate
         read |= {"translate.prefix_file": options.prefix_file, "translate.dictionary": options.dictionary}
         refuse_same_file(read, {"output": self.output, "translate.alignments_file": options.alignments_file})
-        check_quantization(self.engine, self.quantization)
 
 
 COMMAND = Command(

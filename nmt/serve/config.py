@@ -17,6 +17,9 @@ class ServeOptions:
     )
     proxies: list[str] = setting([], "addresses of proxies, whose X-Forwarded-For is believed")
     title: str | None = setting(None, "name of the model on the page and in /health; null: the folder of the run")
+    into: str | None = setting(
+        None, "of a run with data.tags=true: the language to translate into; null: that of its first direction"
+    )
     max_batch: int = setting(64, "texts translated together", least=1, most=10_000)
     wait_ms: float = setting(5.0, "milliseconds that the first text of a batch waits for others", least=0, most=10_000)
     max_texts: int = setting(100, "texts of a request", least=1, most=10_000)

@@ -10,7 +10,7 @@ from unittest.mock import patch
 import pytest
 
 import nmt
-from nmt.cli import align, eval, translate
+from nmt.cli import align, eval, serve, translate
 from nmt.data import corpus
 from nmt.data.checks import Action, CheckCounts, ChecksConfig, Side, clean
 from nmt.data.corpus import FilesConfig, Multi30kConfig, TextFiles, open_corpus, training_pairs
@@ -24,6 +24,7 @@ from nmt.data.tokenizer import TokenizerConfig
 from nmt.errors import ConfigError
 from nmt.runs.directory import Run
 from nmt.runs.results import read_results
+from nmt.serve import server
 
 BOTH = ["en-de", "de-en"]
 SIZES: dict[str, Any] = {"train_size": 60, "validation_size": 4, "test_size": 3}
@@ -217,6 +218,18 @@ def test_from_training_to_translation(both, tmp_path, capsys):
             " ".join(f"{s}-{t}" for s, t in row) for row in loaded.align(texts, texts)
         ]
     assert nmt.load(both, device="cpu").language == "de"
+
+
+def test_a_server_translates_into_the_language_that_was_typed(both, monkeypatch):
+    served: list[Any] = []
+    monkeypatch.setattr(server, "serve", lambda translator, options, say: served.append(translator))
+    for language in ("en", "de"):
+        run(serve.main, f"run={both}", f"serve.into={language}", "device=cpu", "threads=1")
+        texts = ["one two", "drei Hunde"]
+        assert served[-1].translate(texts) == nmt.load(both, device="cpu", into=language).translate(texts)
+        assert served[-1].language == language
+    with pytest.raises(SystemExit, match=r"error: serve\.into=fr: this run translates into de, en"):
+        run(serve.main, f"run={both}", "serve.into=fr", "device=cpu", "threads=1")
 
 
 def test_a_language_that_was_not_trained_is_refused(both, tmp_path):

@@ -64,6 +64,26 @@ def test_the_command_serves_what_was_typed(run, monkeypatch, capsys):
     assert not [answer for answer in answers if str(run.parent).encode() in answer.body]
 
 
+@pytest.mark.parametrize("engine", ["ensemble", "ctranslate2", "onnx"])
+def test_ensembles_and_other_engines_are_served_as_they_are_loaded(engine, run, tmp_path, monkeypatch):
+    served: list[Any] = []
+    monkeypatch.setattr(server, "serve", lambda translator, options, say: served.append(translator))
+    if engine == "ensemble":
+        runs = [run, make_run(tmp_path / "other", MODELS["local_p"], seed=1)]
+        words, loaded = [f"run=[{runs[0]},{runs[1]}]"], nmt.load(runs, device="cpu")
+    else:
+        pytest.importorskip("onnxruntime" if engine == "onnx" else engine)
+        other = make_run(tmp_path / "transformer", MODELS["transformer"])
+        words, loaded = [f"run={other}", f"engine={engine}"], nmt.load(other, device="cpu", engine=engine)
+    monkeypatch.setattr(sys, "argv", ["nmt.serve", *words, "device=cpu", "threads=1"])
+    command.main()
+    monkeypatch.undo()
+    texts = ["one two", "three"]
+    with serving(served[0]) as client:
+        answer = client.translate({"texts": texts})
+    assert [found["translation"] for found in answer.tree["results"]] == loaded.translate(texts)
+
+
 def test_an_address_that_is_taken_or_unknown_is_named():
     with server.listen("127.0.0.1", 0) as listening:
         port = listening.getsockname()[1]

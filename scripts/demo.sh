@@ -4,7 +4,10 @@ set -eu
 python=${PYTHON:-python}
 run=runs/demo-$(date +%Y-%m-%d_%H-%M-%S)
 
-"$python" -m nmt.train +experiment=demo name="${run#runs/}"
+# A window of seven pieces, so that it is seen on short sentences, in the form that is sure to find the words
+# (docs/mechanisms/local_p.md): it begins on the diagonal, with the Gaussian inside the softmax.
+"$python" -m nmt.train +experiment=demo model.attention.half_width=3 model.attention.centre=diagonal \
+    model.attention.gaussian=bias name="${run#runs/}"
 
 # The training has scored its held-out set already; these are three sentences of it.
 printf '\n== Three sentences of the test set\n'

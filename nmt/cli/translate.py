@@ -18,6 +18,7 @@ from nmt.cli.translation_input import Window, add_prefixes, compare_line_counts,
 from nmt.device import resolve_device, set_up
 from nmt.errors import ConfigError, DataError
 from nmt.eval.alignment import AlignConfig, hard_alignment, soft_line
+from nmt.eval.copying import CopyCounts
 from nmt.export.engines import open_engine
 from nmt.runs.ensemble import open_run
 from nmt.settings import setting
@@ -69,6 +70,7 @@ COMMAND = Command(
         "run=runs/local_p decode.n_best=5 < in.txt > lists.txt",
         "run=runs/local_p decode.n_best=5 translate.format=jsonl translate.token_scores=true < in.txt > out.jsonl",
         "run=runs/local_p translate.prefix_file=prefixes.txt input=in.txt output=out.txt",
+        "run=runs/local_p translate.tags=true input=page.html output=page.de.html",
         "run=runs/transformer engine=ctranslate2 quantization=int8 < in.txt > out.txt",
         "run=runs/local_p --interactive",
     ),
@@ -108,7 +110,10 @@ def open_and_translate(config: TranslateConfig, runs: Sequence[str]) -> None:
         # Where lines come or go one by one, they themselves show the progress.
         hidden = config.interactive or at_terminal or to_terminal(config) or not sys.stderr.isatty()
         bar = stack.enter_context(tqdm(unit=" lines", disable=hidden, total=None if hidden else count_lines(source)))
-        translate_windows(windows, translator, Writer(options, target, links, config.decode.n_best > 1), bar)
+        writer = Writer(options, target, links, config.decode.n_best > 1)
+        translate_windows(windows, translator, writer, bar)
+    if options.tags:
+        print_note(str(writer.copied))
 
 
 def print_note(message: str) -> None:
@@ -166,9 +171,12 @@ class Writer:
 
     def __init__(self, options: TranslateOptions, target: Sink, links: Sink | None = None, lists: bool = False) -> None:
         self.options, self.target, self.links, self.lists = options, target, links, lists
+        self.copied = CopyCounts()  # of the best translations
 
     def __call__(self, first: int, texts: Sequence[str], found: Sequence[Sequence[Translation]]) -> None:
         """Write what was found for each text; ``first`` is the line number of the first."""
+        for text, translations in zip(texts, found, strict=True):
+            self.copied.add(text, translations[0].text if translations else "")
         numbered = enumerate(zip(texts, found, strict=True), first)
         if self.lists and self.options.format is Format.text:
             self.target.write(line for n, (_, t) in numbered for line in moses_lines(n - 1, t))

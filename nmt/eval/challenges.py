@@ -1,4 +1,4 @@
-"""Faults that a mean score hides: numbers, repetitions, invented words, short sources, empty and cut translations."""
+"""Faults that a mean score hides: numbers, URLs, repetitions, invented words, short sources, empty and cut lines."""
 
 import re
 from collections import Counter
@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from nmt.data.checks import blank
+from nmt.eval.copying import NUMBER, urls_in
 
-NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
 WORD = re.compile(r"[^\W\d_]+")
 REPEATED = 4  # words of an n-gram that stands twice
 SHORT = 3  # words of a source that counts as short
@@ -34,6 +34,9 @@ class Challenges:
     """Shares of a set's translations; what needs something that was not given is None."""
 
     numbers_copied: Share  # of the numbers that source and reference share, those in the translation, too
+    numbers_invented: Share  # of the numbers of the translations, those that neither source nor reference has
+    urls_copied: Share  # as numbers_copied
+    urls_invented: Share  # as numbers_invented
     repeated: Share  # translations in which REPEATED words follow one another twice, though not in the reference
     unseen_words: Share | None  # words of the translations that are no word of the training target
     short_right: Share  # of the sources of 1 to SHORT words, those whose translation is the reference
@@ -52,6 +55,9 @@ class Challenges:
 
 TITLES = {
     "numbers_copied": "numbers copied right",
+    "numbers_invented": "numbers invented",
+    "urls_copied": "URLs copied right",
+    "urls_invented": "URLs invented",
     "repeated": f"{REPEATED} words repeated",
     "unseen_words": "words not in training",
     "short_right": f"right, sources of 1-{SHORT} words",
@@ -74,13 +80,17 @@ def challenges(
     ``finished`` says of each translation whether it ended by itself; ``known`` of a word in lower case whether the
     training target has it; ``unaligned`` is counted by ``unaligned_words``.
     """
-    numbers = [copied(*three) for three in zip(sources, references, hypotheses, strict=True)]
+    texts = list(zip(sources, references, hypotheses, strict=True))
     pairs = list(zip(references, hypotheses, strict=True))
     short = [pair for source, pair in zip(sources, pairs, strict=True) if 1 <= len(source.split()) <= SHORT]
     there = [(h, f) for s, h, f in zip(sources, hypotheses, finished, strict=True) if not blank(s)]
     words = [word.lower() for line in hypotheses for word in WORD.findall(line)]
     return Challenges(
-        Share(sum(part for part, _ in numbers), sum(of for _, of in numbers)),
+        *(
+            total(count(*three, find) for three in texts)
+            for find in (numbers_in, urls_in)
+            for count in (copied, invented)
+        ),
         Share(sum(repeats(h) > repeats(r) for r, h in pairs), len(pairs)),
         None if known is None else Share(sum(not known(word) for word in words), len(words)),
         Share(sum(r.strip() == h.strip() for r, h in short), len(short)),
@@ -90,13 +100,27 @@ def challenges(
     )
 
 
-def copied(source: str, reference: str, hypothesis: str) -> tuple[int, int]:
-    """How many numbers source and reference share, and how many of these the translation has, as (found, wanted).
+def numbers_in(text: str) -> Counter[str]:
+    """The numbers of a text as they are written: digits, with points, commas, colons or slashes between them."""
+    return Counter(NUMBER.findall(text))
 
-    A number is digits, with points, commas, colons or slashes between them; each counts as often as both have it.
-    """
-    wanted = Counter(NUMBER.findall(source)) & Counter(NUMBER.findall(reference))
-    return (wanted & Counter(NUMBER.findall(hypothesis))).total(), wanted.total()
+
+def copied(source: str, reference: str, hypothesis: str, find: Callable[[str], Counter[str]]) -> Share:
+    """Of what ``find`` finds in source and reference, as often as both have it: what the translation has, too."""
+    wanted = find(source) & find(reference)
+    return Share((wanted & find(hypothesis)).total(), wanted.total())
+
+
+def invented(source: str, reference: str, hypothesis: str, find: Callable[[str], Counter[str]]) -> Share:
+    """Of what ``find`` finds in the translation, what neither source nor reference has so often."""
+    there = find(hypothesis)
+    return Share((there - (find(source) | find(reference))).total(), there.total())
+
+
+def total(shares: Iterable[Share]) -> Share:
+    """The share of all together."""
+    listed = list(shares)
+    return Share(sum(share.part for share in listed), sum(share.of for share in listed))
 
 
 def repeats(line: str) -> int:

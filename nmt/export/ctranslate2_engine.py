@@ -207,7 +207,7 @@ def refused(config: DecodeConfig, want_maps: bool, prefixes: bool) -> Iterator[s
         if getattr(config, key) != off:
             yield f"decode.{key}={getattr(config, key)}"
     if want_maps:
-        yield "attention (translate.alignments, translate.replace_unknown=true)"
+        yield "attention (translate.alignments, translate.replace_unknown=true, translate.tags=true)"
     if prefixes:
         yield 'a prefix (translate.prefix_file, "prefix" in translate.input_format=jsonl)'
 

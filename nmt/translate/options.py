@@ -69,6 +69,10 @@ class TranslateOptions:
     paragraphs: bool = setting(
         False, "a line is a paragraph: its sentences are translated one by one and put together again"
     )
+    tags: bool = setting(
+        False,
+        "tags (<b>, <br/>) and placeholders ({name}, %s, __NAME__) are taken out, and put back where attention says",
+    )
     max_source: int | None = setting(
         None, f"split lines of more pieces; null: decode.max_length, but at least {ORDINARY}", least=1
     )

@@ -30,8 +30,10 @@ from nmt.search import DecodeConfig, ForcedOptions, Hypothesis, evaluating
 from nmt.search.engine import Engine, ModelEngine
 from nmt.translate.arguments import check_str, given_texts
 from nmt.translate.attention import Attention
+from nmt.translate.markup import Marked, take_out
 from nmt.translate.options import ORDINARY, AlignmentOutput, TranslateOptions
 from nmt.translate.prefix import NO_PREFIX, Prefix, check_prefix, tokenize_prefixes
+from nmt.translate.put_back import put_back
 from nmt.translate.sentence_split import Span, describe_split, sentence_spans, split_long
 from nmt.translate.translation import Translation, join_parts
 from nmt.translate.unknown_words import read_dictionary, replace_unknown
@@ -75,6 +77,8 @@ class Translator:
         # What stands between the translations of the parts of a text.
         self.between = "" if without_spaces(self.language) else " "
         self.dictionary: dict[str, str] = {}
+        if self.options.tags:
+            check_spaces(self.source_language, self.language)
         if self.options.paragraphs:
             sentence_spans("", self.source_language)  # says what to install before anything is read
         if self.options.replace_unknown:
@@ -186,11 +190,13 @@ class Translator:
             TypeError: texts or prefixes are no text.
             DataError: there are more or fewer prefixes than texts.
             TextError: a prefix has more pieces than the model can write.
-            NoAttentionError: ``options`` ask for alignments, and the model has no attention.
+            NoAttentionError: ``options`` ask for alignments or tags, and the model has no attention.
             ConfigError: ``decode`` was changed to values that cannot work.
             UserError: the model's probabilities are not finite.
         """
         listed, given = given_texts(texts, prefixes)
+        marked = [take_out(text) for text in listed] if self.options.tags else []
+        listed = [each.text for each in marked] or listed
         forced = tokenize_prefixes(self.tokenizers.target, given, len(listed))
         plan = list(self.plan(listed, forced, warn or warn_in_python))
         parts = [part for group in plan for part in group]
@@ -198,6 +204,8 @@ class Translator:
         joined = [
             self.join(text, group, [next(found) for _ in group]) for text, group in zip(listed, plan, strict=True)
         ]
+        if marked:
+            joined = [self.with_marks(*each) for each in zip(marked, joined, strict=True)]
         return joined[0] if isinstance(texts, str) else joined
 
     def attention(self, text: str, target: str | None = None) -> Attention:
@@ -298,7 +306,7 @@ class Translator:
         count = decode.n_best
         if count > 1:
             decode = replace(decode, n_best=decode.candidates)
-        attended = options.alignments is not AlignmentOutput.none or options.replace_unknown
+        attended = options.alignments is not AlignmentOutput.none or options.replace_unknown or options.tags
         found = self.engine.translate_ids(
             sources,
             decode,
@@ -338,14 +346,16 @@ class Translator:
             source = list(map(self.normalize_source, split_words(part.text)))
             shown = [*prefix.text.split(), *tokens[len(prefix.ids) : -1]]
             text = " ".join(replace_unknown(shown, unknown, words, source, self.dictionary))
-        alignment = None if self.options.alignments is AlignmentOutput.none else words
+        wanted = self.options.alignments is not AlignmentOutput.none or self.options.tags
+        alignment = words if wanted else None
         return Translation(text, h.score, h.log_prob, h.finished, tokens, alignment=alignment)
 
     def word_attention(self, part: TextPart, h: Hypothesis) -> np.ndarray:
         """Attention between the words of a part and of its translation: (target words, source words)."""
         if h.maps is None:
             raise NoAttentionError(
-                f"{self.name} has no attention, from which translate.alignments and translate.replace_unknown are read"
+                f"{self.name} has no attention, "
+                "which translate.alignments, translate.replace_unknown and translate.tags read"
             )
         pair = PairMap.of(h.maps, self.tokenizers, (part.text, None), (part.ids, h.ids), self.align_config)
         return pair.between_words(self.align_config.steps_later, self.align_config.pool)
@@ -360,6 +370,18 @@ class Translator:
             translation = join_parts(self.between, text, starts, ranked)
             joined.setdefault(translation.text, translation)
         return list(joined.values())
+
+    def with_marks(self, marked: Marked, found: Sequence[Translation]) -> list[Translation]:
+        """The hypotheses of a text with the tags and placeholders that were taken out of it."""
+        if not found and marked.marks:
+            return [Translation("".join(mark.raw for mark in marked.marks), 0.0, 0.0, True, [])]
+        keep = self.options.alignments is not AlignmentOutput.none
+        whole: list[Translation] = []
+        for h in found:
+            assert h.alignment is not None
+            text = put_back(marked, h.text, h.alignment)
+            whole.append(replace(h, text=text, alignment=h.alignment if keep else None))
+        return whole
 
     def normalize_source(self, text: str) -> str:
         """Source text in the form that its tokenizer encodes."""
@@ -379,6 +401,13 @@ def check_words(name: str, tokenizer: Tokenizer) -> None:
         f"translate.replace_unknown is for models of whole words; {name} has "
         f"data.tokenizer.kind={tokenizer.kind.name}: {reason}"
     )
+
+
+def check_spaces(*languages: str) -> None:
+    """Raise ConfigError for a language that has no spaces between words, which tags are put around."""
+    for language in languages:
+        if without_spaces(language):
+            raise ConfigError(f"translate.tags=true puts tags around words, and {language} has no spaces between words")
 
 
 def warn_in_python(number: int, message: str) -> None:

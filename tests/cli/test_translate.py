@@ -155,6 +155,18 @@ def test_alignments_in_a_file_of_their_own(command, tmp_path):
             assert torch.allclose(torch.tensor(rows), torch.tensor(h["weights"]), atol=1e-3)
 
 
+def test_tags_come_back_and_numbers_are_counted(command, capsys):
+    """The tiny model's words have no digits: a number is dropped, one inside a tag is not."""
+    plain = command(text="one 1984\n\nthree four five\n")
+    text = '<a href="http://x.org/7">one 1984</a>\n\n<br/>three <b>four</b> five\n'
+    found = command("translate.tags=true", text=text)
+    assert found[0] == f'<a href="http://x.org/7">{plain[0]}</a>'
+    assert found[1] == ""
+    assert found[2].replace("<b>", "").replace("</b>", "") == "<br/>" + plain[2]
+    expected = "numbers: 1 of 1 dropped, 0 invented; URLs: 0 of 1 dropped, 0 invented"
+    assert capsys.readouterr().err.splitlines() == [expected]
+
+
 def test_warnings_name_the_line(command, tmp_path, capsys):
     """A long line and an odd byte, each by its number in the file; both give their line."""
     words = ["translate.max_source=2", "decode.batch_size=1"]

@@ -2,7 +2,8 @@
 
 import pytest
 
-from nmt.eval.challenges import Share, challenges, copied, repeats, unaligned_words, words_of
+from nmt.eval.challenges import Share, challenges, copied, invented, numbers_in, repeats, unaligned_words, words_of
+from nmt.eval.copying import CopyCounts, urls_in
 
 
 @pytest.mark.parametrize(
@@ -17,7 +18,34 @@ from nmt.eval.challenges import Share, challenges, copied, repeats, unaligned_wo
     ],
 )
 def test_numbers_are_copied_as_often_as_both_sides_have_them(source, reference, hypothesis, found):
-    assert copied(source, reference, hypothesis) == found
+    assert copied(source, reference, hypothesis, numbers_in) == Share(*found)
+
+
+@pytest.mark.parametrize(
+    ("source", "reference", "hypothesis", "found"),
+    [
+        ("in 1984", "im Jahr 1984", "1984 war es", (0, 1)),
+        ("in 1984", "im Jahr 1984", "1948 war es", (1, 1)),
+        ("two", "2", "2 und 2", (1, 2)),  # one of them is the reference's
+        ("1,5", "1,5", "1,5 1,5", (1, 2)),
+        ("none", "keine", "", (0, 0)),
+    ],
+)
+def test_what_neither_source_nor_reference_has_is_invented(source, reference, hypothesis, found):
+    assert invented(source, reference, hypothesis, numbers_in) == Share(*found)
+
+
+def test_urls_end_before_what_ends_the_sentence():
+    text = 'See https://a.org/b?c=1&d=2, (www.x.de) or <a href="ftp://f.net/">it</a>. http://a.org http://a.org!'
+    assert urls_in(text) == {"https://a.org/b?c=1&d=2": 1, "www.x.de": 1, "ftp://f.net/": 1, "http://a.org": 2}
+
+
+def test_dropped_and_invented_without_a_reference():
+    """By digits, so that the signs between them may be those of the language; what a URL holds is no number."""
+    counts = CopyCounts()
+    counts.add("1,000.5 and 7 of https://a.org/99", "1.000,5 und 8 von https://a.org/99")
+    counts.add("nothing", "www.b.de 3")
+    assert str(counts) == "numbers: 1 of 2 dropped, 2 invented; URLs: 0 of 1 dropped, 1 invented"
 
 
 @pytest.mark.parametrize(
@@ -35,6 +63,8 @@ def test_shares_of_a_small_set():
     finished = [True, False, True, True, True]
     found = challenges(sources, references, hypotheses, finished, words_of(["Ein Hund", "es ist so"]).__contains__)
     assert found.numbers_copied == Share(0, 1)
+    assert found.numbers_invented == Share(1, 1)
+    assert found.urls_copied == found.urls_invented == Share(0, 0)
     assert found.repeated == Share(1, 5)
     assert found.unseen_words == Share(8, 12)
     assert found.short_right == Share(1, 2)

@@ -211,11 +211,6 @@ def words_start(words: Sequence[Word], number: int, end: int) -> int:
     return words[number].start if number < len(words) else end
 
 
-def runs_on(last: str, first: str) -> bool:
-    """Whether a placeholder such as %s or __NAME__ would no longer be seen as one, with these characters together."""
-    return (last.isalnum() or last in "_%") and (first.isalnum() or first in "_%")
-
-
 def written(marked: Marked, target: str, root: Node) -> str:
     """The target with the marks of the tree in it."""
     out, at = Line(), 0

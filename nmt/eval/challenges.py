@@ -86,11 +86,10 @@ def challenges(
     there = [(h, f) for s, h, f in zip(sources, hypotheses, finished, strict=True) if not blank(s)]
     words = [word.lower() for line in hypotheses for word in WORD.findall(line)]
     return Challenges(
-        *(
-            total(count(*three, find) for three in texts)
-            for find in (numbers_in, urls_in)
-            for count in (copied, invented)
-        ),
+        total(copied(*three, numbers_in) for three in texts),
+        total(invented(*three, numbers_in) for three in texts),
+        total(copied(*three, urls_in) for three in texts),
+        total(invented(*three, urls_in) for three in texts),
         Share(sum(repeats(h) > repeats(r) for r, h in pairs), len(pairs)),
         None if known is None else Share(sum(not known(word) for word in words), len(words)),
         Share(sum(r.strip() == h.strip() for r, h in short), len(short)),

@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nmt.models.attention import Attended, Memory, build_attention
 from nmt.models.lstm.config import DropoutPlacement, LSTMConfig, Mixture
 from nmt.models.ops.dropout import dropout
 from nmt.models.ops.lstm_layer import LSTMLayer, LSTMState, cell
+from nmt.models.ops.matmul import trained_linear
 from nmt.models.ops.precision import compute_dtype
 from nmt.models.ops.prepacked import Linear
 from nmt.models.ops.recurrent_linear import RecurrentLinear
@@ -188,7 +188,7 @@ class LuongStep:
     def terms(self, words: Tensor) -> list[Sequence[Tensor]]:
         """``terms`` of all positions: for each layer, and the readout, one (B, ...) a position.  words (T, B, E)."""
         (T, B, _), w = words.shape, self.weights
-        first = F.linear(words.to(w.word.dtype), w.word, w.biases[0])
+        first = trained_linear(words.to(w.word.dtype), w.word, w.biases[0])
         terms = [w.layers[0].terms(first)]
         terms += [layer.terms(b.expand(T, B, -1)) for layer, b in zip(w.layers[1:], w.biases[1:], strict=True)]
         if w.readout is not None:

@@ -35,7 +35,7 @@ from nmt.models.attention import Attended
 from nmt.models.lstm.config import LSTMConfig
 from nmt.models.lstm.decoder import LSTMDecoder
 from nmt.models.ops.cross_entropy import CHUNK_LOGITS
-from nmt.models.ops.matmul import PrepackedLinear
+from nmt.models.ops.matmul import PrepackedLinear, trained_linear
 from nmt.models.ops.mixture import mixed_log_probs
 from nmt.models.ops.plain import is_plain
 
@@ -64,11 +64,11 @@ class LatentAlignment:
 
     def source_terms(self, values: Tensor) -> Tensor:
         """The part of W_c [h_s; h_t] that h_s makes; values (B, S, H) -> (B, S, H)."""
-        return F.linear(values, self.readout.weight[:, : self.readout.out_features])
+        return trained_linear(values, self.readout.weight[:, : self.readout.out_features])
 
     def query_terms(self, h: Tensor) -> Tensor:
         """The part that h_t makes; h (..., H) -> (..., H)."""
-        return F.linear(h, self.query_weight)
+        return trained_linear(h, self.query_weight)
 
     @property
     def query_weight(self) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nmt.batch import PAD
-from nmt.models.ops.matmul import linear
+from nmt.models.ops.matmul import linear, weight_gradient
 from nmt.models.ops.precision import compute_dtype
 from nmt.models.ops.r_drop import divergence
 
@@ -107,7 +107,7 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
             if dx is not None:
                 dx[part] = linear(logits, w.t())  # no longer logits but their gradient
             if need_w:
-                more = torch.mm(logits.t(), x[part])
+                more = weight_gradient(logits, x[part])
                 dw = more.to(wide) if dw is None else dw.add_(more)
         ctx.save_for_backward(dx, dw, db)
         ctx.dtypes = hidden.dtype, weight.dtype, None if bias is None else bias.dtype

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from nmt.models.ops.matmul import weight_gradient
 from nmt.models.ops.plain import is_plain
 
 
@@ -45,7 +46,7 @@ class DeferredGradient:
         total = self.total
         if self.factors:
             a, x = (torch.cat(side, -2) for side in zip(*self.factors, strict=True))
-            product = a.mT @ x
+            product = weight_gradient(a, x) if a.dim() == 2 else a.mT @ x
             total = product if total is None else total.add_(product)
         self._clear()
         return total

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from nmt.models.ops.matmul import linear, linear_plus
+from nmt.models.ops.matmul import linear, linear_plus, weight_gradient
 from nmt.models.ops.plain import is_plain
 from nmt.models.ops.precision import compute_dtype
 
@@ -224,8 +224,8 @@ class _Sequence(torch.autograd.Function):
         need = ctx.needs_input_grad
         return (
             linear(flat, w.t()).view_as(x) if need[0] else None,
-            torch.mm(flat.t(), x.flatten(0, 1)) if need[1] else None,
-            torch.mm(flat.t(), before_h.flatten(0, 1)) if need[2] else None,
+            weight_gradient(flat, x.flatten(0, 1)) if need[1] else None,
+            weight_gradient(flat, before_h.flatten(0, 1)) if need[2] else None,
             flat.sum(0) if ctx.has_bias and need[3] else None,
             dh.to(h0.dtype) if need[4] else None,
             dc if need[5] else None,

@@ -1,10 +1,12 @@
-"""Matrix products x W^T where autograd does not look, by the faster of the two libraries torch brings.
+"""Matrix products x W^T and their gradients, by the faster of the two libraries torch brings.
 
 torch multiplies float32 on a CPU with MKL, whose kernels for AMD processors are slower than oneDNN's: 3.7
 against 3.1 ms for (64, 1024) times (2048, 1024)^T, 97 against 79 ms for (960, 512) times (8000, 512)^T, on
 one core of a Zen 4, and 2.4 against 1.8 ms for the (5, 512) of a beam (torch 2.13).  Elsewhere, and for other
-dtypes, torch's own choice stands.  oneDNN is reached through the operator that torch.compile uses for linear
-layers; weights whose rows do not follow one another in memory, transposed or not, would make it a hundred
+dtypes, torch's own choice stands: on an Intel processor the two are level, but for gradients of weights, where
+MKL is faster (benchmarks/results/roofline.md).  The rule looks at the processor alone and measures nothing, so that
+the same machine always gives the same bits.  oneDNN is reached through the operator that torch.compile uses for
+linear layers; weights whose rows do not follow one another in memory, transposed or not, would make it a hundred
 times slower, and go to torch.
 """
 
@@ -16,6 +18,7 @@ from typing import Any, Self, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from nmt.models.ops.plain import is_plain
 
@@ -33,6 +36,46 @@ def linear_plus(term: Tensor, x: Tensor, w: Tensor) -> Tensor:
     if _for_onednn(x):
         return linear(x, w).add_(term)
     return torch.addmm(term, x, w.t())
+
+
+def weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
+    """grad (N, O), x (N, I) -> grad^T x (O, I), what y = x w^T adds to the gradient of w.  Not seen by autograd.
+
+    oneDNN wants its first factor row by row, so that one of the two is copied: the narrower.
+    """
+    if not (len(x) and _for_onednn(x) and _dense(x) and _dense(grad)):  # without rows oneDNN leaves the sum unset
+        return torch.mm(grad.t(), x)
+    return linear(grad.t(), x.t()) if grad.size(1) <= x.size(1) else linear(x.t(), grad.t()).t()
+
+
+def trained_linear(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x (..., I), w (O, I), bias (O,) -> x w^T + bias (..., O), with gradients: what F.linear is, autocast included.
+
+    Raises RuntimeError in a backward pass with create_graph=True where the products are oneDNN's.
+    """
+    if _for_onednn(x) and w.dtype == x.dtype and not torch.is_autocast_enabled("cpu"):
+        return cast(Tensor, _TrainedLinear.apply(x.flatten(0, -2), w, bias)).unflatten(0, x.shape[:-1])
+    return F.linear(x, w, bias)
+
+
+class _TrainedLinear(torch.autograd.Function):
+    """See trained_linear; x (N, I)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
+        w = w if _dense(w) else w.contiguous()  # columns of a larger weight
+        ctx.save_for_backward(x, w)
+        return linear(x, w, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (grad,), (x, w), need = grad_outputs, ctx.saved_tensors, ctx.needs_input_grad
+        return (
+            linear(grad, w.t()) if need[0] else None,
+            weight_gradient(grad, x) if need[1] else None,
+            grad.sum(0) if need[2] else None,
+        )
 
 
 class PrepackedLinear:

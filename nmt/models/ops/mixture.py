@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from nmt.batch import PAD
 from nmt.models.ops.cross_entropy import CACHED_LOGITS, CHUNK_LOGITS, rows_of, token_losses
 from nmt.models.ops.dropout import dropout
-from nmt.models.ops.matmul import linear
+from nmt.models.ops.matmul import linear, weight_gradient
 from nmt.models.ops.precision import compute_dtype
 
 
@@ -117,7 +117,7 @@ class _MixtureCrossEntropy(torch.autograd.Function):
             of_sums = (linear(logits, w.t()).view_as(v) * factor * (1 - v * v)).to(wide)
             dq[part] = of_sums.sum(1)
             dr.index_add_(0, index[part].flatten(), of_sums.flatten(0, 1))
-            dw += torch.mm(logits.t(), rows)
+            dw += weight_gradient(logits, rows)
         ctx.save_for_backward(*(g if need else None for g, need in zip(grads, needed, strict=True)))
         ctx.dtypes = [None if x is None else x.dtype for x in leaves]
         ctx.mark_non_differentiable(nll, posterior)

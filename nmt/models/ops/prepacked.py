@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from nmt.models.ops.matmul import PrepackedLinear
+from nmt.models.ops.matmul import PrepackedLinear, trained_linear
 from nmt.models.ops.precision import compute_dtype
 
 Made = TypeVar("Made")
@@ -60,6 +60,6 @@ class Linear(CachesWeights, nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:  # named as in nn.Linear
         if self.weight_cache is None or torch.is_grad_enabled():
-            return super().forward(input)
+            return trained_linear(input, self.weight, self.bias)
         dtype = compute_dtype(input)
         return self.cached(dtype, lambda: PrepackedLinear.of(self, dtype))(input)

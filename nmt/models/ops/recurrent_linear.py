@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from nmt.models.ops.deferred_gradient import DeferredGradient, defer_gradient
-from nmt.models.ops.matmul import PrepackedLinear, linear, linear_plus
+from nmt.models.ops.matmul import PrepackedLinear, linear, linear_plus, trained_linear, weight_gradient
 from nmt.models.ops.prepacked import CachesWeights
 
 
@@ -78,7 +78,7 @@ class _WeightGradient(torch.autograd.Function):
         (grad,) = grad_outputs  # (T, B, G)
         weight = None
         if ctx.needs_input_grad[1]:
-            weight = torch.mm(grad.flatten(0, 1).t(), torch.cat(ctx.inputs))
+            weight = weight_gradient(grad.flatten(0, 1), torch.cat(ctx.inputs))
         return grad, weight, None
 
 
@@ -90,6 +90,9 @@ class QueryLinear(CachesWeights, nn.Linear):
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__(in_features, out_features, bias=False)
+
+    def forward(self, input: Tensor) -> Tensor:  # named as in nn.Linear
+        return trained_linear(input, self.weight)
 
     def for_batch(self, dtype: torch.dtype, transposed: bool = False) -> "QueryProjection":
         """x (..., I) -> W x (..., O), or with ``transposed`` x (..., O) -> W^T x (..., I), with products in ``dtype``.

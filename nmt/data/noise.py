@@ -50,11 +50,9 @@ class NoiseConfig:
 
     def __str__(self) -> str:
         """As it stands in the table of the data."""
-        rates = {"case": "{} of the pairs", "typos": "{} of the source's words"}
+        of = {"typos": "the source's words"}
         shown = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name)}
-        return ", ".join(
-            f"{name} in {rates.get(name, '{} of the pairs').format(f'{x:.3g}')}" for name, x in shown.items()
-        )
+        return ", ".join(f"{name} in {rate:.1%} of {of.get(name, 'the pairs')}" for name, rate in shown.items())
 
 
 def add_noise(

@@ -152,7 +152,7 @@ def test_every_epoch_has_other_noise_and_the_same_one_again(data, sampling):
     noisy = prepare(data, seed=1)
     assert noisy.table.folder == plain.table.folder
     assert noisy.validation == plain.validation
-    assert any("typos in 0.3 of the source's words" in note for note in noisy.table.notes)
+    assert any("typos in 30.0% of the source's words" in note for note in noisy.table.notes)
     assert sources(plain, 0) == sources(plain, 1) == ENGLISH
     first, second = sources(noisy, 0), sources(noisy, 1)
     assert first == sources(noisy, 0)

@@ -1,4 +1,4 @@
-"""Faults that a mean score hides: numbers, URLs, repetitions, invented words, short sources, empty and cut lines."""
+"""Faults that a mean score hides: numbers, URLs, emoji, repetitions, invented words, short sources, empty lines."""
 
 import re
 from collections import Counter
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from nmt.data.checks import blank
-from nmt.eval.copying import NUMBER, urls_in
+from nmt.eval.copying import NUMBER, emoji_in, urls_in
 
 WORD = re.compile(r"[^\W\d_]+")
 REPEATED = 4  # words of an n-gram that stands twice
@@ -37,6 +37,7 @@ class Challenges:
     numbers_invented: Share  # of the numbers of the translations, those that neither source nor reference has
     urls_copied: Share  # as numbers_copied
     urls_invented: Share  # as numbers_invented
+    emoji_copied: Share  # as numbers_copied
     repeated: Share  # translations in which REPEATED words follow one another twice, though not in the reference
     unseen_words: Share | None  # words of the translations that are no word of the training target
     short_right: Share  # of the sources of 1 to SHORT words, those whose translation is the reference
@@ -58,6 +59,7 @@ TITLES = {
     "numbers_invented": "numbers invented",
     "urls_copied": "URLs copied right",
     "urls_invented": "URLs invented",
+    "emoji_copied": "emoji copied right",
     "repeated": f"{REPEATED} words repeated",
     "unseen_words": "words not in training",
     "short_right": f"right, sources of 1-{SHORT} words",
@@ -90,6 +92,7 @@ def challenges(
         total(invented(*three, numbers_in) for three in texts),
         total(copied(*three, urls_in) for three in texts),
         total(invented(*three, urls_in) for three in texts),
+        total(copied(*three, emoji_in) for three in texts),
         Share(sum(repeats(h) > repeats(r) for r, h in pairs), len(pairs)),
         None if known is None else Share(sum(not known(word) for word in words), len(words)),
         Share(sum(r.strip() == h.strip() for r, h in short), len(short)),

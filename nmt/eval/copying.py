@@ -1,4 +1,4 @@
-"""Numbers and URLs, which a translation should have as its source has them."""
+"""Numbers, URLs and emoji, which a translation should have as its source has them."""
 
 import re
 import unicodedata
@@ -6,6 +6,8 @@ from collections import Counter
 
 NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
 URL = re.compile(r"(?:(?:https?|ftp)://|www\.)[^\s<>\"']+")
+# The blocks of Unicode that pictures are in, symbols of text presentation (U+2600 to U+27BF) among them.
+EMOJI = re.compile("[\U0001f300-\U0001faff\u2600-\u27bf]")
 END_OF_SENTENCE = ".,;:!?)]}"  # what follows a URL rather than belongs to it
 
 
@@ -20,6 +22,11 @@ def numbers_in(text: str) -> Counter[str]:
         "".join(str(unicodedata.decimal(c)) for c in found if c.isdecimal())
         for found in NUMBER.findall(URL.sub(" ", text))
     )
+
+
+def emoji_in(text: str) -> Counter[str]:
+    """The emoji of a text; of one made of several characters (a flag, a family) each that is a picture."""
+    return Counter(EMOJI.findall(text))
 
 
 class CopyCounts:

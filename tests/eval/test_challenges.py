@@ -3,7 +3,7 @@
 import pytest
 
 from nmt.eval.challenges import Share, challenges, copied, invented, numbers_in, repeats, unaligned_words, words_of
-from nmt.eval.copying import CopyCounts, urls_in
+from nmt.eval.copying import CopyCounts, emoji_in, urls_in
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,7 @@ def test_shares_of_a_small_set():
     assert found.numbers_copied == Share(0, 1)
     assert found.numbers_invented == Share(1, 1)
     assert found.urls_copied == found.urls_invented == Share(0, 0)
+    assert found.emoji_copied == Share(0, 0)
     assert found.repeated == Share(1, 5)
     assert found.unseen_words == Share(8, 12)
     assert found.short_right == Share(1, 2)
@@ -73,6 +74,13 @@ def test_shares_of_a_small_set():
     assert found.unaligned is None
     assert "unaligned" not in str(found)
     assert found.to_dict()["cut"] == {"part": 1, "of": 4}
+
+
+def test_emoji_are_copied_as_often_as_both_have_them():
+    dog, heart, flag = "\U0001f415", "\u2764", "\U0001f1e9\U0001f1ea"
+    found = challenges([f"a {dog}{dog} {heart}"], [f"ein {dog}{dog}"], [f"ein {dog} {heart}"], [True])
+    assert found.emoji_copied == Share(1, 2)
+    assert emoji_in(f"{heart} {flag}, 12 ä") == {heart: 1}, "of the letters of a flag none is a picture"
 
 
 def test_a_repetition_of_the_reference_is_no_fault():

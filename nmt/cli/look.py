@@ -1,7 +1,9 @@
 """python -m nmt.eval.look run=DIR source=TEXT: a page that shows what runs attend to, for a browser."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from nmt.cli import app
@@ -13,11 +15,18 @@ from nmt.data.files import explain_unequal
 from nmt.data.textfile import strict_lines
 from nmt.device import resolve_device, set_up
 from nmt.errors import DataError
-from nmt.eval.figures.picture import Picture
+from nmt.report.bertviz import bertviz_view
 from nmt.report.look import look_page
 from nmt.runs.ensemble import open_run
 from nmt.settings import setting
 from nmt.translate.translator import Translator
+
+
+class LookForm(Enum):
+    """What is written."""
+
+    page = "page"  # an HTML page
+    bertviz = "bertviz"  # JSON with the arguments of BertViz's head_view and model_view
 
 
 @dataclass
@@ -29,7 +38,15 @@ class LookConfig(SearchOnRun):
         None, "its translation, or a file, which is force-decoded; null: each run's own", path=True
     )
     limit: int = setting(20, "of a file, so many sentences", least=1, most=1000)
-    output: str = setting("look.html", "page to write; - is standard output", path=True)
+    to: LookForm = setting(LookForm.page, "page: HTML; bertviz: JSON for BertViz, with self-attention if there is any")
+    output: str | None = setting(
+        None, "file to write; null: look.html, or look.json for to=bertviz; - is standard output", path=True
+    )
+
+    @property
+    def file(self) -> str:
+        """``output``, or its default."""
+        return self.output or ("look.json" if self.to is LookForm.bertviz else "look.html")
 
 
 COMMAND = Command(
@@ -40,6 +57,7 @@ COMMAND = Command(
     examples=(
         "run=runs/local_p source='A man in an orange hat.'",
         "run=[runs/global,runs/local_p] source=test.en target=test.de limit=5 output=look.html",
+        "run=runs/transformer source='A man in an orange hat.' to=bertviz output=look.json",
     ),
     of_runs=True,
     groups=("decode",),
@@ -47,24 +65,43 @@ COMMAND = Command(
 
 
 def look(configs: Sequence[LookConfig]) -> None:
-    """The page, of all runs side by side."""
+    """The file, of all runs."""
     config = configs[0]
-    refuse_same_file({"source": config.source, "target": config.target}, {"output": config.output})
+    refuse_same_file({"source": config.source, "target": config.target}, {"output": config.file})
     set_up(config.threads, deterministic=False)
     device = resolve_device(config.device)
     sources, targets = texts(config)
-    views: list[list[tuple[str, Picture]]] = [[] for _ in sources]
+    translators = []
     for one in configs:
-        run = open_run(as_list(one.run))
-        translator = Translator(run, one.decode, device, one.checkpoint)
-        for place, (source, target) in enumerate(zip(sources, targets, strict=True)):
-            views[place].append((run.name, translator.attention(source, target).picture))
-    page = look_page("Attention", list(zip(sources, views, strict=True)))
-    with writing("output", None if config.output == "-" else config.output) as sink:
-        sink.write(page.splitlines())
-    if config.output != "-":
+        translators.append(Translator(open_run(as_list(one.run)), one.decode, device, one.checkpoint))
+    make = as_page if config.to is LookForm.page else for_bertviz
+    written = make(translators, sources, targets)
+    with writing("output", None if config.file == "-" else config.file) as sink:
+        sink.write(written.splitlines())
+    if config.file != "-":
         of = f"{len(sources)} of its sentences" if is_file(config.source) else "a text, since no file has that name"
-        print(f"{config.output} shows source={config.source} ({of}); open it in a browser")
+        how = "open it in a browser" if config.to is LookForm.page else "docs/heatmaps.md has the lines that show it"
+        print(f"{config.file} shows source={config.source} ({of}); {how}")
+
+
+def as_page(translators: Sequence[Translator], sources: Sequence[str], targets: Sequence[str | None]) -> str:
+    """The page, of all runs side by side."""
+    views = [
+        [(translator.name, translator.attention(source, target).picture) for translator in translators]
+        for source, target in zip(sources, targets, strict=True)
+    ]
+    return look_page("Attention", list(zip(sources, views, strict=True)))
+
+
+def for_bertviz(translators: Sequence[Translator], sources: Sequence[str], targets: Sequence[str | None]) -> str:
+    """A JSON list of objects, one for each sentence and run, with the names ``source``, ``run`` and ``view``."""
+    found = []
+    for source, target in zip(sources, targets, strict=True):
+        for translator in translators:
+            cross = translator.attention(source, target).picture
+            view = bertviz_view(cross, translator.self_attention(source, target))
+            found.append({"source": source, "run": translator.name, "view": view})
+    return "[\n" + ",\n".join(json.dumps(each, ensure_ascii=False) for each in found) + "\n]"
 
 
 def texts(config: LookConfig) -> tuple[list[str], list[str | None]]:

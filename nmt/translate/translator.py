@@ -17,6 +17,7 @@ from nmt.data.pieces import SUBWORDS, Tokenizer, TokenizerKind, normalize
 from nmt.errors import ConfigError, DataError
 from nmt.eval.alignment import AlignConfig
 from nmt.eval.figures.painter import Painter, Pair
+from nmt.eval.figures.picture import Picture
 from nmt.eval.forced import NoAttentionError, PairMap
 from nmt.eval.metrics import one_line
 from nmt.eval.reranking import reranking
@@ -220,6 +221,20 @@ class Translator:
             NoAttentionError: the model has no attention.
             ConfigError: the model runs in another program than torch.
         """
+        pictures = self.pictures(text, target, lambda painter, pair: painter.attention([pair], "attention"))
+        if not pictures:
+            raise NoAttentionError(f"{self.name} has no attention to look at")
+        return Attention(pictures[0])
+
+    def self_attention(self, text: str, target: str | None = None) -> list[Picture]:
+        """The same of the encoder's and of the decoder's attention to itself; nothing where there is none.
+
+        Raises what ``attention`` raises, but for NoAttentionError.
+        """
+        return self.pictures(text, target, lambda painter, pair: painter.self_attention([pair]))
+
+    def pictures(self, text: str, target: str | None, paint: Callable[[Painter, Pair], list[Picture]]) -> list[Picture]:
+        """What ``paint`` makes of a text and ``target``, or its own translation where that is None."""
         check_str("text", text)
         if target is None:
             target = "" if blank(text) else self.translate(text)
@@ -230,10 +245,7 @@ class Translator:
         ids = [side.encode([t])[0] for side, t in ((self.tokenizers.source, text), (self.tokenizers.target, target))]
         painter = Painter(self.model, self.tokenizers, ForcedOptions(self.device, self.decode.precision))
         with evaluating(self.model):
-            pictures = painter.attention([Pair(0, *ids)], "attention")
-        if not pictures:
-            raise NoAttentionError(f"{self.name} has no attention to look at")
-        return Attention(pictures[0])
+            return paint(painter, Pair(0, *ids))
 
     def source_ceiling(self) -> int | None:
         """The most source pieces that the model can read, without end-of-sentence; None: any number."""

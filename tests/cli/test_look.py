@@ -94,3 +94,42 @@ def test_it_says_what_the_page_shows_and_whether_that_was_a_file(runs, tmp_path,
     for source, said in ((tmp_path / "a", "2 of its sentences"), (tmp_path / "b", "a text, since no file has")):
         page(f"run={runs['local_p']}", f"source={source}", f"output={out}")
         assert capsys.readouterr().out.startswith(f"{out} shows source={source} ({said}")
+
+
+@pytest.mark.parametrize("name", ["local_p", "transformer"])
+def test_bertviz_gets_the_arguments_that_it_takes(runs, tmp_path, name):
+    """Layers of 1 x heads x queries x keys, with a token for each; the weights are the model's."""
+    out = tmp_path / "look.json"
+    page(f"run={runs[name]}", f"source='{SOURCE}'", f"target='{TARGET}'", "to=bertviz", f"output={out}")
+    [found] = json.loads(out.read_text(encoding="utf-8"))
+    assert (found["source"], found["run"]) == (SOURCE, str(runs[name]))
+    view, loaded = found["view"], nmt.load(runs[name], device="cpu")
+    kinds = {"cross_attention": ("decoder", "encoder")}
+    if name == "transformer":
+        kinds |= {"encoder_attention": ("encoder",) * 2, "decoder_attention": ("decoder",) * 2}
+    assert set(view) == {*kinds, "encoder_tokens", "decoder_tokens", "include_layers"}
+    for kind, (queries, keys) in kinds.items():
+        weights = np.array(view[kind])
+        assert weights.shape[1] == 1
+        assert weights.shape[3:] == (len(view[f"{queries}_tokens"]), len(view[f"{keys}_tokens"]))
+        assert len(weights) > max(view["include_layers"])
+    np.testing.assert_allclose(
+        np.array(view["cross_attention"])[:, 0], loaded.attention(SOURCE, TARGET).weights, atol=1e-6
+    )
+    assert view["decoder_tokens"][0] == ("<s>" if name == "transformer" else "zwei")
+    own = {picture.kind: picture.maps.weights.numpy() for picture in loaded.self_attention(SOURCE, TARGET)}
+    for kind, weights in own.items():
+        np.testing.assert_allclose(np.array(view[f"{kind}_attention"])[:, 0], weights, atol=1e-6)
+
+
+def test_bertviz_itself_shows_it(runs, tmp_path):
+    """The lines of docs/heatmaps.md, where BertViz is installed."""
+    bertviz = pytest.importorskip("bertviz")
+    out = tmp_path / "look.json"
+    page(f"run={runs['transformer']}", f"source='{SOURCE}'", "to=bertviz", f"output={out}")
+    given = json.loads(out.read_text(encoding="utf-8"))[0]["view"]
+    tensors = {name: [torch.tensor(layer) for layer in given[name]] for name in given if name.endswith("attention")}
+    for view in (bertviz.head_view, bertviz.model_view):
+        shown = view(**(given | tensors), html_action="return").data
+        assert json.dumps(given["encoder_tokens"]) in shown
+        assert json.dumps(given["decoder_tokens"]) in shown

@@ -33,7 +33,7 @@ from nmt.models.attention import HardConfig
 from nmt.models.seq2seq import Choices, ModelConfig, Tied, check_tied, zero_based
 from nmt.search.config import NO_COVERAGE, DecodeConfig
 from nmt.settings import check_ranges, explain_type, setting
-from nmt.train.config import ALIGNMENT_ERROR, NO_GOLD_LINKS, TrainerConfig
+from nmt.train.config import ALIGNMENT_ERROR, COMMAND, COMMAND_LOWER, NO_GOLD_LINKS, TrainerConfig
 from nmt.train.coverage import NOTHING_TO_COVER
 from nmt.train.distributed import check_strategy
 from nmt.train.guided import NOTHING_TO_GUIDE
@@ -127,6 +127,8 @@ def check_sections(config: Config) -> None:
         check_guided(config)
     if config.trainer.metric == ALIGNMENT_ERROR:
         check_gold_links(config.data)
+    if config.trainer.metric in (COMMAND, COMMAND_LOWER) and config.trainer.validate_command is None:
+        raise ConfigError(f"trainer.metric={config.trainer.metric} needs trainer.validate_command: type that, too")
 
 
 def check_encodable(config: Config) -> None:

@@ -14,8 +14,9 @@ from nmt.cli.compose import typed
 from nmt.cli.options import WITHOUT_DEFAULT, Command, config_groups
 from nmt.config import CONFIG_DIR, VERSION_BASE, Config, composed, to_tree
 from nmt.data.textfile import home_expanded
-from nmt.errors import ConfigError
+from nmt.errors import ConfigError, shortened
 from nmt.runs.directory import read_config, read_data
+from nmt.train.validate_command import KEY as VALIDATE_COMMAND
 
 HERE_ALREADY = ("name", "runs", "sweep", "init_from")  # which run it is, and what its weights came from
 SECTIONS = ("optim", "trainer", "decode", "logger")  # groups whose choice may be another than the run's
@@ -51,6 +52,12 @@ def config_on_top(command: Command, directory: Path, overrides: Sequence[str]) -
         if word.is_hydra_override():
             raise ConfigError(f"{key} is Hydra's, which does not compose what resume=DIR goes on with")
     tree = to_tree(read_config(directory)) | {"data": read_data(directory)}
+    command = tree["trainer"]["validate_command"]
+    if command is not None and all(word.key_or_group != VALIDATE_COMMAND for word in words):
+        raise ConfigError(
+            f"resume={directory}: the run has {VALIDATE_COMMAND}={shortened(command)}, which is executed only where it "
+            "is typed: type it again, or null"
+        )
     cfg: Any = composed(tree)
     for word in words:
         if word.key_or_group in groups:

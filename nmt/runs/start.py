@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from nmt.runs.directory import (
 from nmt.runs.lock import sole_writer
 from nmt.train.distributed import Ranks
 from nmt.train.preflight import preflight_check
+from nmt.train.validate_command import ValidateCommand
 
 # What a resumed run may not change: its weights, its data, the order of its batches, the optimizer's averages.
 FIXED = ("model.", "data.", "seed", "optim.name")
@@ -72,7 +74,23 @@ def start(config: Config, resumed: Path | None, ranks: Ranks, lock: contextlib.E
             metric=config.trainer.metric,
             language=config.data.target,
         )
+        try_validate_command(config, data.validation)
     return Start(found, saved, data, tests, gold, model)
+
+
+def validate_command(config: Config, folder: Path, system: str) -> ValidateCommand | None:
+    """The program of trainer.validate_command, which reads files in ``folder``, if there is one."""
+    trainer, pair = config.trainer, (config.data.source, config.data.target)
+    if trainer.validate_command is None:
+        return None
+    return ValidateCommand(trainer.validate_command, trainer.validate_command_minutes, folder, pair, system)
+
+
+def try_validate_command(config: Config, text: ParallelText) -> None:
+    """Raise the ConfigError that validations would raise, by judging two references as if they were translations."""
+    with tempfile.TemporaryDirectory() as folder:
+        if (judge := validate_command(config, Path(folder), "reference")) is not None:
+            judge(text.source[:2], text.target[:2], text.target[:2])
 
 
 def check_start(config: Config, here: bool) -> None:

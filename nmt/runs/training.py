@@ -40,14 +40,15 @@ from nmt.runs.lock import sole_writer
 from nmt.runs.origin import device_name, origin
 from nmt.runs.plugins import store_plugins
 from nmt.runs.scoring import Scorer, languages, last_line
-from nmt.runs.start import start
+from nmt.runs.start import start, validate_command
 from nmt.settings import always_numbers
-from nmt.train.config import validation_metrics
+from nmt.train.config import COMMAND, COMMAND_LOWER, validation_metrics
 from nmt.train.console import unread_output_ignored
 from nmt.train.distributed import Ranks, check_strategy, join_processes
 from nmt.train.log import RunLog, Sample, Validation
 from nmt.train.loop import Ending, Trainer
 
+VALIDATED = "validation"  # in a run directory: what trainer.validate_command read last
 WORDS_AT_ONCE = 4096  # pairs of training text decoded at once
 
 
@@ -87,7 +88,7 @@ def train(config: Config, resumed: Path | None = None, told: Callable[[Path], ob
             trainer = Trainer(
                 model,
                 batches,
-                Validator(config, data, begun.gold, device),
+                Validator(config, data, begun.gold, device, directory),
                 config=config.trainer,
                 optim=config.optim,
                 log=log,
@@ -155,8 +156,11 @@ class Validator:
     The alignment error rate is measured on ``gold`` where data.gold names a test set.
     """
 
-    def __init__(self, config: Config, data: Prepared, gold: ParallelText | None, device: torch.device) -> None:
+    def __init__(
+        self, config: Config, data: Prepared, gold: ParallelText | None, device: torch.device, directory: Path
+    ) -> None:
         self.config, self.data, limit = config, data, config.trainer.validation_sentences
+        self.judge = validate_command(config, directory / VALIDATED, directory.name)
         logger = config.logger
         heatmaps = logger.heatmaps if logger.draws else 0
         shown = sentences_to_draw(data.validation, data.tokenizers, max(heatmaps, logger.samples), limit)
@@ -178,7 +182,12 @@ class Validator:
         samples = [Sample(text.source[i], text.target[i], by_place[i]) for i in self.sampled]
         drawn = self.config.logger.heatmap_layers, self.config.logger.heatmap_heads
         figures = {f"attention {p.kind}/sentence {p.sentence}": p.draw(step, *drawn) for p in found.pictures}
-        return Validation(found.numbers(), samples, figures)
+        numbers = found.numbers()
+        if self.judge is not None:
+            sources, targets = ([side[i] for i in found.indices] for side in (text.source, text.target))
+            name = COMMAND_LOWER if self.config.trainer.metric == COMMAND_LOWER else COMMAND
+            numbers[name] = self.judge(sources, found.hypotheses, targets)
+        return Validation(numbers, samples, figures)
 
 
 def score_test_sets(run: Run, device: torch.device, log: RunLog, trained: EncodedCorpus) -> None:

@@ -8,11 +8,14 @@ from nmt.errors import ConfigError
 from nmt.eval.alignment import SHIFTS
 from nmt.eval.metrics import METRICS
 from nmt.settings import check_ranges, setting
+from nmt.train.validate_command import command_words
 
 # What validation measures besides the metrics of text: the loss of the references, its exponential (perplexity), and
 # the alignment error rate against the gold word alignments that data.gold names, or against those of the validation
 # set.  All three are better when they are lower.
 LOSS, PERPLEXITY, ALIGNMENT_ERROR = "loss", "ppl", "aer"
+# The number of trainer.validate_command, where a higher one is better, and where a lower one is.
+COMMAND, COMMAND_LOWER = "command", "command_lower"
 NO_GOLD_LINKS = (
     "trainer.metric=aer needs gold word alignments: data.gold=NAME (a test set that has them) or "
     "data.gold=FILE (links for the validation set)"
@@ -21,7 +24,7 @@ NO_GOLD_LINKS = (
 
 def training_metrics() -> tuple[str, ...]:
     """What can choose the best checkpoint, by the names that validation logs them by."""
-    return (LOSS, PERPLEXITY, ALIGNMENT_ERROR, *METRICS)
+    return (LOSS, PERPLEXITY, ALIGNMENT_ERROR, COMMAND, COMMAND_LOWER, *METRICS)
 
 
 def validation_metrics(chosen: str) -> list[str]:
@@ -31,7 +34,9 @@ def validation_metrics(chosen: str) -> list[str]:
 
 def sign_of(metric: str) -> int:
     """1 for a metric of ``training_metrics`` that is better when it is higher, else -1."""
-    return 1 if metric in METRICS and METRICS[metric].higher_is_better else -1
+    if metric in METRICS:
+        return 1 if METRICS[metric].higher_is_better else -1
+    return 1 if metric == COMMAND else -1
 
 
 class Normalization(Enum):
@@ -63,9 +68,16 @@ class TrainerConfig:
     )
     metric: str = setting(
         LOSS,
-        "chooses the best checkpoint and stops early; aer needs gold links: data.gold",
+        "chooses the best checkpoint and stops early; aer needs gold links: data.gold; command and command_lower are "
+        "the number of validate_command, better when it is higher or lower",
         choices=training_metrics,
     )
+    validate_command: str | None = setting(
+        None,
+        "a program that judges the translations of each validation: with {source}, {hypotheses} and {reference} or "
+        "these three files appended; its last word is the number (docs/evaluating.md)",
+    )
+    validate_command_minutes: float | None = setting(30.0, "stop it after so long; null: never", above=0)
     patience: int | None = setting(
         None, "stop after so many validations in a row without a better metric; null: never", least=1
     )
@@ -112,6 +124,8 @@ class TrainerConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self, "trainer")
+        if self.validate_command is not None:
+            command_words(self.validate_command)
         if self.max_steps is None and self.max_minutes is None and self.max_epochs is None and self.patience is None:
             raise ConfigError(
                 "trainer.max_steps, max_minutes, max_epochs and patience are all null: training has no end"

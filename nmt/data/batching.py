@@ -11,6 +11,7 @@ import numpy as np
 
 from nmt.batch import Batch, collate
 from nmt.data.encode import EncodedCorpus
+from nmt.data.mixing import Mixture
 from nmt.errors import DataError, RunError
 from nmt.settings import check_ranges, setting
 
@@ -66,22 +67,29 @@ class Plan:
         return int(np.flatnonzero(self.shuffled == weights.argmax())[0])
 
 
-def plan_epoch(corpus: EncodedCorpus, config: BatchingConfig, seed: int, epoch: int) -> Plan:
+def plan_epoch(
+    corpus: EncodedCorpus, config: BatchingConfig, seed: int, epoch: int, mixture: Mixture | None = None
+) -> Plan:
     """Batches of pairs of nearly equal length; which of them go together, and the order of the batches, is random.
 
-    A function of the arguments alone, on every machine with this NumPy.
+    Each pair stands in one of them, or as often as ``mixture`` draws it.  A function of the arguments alone, on every
+    machine with this NumPy.
     """
     rng = np.random.default_rng([seed, epoch])
     corpus = corpus.resegmented(int(rng.integers(2**32)))
-    lengths = corpus.lengths  # (2, pairs)
+    drawn = None if mixture is None else mixture.draw(rng)
+    lengths = corpus.lengths if drawn is None else corpus.lengths[:, drawn]  # (2, pairs)
     if config.sentences is not None:
-        order = noisy_order(lengths, len(corpus) / config.sentences, rng)
-        bounds = np.append(np.arange(0, len(corpus), config.sentences), len(corpus))
+        pairs = lengths.shape[1]
+        order = noisy_order(lengths, pairs / config.sentences, rng)
+        bounds = np.append(np.arange(0, pairs, config.sentences), pairs)
     else:
         order = noisy_order(lengths, lengths.sum(dtype=np.int64) / 2 / config.tokens, rng)
         rows = lengths[1, order] + 1
         np.maximum(rows, lengths[0, order], out=rows)
         bounds = split_by_budget(rows, config.tokens)
+    if drawn is not None:
+        order = drawn[order]
     return Plan(corpus, order, bounds, rng.permutation(len(bounds) - 1).astype(np.int32))
 
 
@@ -128,18 +136,25 @@ def split_by_budget(rows: np.ndarray, tokens: int) -> np.ndarray:
 class TrainBatches:
     """Endless batches for training, made in a thread, with a position that can be saved and restored.
 
-    The order is a function of (seed, epoch); each epoch holds every pair once.  Of ``world_size`` processes, each
-    takes every ``world_size``-th batch and all take the same number: where the last batches of an epoch do not suffice
-    for all processes, its first ones are used again.  There must be one iterator at a time.
+    The order is a function of (seed, epoch); each epoch holds every pair once, or as often as ``mixture`` draws it.  Of
+    ``world_size`` processes, each takes every ``world_size``-th batch and all take the same number: where the last
+    batches of an epoch do not suffice for all processes, its first ones are used again.  There must be one iterator at
+    a time.
     """
 
     def __init__(
-        self, corpus: EncodedCorpus, config: BatchingConfig, seed: int, rank: int = 0, world_size: int = 1
+        self,
+        corpus: EncodedCorpus,
+        config: BatchingConfig,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        mixture: Mixture | None = None,
     ) -> None:
         if len(corpus) == 0:
             raise DataError("there are no sentence pairs to train on")
         self._corpus, self._config, self._seed = corpus, config, seed % 2**32
-        self._rank, self._world_size = rank, world_size
+        self._rank, self._world_size, self._mixture = rank, world_size, mixture
         self._epoch, self._batch = 0, 0  # of the batches of all processes together
         self._planned: tuple[int, Plan] | None = None
         self._sizes: dict[int, int] = {}
@@ -212,12 +227,13 @@ class TrainBatches:
                     "cannot continue in the order of the batches: the training text has changed since (as many pairs, "
                     "other text); put the old text back, or start a new run from these weights with init_from=DIR"
                 )
-            if key != TEXT and state[key] != now:
-                raise RunError(f"cannot continue in the order of the batches: {key} was {state[key]} and is {now}")
+            if key != TEXT and state.get(key) != now:
+                raise RunError(f"cannot continue in the order of the batches: {key} was {state.get(key)} and is {now}")
         self._epoch, self._batch = state["epoch"], state["batch"]
 
     def _identity(self) -> dict[str, Any]:
-        return {
+        mixed = {} if self._mixture is None else {"data.mix": dict(self._mixture.drawn)}
+        return mixed | {
             "seed": self._seed,
             "sentence pairs": len(self._corpus),
             "data.batching.tokens": self._config.tokens,
@@ -230,7 +246,7 @@ class TrainBatches:
         with self._planning:
             if self._planned is None or self._planned[0] != epoch:
                 self._planned = None
-                self._planned = epoch, plan_epoch(self._corpus, self._config, self._seed, epoch)
+                self._planned = epoch, plan_epoch(self._corpus, self._config, self._seed, epoch, self._mixture)
                 self._sizes[epoch] = len(self._planned[1])
             return self._planned[1]
 

@@ -9,6 +9,7 @@ from typing import Any
 from nmt.data.directions import Directions
 from nmt.data.files import Files, FilesConfig, paths, read_text, stamp, stamps
 from nmt.data.hub import Hub, HubConfig
+from nmt.data.mixed_corpus import Mixed
 from nmt.data.named import HansardsEnFrConfig, Multi30kConfig, Named, NewsEnDeConfig
 from nmt.data.pharaoh import leading_words, parse_line, parse_pharaoh, split_words
 from nmt.data.phrases import Phrases, PhrasesConfig
@@ -47,6 +48,8 @@ def open_corpus(config: DataConfig) -> Corpus:
     """The corpus that ``config`` describes, of all its directions."""
     if config.pairs or config.tags:
         return Directions(config, open_corpus)
+    if config.more:
+        return Mixed(config, DATASETS[type(config)](config))
     return DATASETS[type(config)](config)
 
 

@@ -8,10 +8,12 @@ a corpus gives it, but for data.checks, which look at what is in the files.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
-from itertools import zip_longest
+from itertools import chain, repeat, zip_longest
+from operator import add
 from typing import Any
 
 from nmt.data.checks import Side
+from nmt.data.mixing import MixConfig
 from nmt.data.pieces import Tokenizer, TokenizerKind
 from nmt.data.text import Corpus, DataConfig, ParallelText, TextFiles, no_such_test
 from nmt.data.tokenizer import Tokenizers
@@ -50,10 +52,13 @@ class Directions(Corpus):
 
     def untagged(self, seed: int) -> Iterator[tuple[str, ...]]:
         """Source, target and tag: the checks look at text alone, as they do without tags."""
-        for corpus in self.corpora.values():
-            tag = self.tag(corpus)
-            for pair in corpus.pairs(seed):
-                yield *pair, tag
+        return chain.from_iterable(pairs for _, pairs in self.parts(seed))
+
+    def parts(self, seed: int) -> Iterator[tuple[str, Iterator[tuple[str, ...]]]]:
+        for direction, corpus in self.corpora.items():
+            for name, pairs in corpus.parts(seed):
+                tags = repeat((self.tag(corpus),))
+                yield direction if len(self.corpora) > 1 else name, map(add, pairs, tags)
 
     def with_tags(self, pairs: Iterator[tuple[str, ...]]) -> Iterator[tuple[str, str]]:
         return ((tagged(source, tag), target) for source, target, tag in pairs)
@@ -105,7 +110,9 @@ def single(config: DataConfig) -> list[Any]:
     """A configuration of each direction alone; raises ConfigError where files do not go with the directions."""
     directions, found = config.directions(), []
     for place, (source, target) in enumerate(directions):
-        one = replace(config, source=source, target=target, pairs=None, tags=False, tests={}, test=None)
+        one = replace(
+            config, source=source, target=target, pairs=None, tags=False, tests={}, test=None, mix=MixConfig()
+        )
         for f in fields(config):
             value = getattr(config, f.name)
             if isinstance(value, TextFiles):

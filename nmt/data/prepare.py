@@ -7,9 +7,11 @@ their table), tokenizer-KEY and ids-KEY.
 import hashlib
 import json
 import unicodedata
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ from nmt.data import corpus, encode
 from nmt.data.checks import CheckCounts, Side, clean
 from nmt.data.directions import tags_of
 from nmt.data.encode import EncodedCorpus, SampledCorpus
+from nmt.data.mixing import Mixture, marked
 from nmt.data.pieces import SUBWORDS
 from nmt.data.text import DataConfig, ParallelText
 from nmt.data.tokenizer import Tokenizers, train_tokenizers
@@ -79,6 +82,7 @@ class Prepared:
     train: EncodedCorpus
     validation: ParallelText
     table: Report
+    mixture: Mixture | None = None  # how many pairs of each corpus an epoch has; None: each pair once
 
 
 def prepare(
@@ -120,9 +124,12 @@ def prepare(
     if sampling or config.noise:
         train = SampledCorpus(train, text, own, cache, sampling, config.noise, tags_of(config))
     asked = config.tokenizer.vocab_size if tokenizers is None else None
-    return Prepared(
-        own, train, validation, report(config, CheckCounts(**table["checks"]), own, train, ids, asked, notes)
-    )
+    mixture = None
+    if config.mix:
+        mixture = Mixture.of(config.mix, {name: table["parts"].get(name, 0) for name in config.corpora()})
+        notes.append(str(mixture))
+    shown = report(config, CheckCounts(**table["checks"]), own, train, ids, asked, notes)
+    return Prepared(own, train, validation, shown, mixture)
 
 
 def cached_tokenizers(
@@ -153,18 +160,25 @@ def load_tests(config: DataConfig, names: list[str] | None = None) -> list[Paral
 def write_checked_text(config: DataConfig, seed: int, folder: Path, progress: bool, linked: bool) -> None:
     """Write the pairs that pass the checks to text.arrow, and how many did not to table.json."""
     table, opened = CheckCounts(), corpus.open_corpus(config)
-    raw = corpus.linked_pairs(opened, seed) if linked else opened.untagged(seed)
+    parts = iter([(config.name, corpus.linked_pairs(opened, seed))]) if linked else opened.parts(seed)
+    raw = chain.from_iterable(marked(name, pairs) for name, pairs in parts)
     pairs = tqdm(raw, desc="reading", unit="pair", leave=False, disable=None if progress else True)
-    held_out = corpus.held_out_sentences(config)
-    kept = opened.with_tags(clean(pairs, config.checks, table, held_out, opened.locate))
+    held_out, counts = corpus.held_out_sentences(config), Counter[str]()
+    kept = opened.with_tags(counted(clean(pairs, config.checks, table, held_out, opened.locate), counts))
     text_digest = encode.write_text(kept, folder, linked)
     if table.read == 0:
         raise DataError(f"data={config.name} has nothing to train on: there is no {opened.locate(0, Side.source)}")
     if table.kept == 0:
         raise DataError(f"no training pairs are left of data={config.name}:\n{table}")
-    (folder / "table.json").write_text(
-        json.dumps({"checks": table.as_dict(), "text_digest": text_digest}) + "\n", encoding="utf-8"
-    )
+    found = {"checks": table.as_dict(), "text_digest": text_digest, "parts": counts}
+    (folder / "table.json").write_text(json.dumps(found) + "\n", encoding="utf-8")
+
+
+def counted(pairs: Iterator[tuple[str, ...]], counts: Counter[str]) -> Iterator[tuple[str, ...]]:
+    """The pairs without what ``marked`` has added to them, counted by it."""
+    for *pair, name in pairs:
+        counts[name] += 1
+        yield tuple(pair)
 
 
 def build_once(folder: Path, build: Callable[[Path], None], notes: list[str]) -> Path:

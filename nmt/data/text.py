@@ -8,6 +8,7 @@ from typing import Any
 
 from nmt.data.batching import BatchingConfig
 from nmt.data.checks import ChecksConfig, Side
+from nmt.data.mixing import MixConfig
 from nmt.data.noise import NoiseConfig
 from nmt.data.tokenizer import TokenizerConfig
 from nmt.errors import ConfigError, DataError
@@ -81,6 +82,9 @@ class DataConfig:
         "the validation set; null: the validation set's own links, if any",
         path=True,
     )
+    more: dict[str, Any] = setting(
+        {}, "more training text, by a name of its own: data.more.NAME.source=FILE data.more.NAME.target=FILE"
+    )
     alignments: Any = setting(
         None,
         "for guided alignment: file or files of Pharaoh links, a line for each training pair; null: what "
@@ -91,6 +95,7 @@ class DataConfig:
     batching: BatchingConfig = field(default_factory=BatchingConfig)
     checks: ChecksConfig = field(default_factory=ChecksConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
+    mix: MixConfig = field(default_factory=MixConfig)
 
     def __post_init__(self) -> None:
         check_ranges(self, "data")
@@ -101,6 +106,29 @@ class DataConfig:
         # The values are dicts when they come from a command line, because Hydra cannot add a typed one by its key.
         if isinstance(self.tests, dict):
             self.tests = {name: text_files(f"data.tests.{name}", value) for name, value in self.tests.items()}
+        if isinstance(self.more, dict):
+            self.more = {name: text_files(f"data.more.{name}", value) for name, value in self.more.items()}
+            self.check_more()
+
+    def check_more(self) -> None:
+        """Raise ConfigError for data.more and data.mix that do not go with one another."""
+        for name, files in self.more.items():
+            if name == self.name:
+                raise ConfigError(f"data.more.{name}: {name} is the name of the corpus itself; give it another name")
+            if files.gold is not None:
+                raise ConfigError(f"data.more.{name}.gold does nothing: alignment is judged on held-out text")
+        if not self.mix:
+            return
+        if len(self.corpora()) < 2:
+            raise ConfigError(
+                "data.mix draws from several corpora: data.more.NAME.source=FILE data.more.NAME.target=FILE adds one"
+            )
+        self.mix.check(self.corpora())
+
+    def corpora(self) -> list[str]:
+        """The names of the corpora that the training text consists of, in its order."""
+        pairs = self.pairs or []
+        return [*pairs] if len(pairs) > 1 else [self.name, *self.more]
 
     def check_pairs(self) -> None:
         """Raise ConfigError for data.pairs that are none, or that cannot be told apart."""
@@ -120,7 +148,7 @@ class DataConfig:
             setattr(self, key, language)
         if len({target for _, target in self.directions()}) > 1 and not self.tags:
             raise ConfigError("data.pairs has several target languages: data.tags=true tells the model which is wanted")
-        for key in ("gold", "alignments", "tests"):
+        for key in ("gold", "alignments", "tests", "more"):
             if getattr(self, key):
                 raise ConfigError(f"data.{key} is for one direction, and data.pairs names {len(self.pairs)}")
 
@@ -190,6 +218,10 @@ class Corpus:
     def untagged(self, seed: int) -> Iterator[tuple[str, ...]]:
         """The same as the checks see it, before ``with_tags``."""
         return self.pairs(seed)
+
+    def parts(self, seed: int) -> Iterator[tuple[str, Iterator[tuple[str, ...]]]]:
+        """The same in its parts, one after another, each with its name in data.mix."""
+        yield self.config.name, self.untagged(seed)
 
     def with_tags(self, pairs: Iterator[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
         """What ``untagged`` gave, and the checks kept, as it is trained on."""

@@ -28,7 +28,7 @@ from nmt.search import average_states
 CONFIG_FILE, ORIGIN, TOKENIZER, RESULTS = "config.yaml", "origin.json", "tokenizer", "scores"
 DEFAULT_NAME = "default"  # of a run in which nothing was chosen
 # Keys of data that hold paths.
-PATH_KEYS = ("root", "train", "validation", "tests", "gold", "alignments", "path", "files")
+PATH_KEYS = ("root", "train", "validation", "tests", "more", "gold", "alignments", "path", "files")
 WEIGHTS = {"best": checkpoint.BEST, "last": checkpoint.LAST}
 AVERAGE = re.compile(r"(avg|best):([1-9][0-9]*)")
 

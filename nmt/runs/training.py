@@ -69,7 +69,7 @@ def train(config: Config, resumed: Path | None = None, told: Callable[[Path], ob
         check_strategy(config.trainer, config.optim, ranks.size)
         begun = start(config, resumed, ranks, lock)
         found, saved, data, model = begun.found, begun.saved, begun.data, begun.model
-        batches = TrainBatches(data.train, config.data.batching, config.seed, ranks.rank, ranks.size)
+        batches = TrainBatches(data.train, config.data.batching, config.seed, ranks.rank, ranks.size, data.mixture)
         precision = resolve_precision(config.trainer.precision, device)
         config = replace(config, trainer=replace(config.trainer, precision=precision))
         directory = ranks.broadcast((found or create_directory(directory_for(config))) if ranks.main else None)

@@ -16,6 +16,7 @@ PARTS = {
     "translate": "Translating",
     "eval": "Evaluating",
     "export": "Exporting",
+    "augment": "Augmenting",
     "serve": "Serving",
 }
 

@@ -23,7 +23,7 @@ LAYERS = (
     ("nmt.runs",),
     ("nmt.export",),
     ("nmt.report", "nmt.translate"),
-    ("nmt.serve",),
+    ("nmt.augment", "nmt.serve"),
     ("nmt.cli",),
     ("nmt",),  # nmt.load
 )

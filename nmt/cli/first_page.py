@@ -136,6 +136,24 @@ PAGES = {
         ),
         (CONFIG_DIR_FLAG,),
     ),
+    "nmt.augment": FirstPage(
+        "Make new training pairs with trained models: back-translation, forward translation, distillation.",
+        (
+            "run=runs/de_en method=back input=news.de output=back decode=sample \"tag='<BT>'\"",
+            "run=[[runs/a,runs/b,runs/c]] method=distill output=distilled",
+            "run=[runs/a,runs/b] reverse=[runs/c,runs/d] method=diversify output=diverse",
+        ),
+        (
+            *ON_RUN,
+            ("method", "back, forward, distill or diversify"),
+            ("reverse", "method=diversify: the runs of the other direction"),
+            ("input", "file to translate; else the run's training text"),
+            ("output", "folder of the new corpus"),
+            ("tag", "a word in front of each new source"),
+            ("decode", "beam, greedy, luong2015, mbr or sample"),
+        ),
+        (CONFIG_DIR_FLAG,),
+    ),
     "nmt.export": FirstPage(
         "Write the trained model as a folder for other programs, checked against the translations of this one.",
         (

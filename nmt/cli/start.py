@@ -13,6 +13,7 @@ COMMANDS = {
     "nmt.eval.look": "look",
     "nmt.translate": "translate",
     "nmt.data": "data",
+    "nmt.augment": "augment",
     "nmt.export": "export",
     "nmt.report": "report",
     "nmt.serve": "serve",
@@ -56,6 +57,11 @@ def translate() -> None:
 def data() -> None:
     """The command nmt-data."""
     start("nmt.data")
+
+
+def augment() -> None:
+    """The command nmt-augment."""
+    start("nmt.augment")
 
 
 def export() -> None:

@@ -442,6 +442,7 @@ def test_console_scripts_are_the_commands():
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
     assert sorted(scripts) == [
         "nmt-align",
+        "nmt-augment",
         "nmt-data",
         "nmt-eval",
         "nmt-export",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nmt.cli import align, data, export, first_page, look, report, serve, train, translate
+from nmt.cli import align, augment, data, export, first_page, look, report, serve, train, translate
 from nmt.cli import eval as evaluation
 from nmt.cli.first_page import PAGES, asks_first_page
 from nmt.cli.help import help_text
@@ -17,7 +17,7 @@ from nmt.cli.options import config_groups, known_keys
 ROOT = Path(__file__).parents[2]
 COMMANDS = {
     module.COMMAND.module: module.COMMAND
-    for module in (train, evaluation, align, look, translate, data, export, report, serve)
+    for module in (train, evaluation, align, look, translate, data, augment, export, report, serve)
 }
 SLOW = {"torch", "datasets", "sacrebleu", "hydra", "numpy", "matplotlib", "nmt.config"}
 

@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 import pytest
 
-from nmt.cli import align, app, data, export, look, report, serve, train, translate
+from nmt.cli import align, app, augment, data, export, look, report, serve, train, translate
 from nmt.cli import eval as evaluation
 from nmt.cli.first_page import PAGES as FIRST_PAGES
 from nmt.cli.first_page import first_comment
@@ -25,7 +25,7 @@ from nmt.config import CHOICE_GROUPS, CONFIG_DIR
 PAGES = Path(__file__).parent / "help"
 COMMANDS = {
     module.COMMAND.module: module.COMMAND
-    for module in (train, evaluation, align, look, translate, data, export, report, serve)
+    for module in (train, evaluation, align, look, translate, data, augment, export, report, serve)
 }
 
 

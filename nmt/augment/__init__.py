@@ -1,0 +1,1 @@
+"""New training pairs that trained models make of text: which pairs (methods.py), and writing them (writing.py)."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from nmt.eval.challenges import TITLES
 from nmt.runs.summary import RunSummary, SetKey
 from nmt.runs.table import Column, Configuration, score
 
@@ -56,6 +57,23 @@ def qualities(of: Sequence[Configuration], keys: Sequence[SetKey]) -> list[Measu
                 )
             )
     return present(found)
+
+
+def faults(of: Sequence[Configuration], keys: Sequence[SetKey]) -> list[Measure]:
+    """The shares of nmt.eval.challenges, per cent, on each set."""
+    found = []
+    for key in keys:
+        for name, title in TITLES.items():
+            found.append(
+                measure(f"{' '.join(filter(None, key))}: {title}", 2, of, lambda run, k=key, n=name: share(run, k, n))
+            )
+    return present(found)
+
+
+def share(run: RunSummary, key: SetKey, name: str) -> float | None:
+    """One of the shares, per cent; None where it was not counted, or is one of nothing."""
+    part, whole = (at(run, key, "challenges", name, of) for of in ("part", "of"))
+    return None if part is None or not whole else 100 * part / whole
 
 
 def costs(of: Sequence[Configuration], keys: Sequence[SetKey]) -> list[Measure]:

@@ -87,15 +87,16 @@ def make_report(
         tested, untested = against_baseline(of, baseline, shown, options.tests, options.trials, progress)
         notes += untested
     qualities, costs = measures.qualities(of, [SetKey(VALIDATION, ""), *keys]), measures.costs(of, keys)
+    faults = measures.faults(of, keys)
     lengths = {key: found for key in keys if (found := measures.by_length(of, key))}
     pictures, undrawn = side_by_side(of, keys, options.alignments, options.device, progress)
     return Report(
         f"Report of {', '.join(map(str, directories))}",
         of,
-        [*scores, *qualities, *(renamed(key, m) for key, found in lengths.items() for m in found), *costs],
+        [*scores, *qualities, *(renamed(key, m) for key, found in lengths.items() for m in found), *faults, *costs],
         scores,
         tested,
-        all_tables(of, scores, tested, baseline, options, qualities, lengths, costs),
+        all_tables(of, scores, tested, baseline, options, qualities, lengths, faults, costs),
         all_plots(of, lengths),
         pictures,
         [*dict.fromkeys(notes), *undrawn],
@@ -110,6 +111,7 @@ def all_tables(
     options: ReportOptions,
     qualities: Sequence[Measure],
     lengths: dict[SetKey, list[Measure]],
+    faults: Sequence[Measure],
     costs: Sequence[Measure],
 ) -> list[Table]:
     """The tables in their order; those without columns or rows are left out."""
@@ -121,6 +123,8 @@ def all_tables(
     found += [
         tables.measured(f"BLEU by words of the source, {named(key)}", of, buckets) for key, buckets in lengths.items()
     ]
+    if faults:
+        found.append(tables.measured("Faults that a mean hides, per cent", of, faults))
     return [*found, *([tables.measured("Cost", of, costs)] if costs else [])]
 
 

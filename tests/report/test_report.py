@@ -30,7 +30,9 @@ def sweep(tmp_path_factory):
             run = write(folder, name, seed, worse(REFERENCES, every + seed))
             aer = {f"shift {shift}": {"aer": 0.25 + shift / 10 + seed / 100} for shift in (0, 1)}
             lengths = [{"shortest": 1, "longest": 10, "sentences": 5, "bleu": 10.0 * seed}]
+            faults = {"cut": {"part": seed, "of": 8}, "empty": {"part": 0, "of": 0}, "unaligned": None}
             more = {"perplexity": 5.0 + seed, "alignment": aer, "by_length": lengths, "tokens_per_second": 900.0}
+            more["challenges"] = faults
             write_result(run / "scores" / "flickr", "flickr", {"bleu": 50.0 + seed, "ter": 40.0}, **more)
             signature = "tok:zh" if (name, seed) == ("global", 2) else "tok:13a"
             write_result(run / "scores" / "coco", "coco", {"bleu": 20.0}, signature)
@@ -58,6 +60,13 @@ def test_means_and_spreads(report):
     assert lengths.rows[0][2:] == ["15.00 ± 7.07 (10.00 to 20.00)"]
     cost = table(report, "Cost")
     assert cost.rows[0][cost.head.index("parameters")] == "1,000"
+
+
+def test_faults_are_shares_over_seeds(report):
+    """Those that were counted, and of something."""
+    found = table(report, "Faults that a mean hides, per cent")
+    assert found.head == ["configuration", "seeds", "flickr: cut translations"]
+    assert found.rows[0][2] == "18.75 ± 8.84 (12.50 to 25.00)"
 
 
 def test_unequal_signatures_are_in_two_columns(report):

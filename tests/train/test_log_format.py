@@ -1,12 +1,16 @@
 """docs/log_format.md is what a training writes: no event and no key that the page does not have, and none missing."""
 
+import contextlib
+import io
 import re
 from pathlib import Path
 
 import pytest
 
 import nmt
+from nmt.eval.challenges import TITLES
 from nmt.eval.metrics import METRICS
+from nmt.runs.directory import read_json
 
 PAGE = Path(__file__).parents[2] / "docs" / "log_format.md"
 ROW = re.compile(r"^\| `(\w+)` \| (.*?) \| (.*) \|$", re.MULTILINE)
@@ -20,10 +24,34 @@ TINY = [
 
 
 @pytest.fixture(scope="module")
-def history(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
+def trained(tmp_path_factory):
+    """Its log, the results of each set, and what was printed."""
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
         patch.chdir(tmp_path_factory.mktemp("logged"))
-        return nmt.train(TINY).history
+        run = nmt.train(TINY)
+        history = run.history
+        scores = {path.parent.name: read_json(path) for path in Path(run.directory).resolve().glob("scores/*/*.json")}
+    return history, scores, printed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def history(trained):
+    return trained[0]
+
+
+def test_the_faults_of_a_set_are_one_table_and_one_line(trained):
+    """Those of every set that is scored, with the words of the training text; results.json has the same."""
+    history, scores, printed = trained
+    order = [(e["event"], e["set"]) for e in history if e["event"] in ("scored", "challenges")]
+    assert order == [(event, name) for name in ("validation", "test") for event in ("scored", "challenges")]
+    for name, text in zip(("validation", "test"), printed.split("\nvalidation: ")[1].split("\ntest: "), strict=True):
+        (line,) = (e for e in history if e["event"] == "challenges" and e["set"] == name)
+        assert {key: line[key] for key in TITLES} == scores[name]["challenges"]
+        assert None not in line.values()
+        for key, title in TITLES.items():
+            (row,) = re.findall(rf"^  {re.escape(title)} +(.*)$", text, re.MULTILINE)
+            assert row.endswith(f"  {line[key]['part']:,} of {line[key]['of']:,}") or (row, line[key]["of"]) == ("-", 0)
 
 
 def documented() -> dict[str, set[str]]:

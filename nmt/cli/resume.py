@@ -52,11 +52,11 @@ def config_on_top(command: Command, directory: Path, overrides: Sequence[str]) -
         if word.is_hydra_override():
             raise ConfigError(f"{key} is Hydra's, which does not compose what resume=DIR goes on with")
     tree = to_tree(read_config(directory)) | {"data": read_data(directory)}
-    command = tree["trainer"]["validate_command"]
-    if command is not None and all(word.key_or_group != VALIDATE_COMMAND for word in words):
+    validates = tree["trainer"]["validate_command"]
+    if validates is not None and all(word.key_or_group != VALIDATE_COMMAND for word in words):
         raise ConfigError(
-            f"resume={directory}: the run has {VALIDATE_COMMAND}={shortened(command)}, which is executed only where it "
-            "is typed: type it again, or null"
+            f"resume={directory}: the run has {VALIDATE_COMMAND}={shortened(validates)}, which is executed only where "
+            "it is typed: type it again, or null"
         )
     cfg: Any = composed(tree)
     for word in words:

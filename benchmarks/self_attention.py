@@ -25,8 +25,16 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from nmt.device import set_up
-from nmt.models.transformer.config import LocalSelfAttentionConfig, TransformerConfig
-from nmt.models.transformer.multi_head import Attend, SelfAttention, plain_attention
+from nmt.models.transformer.config import (
+    GlobalSelfAttentionConfig,
+    HardCodedSelfAttentionConfig,
+    LocalnessSelfAttentionConfig,
+    LocalSelfAttentionConfig,
+    SelfAttentionConfig,
+    Sinks,
+    TransformerConfig,
+)
+from nmt.models.transformer.multi_head import Attend, SelfAttention, Weigh, plain_attention
 from nmt.models.transformer.self_attention import BandedAttention, FullAttention
 
 QUICK = ["--lengths=5,80,160", "--width=16", "--heads=2", "--rounds=2"]
@@ -40,7 +48,7 @@ class Heads(nn.Module):
 
     def __init__(self, config: TransformerConfig, make: MakeAttend, causal: bool) -> None:
         super().__init__()
-        self.attention, self.make, self.causal = SelfAttention(config), make, causal
+        self.attention, self.make, self.causal = SelfAttention(config, 1, causal), make, causal
 
     def forward(self, x: Tensor) -> Tensor:
         lengths = None if self.causal else torch.full(x.shape[:1], x.size(1))
@@ -50,7 +58,7 @@ class Heads(nn.Module):
 def by_plain_products(x: Tensor, lengths: Tensor | None) -> Attend:
     """``FullAttention`` without torch's fused kernel, for sentences without padding."""
 
-    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(q: Tensor, k: Tensor, v: Tensor, weigh: Weigh | None = None) -> Tensor:
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
         return plain_attention(q, k, v, None, lengths is None, 0.0).transpose(1, 2)
 
@@ -85,19 +93,32 @@ def build(case: Case, options: argparse.Namespace) -> nn.Module:
         return Convolution(options.width, options.half_width, case.causal)
     if case.name == "fully_connected":
         return FullyConnected(case.length, case.causal)
-    near = LocalSelfAttentionConfig(half_width=options.half_width)
-    config = TransformerConfig(hidden_size=options.width, heads=options.heads, self_attention=near)
-    kinds = {
-        "global": FullAttention,
-        "global/products": by_plain_products,
-        "local": partial(BandedAttention, options.half_width),
+    fixed, sinks = HardCodedSelfAttentionConfig(), Sinks.self_attention if case.name == "sinks" else Sinks.none
+    kinds: dict[str, tuple[SelfAttentionConfig, MakeAttend]] = {
+        "global": (GlobalSelfAttentionConfig(), FullAttention),
+        "global/products": (GlobalSelfAttentionConfig(), by_plain_products),
+        "local": (
+            LocalSelfAttentionConfig(half_width=options.half_width),
+            partial(BandedAttention, options.half_width),
+        ),
+        "sinks": (GlobalSelfAttentionConfig(), FullAttention),
+        "localness": (LocalnessSelfAttentionConfig(), FullAttention),
+        "hard_coded": (fixed, partial(BandedAttention, fixed.reach)),
     }
-    return Heads(config, kinds[case.name], case.causal)
+    kind, make = kinds[case.name]
+    config = TransformerConfig(hidden_size=options.width, heads=options.heads, self_attention=kind, sinks=sinks)
+    return Heads(config, make, case.causal)
 
 
 def predicted(case: Case, options: argparse.Namespace) -> float:
     """MB of the L x L matrices that a case holds at its peak in training, its weights among them."""
-    matrices = {"global/products": 3 * options.batch * options.heads + 1, "fully_connected": 3 if case.causal else 2}
+    heads = options.batch * options.heads
+    matrices = {
+        "global/products": 3 * heads + 1,
+        "fully_connected": 3 if case.causal else 2,
+        "sinks": 7 * heads,
+        "localness": 10 * heads,
+    }
     return 4 * matrices.get(case.name, 0) * case.length**2 / 1e6
 
 

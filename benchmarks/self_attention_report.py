@@ -9,6 +9,9 @@ Ways:
 - global/products: the same from plain products, which make all L x L weights of a head; torch's fused kernel, which
   global uses, never holds them
 - local: every position sees W on either side (model.self_attention=local)
+- sinks, localness: every position sees every other, with a learned sink (model.sinks=self_attention) or a predicted
+  Gaussian (model.self_attention=localness); both from plain products
+- hard_coded: fixed Gaussians (model.self_attention=hard_coded), without queries and keys
 - convolution: 2 W + 1 taps, each a D x D matrix (Gehring et al. 2017, without the gates)
 - fully_connected: one L x L matrix, which all features share
 
@@ -42,6 +45,9 @@ COLOURS = {
     "global": "#0072B2",
     "global/products": "#56B4E9",
     "local": "#009E73",
+    "sinks": "#E69F00",
+    "localness": "#999999",
+    "hard_coded": "#000000",
     "convolution": "#D55E00",
     "fully_connected": "#B0479A",
 }

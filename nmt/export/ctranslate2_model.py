@@ -32,7 +32,9 @@ def check_model(model: Seq2Seq, name: str) -> Transformer:
     if not isinstance(model, Transformer):
         kind = "an LSTM" if isinstance(getattr(model, "config", None), LSTMConfig) else type(model).__name__
         raise ConfigError(f"{name} is {kind}: CTranslate2 holds the Transformer alone; {other}")
-    if model.reach is not None:
+    for typed in model.config.beyond_softmax():
+        raise ConfigError(f"{name} has {typed}, which CTranslate2 does not have; translate with engine=torch")
+    if model.config.self_attention.reach is not None:
         raise ConfigError(
             f"{name} has model.self_attention=local, a window on both sides of each position, which CTranslate2 does "
             f"not have; {other}"

@@ -24,7 +24,7 @@ from nmt.models.ops.rows import Rows
 from nmt.models.seq2seq import Seq2Seq, append_eos
 from nmt.models.transformer.layers import SourceMemory
 from nmt.models.transformer.model import Transformer
-from nmt.models.transformer.multi_head import attend
+from nmt.models.transformer.multi_head import Weigh, attend
 from nmt.models.transformer.positions import Embedding, Sinusoids
 
 LONGEST = 4096  # positions that a table of sinusoids or rotations has rows for
@@ -126,11 +126,16 @@ class TransformerGraphs(Graphs):
         x = embed(model.source_embedding, source, places)
         real = real_positions(lengths, source.size(1))
         seen = real[:, None, None]
-        if model.reach is not None:
-            near = (places[:, None] - places).abs() <= model.reach
+        reach = model.config.self_attention.reach
+        if reach is not None:
+            near = (places[:, None] - places).abs() <= reach
             seen = (seen & near) | (places[:, None] == places)
         own = additive(seen, x)
-        x = model.encoder(x, lambda q, k, v: attend(q, k, v, own), self.turned(places))
+
+        def attend_all(q: Tensor, k: Tensor, v: Tensor, weigh: Weigh | None = None) -> Tensor:
+            return attend(q, k, v, own)
+
+        x = model.encoder(x, [attend_all] * len(model.encoder.layers), self.turned(places))
         mask = additive(real[:, None, None], x)
         return mask, torch.stack(model.decoder.memory(x, mask).layers, 1)
 
@@ -140,7 +145,7 @@ class TransformerGraphs(Graphs):
         x = embed(model.target_embedding, tokens, place)
         written: list[Tensor] = []
 
-        def write_and_attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        def write_and_attend(q: Tensor, k: Tensor, v: Tensor, weigh: Weigh | None = None) -> Tensor:
             # Each hypothesis reads its own, with no axis flattened: ONNX's Reshape takes a size of 0 (t at first) for
             # "as it is".
             new = torch.stack([k, v], 2)[:, :, :, None]
@@ -152,8 +157,8 @@ class TransformerGraphs(Graphs):
 
         layers = list(keys_values.unbind(1))
         x = model.decoder(x, [write_and_attend] * len(layers), self.turned(place), SourceMemory(layers, mask))
-        after = torch.stack(written, 2)
-        return model.projection(x), after if model.reach is None else after[:, :, :, :, -model.reach :]
+        after, reach = torch.stack(written, 2), model.config.self_attention.reach
+        return model.projection(x), after if reach is None else after[:, :, :, :, -reach:]
 
     def turned(self, places: Tensor) -> Tensor | None:
         """Rotations of rotary positions at some places (N,)."""
@@ -197,5 +202,9 @@ def graphs_of(model: Seq2Seq, name: str) -> Graphs:
         refuse_carried(model, name)
         return LSTMGraphs(model)
     if isinstance(model, Transformer):
+        for typed in model.config.beyond_softmax():
+            raise ConfigError(
+                f"{name} has {typed}, which the graphs of to=onnx do not have; translate with engine=torch"
+            )
         return TransformerGraphs(model)
     raise ConfigError(f"{name} is a {type(model).__name__}: to=onnx holds the LSTM and the Transformer")

@@ -18,6 +18,13 @@ from nmt.errors import ConfigError, RunError
 from nmt.export import ExportRequest, Quantization, export
 from nmt.export import onnx_export as exporting
 from nmt.export.onnx_graphs import graphs_of
+from nmt.models import build_model
+from nmt.models.transformer.config import (
+    HardCodedSelfAttentionConfig,
+    LocalnessSelfAttentionConfig,
+    LocalSelfAttentionConfig,
+    Sinks,
+)
 from nmt.runs.directory import Run
 from nmt.search import Method
 from nmt.search.engine import ModelEngine
@@ -112,6 +119,23 @@ def test_what_does_not_translate_the_same_is_not_exported(tmp_path, monkeypatch,
     with pytest.raises(RunError, match="nothing was exported"):
         export(ExportRequest(run, "onnx"))
     assert not list((tmp_path / "run" / "exports").glob("*"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"self_attention": LocalSelfAttentionConfig(half_width=2, layers=[1, 2])}, r"self_attention\.layers=\[1,2\]"),
+        ({"self_attention": HardCodedSelfAttentionConfig()}, "self_attention=hard_coded"),
+        ({"self_attention": LocalnessSelfAttentionConfig()}, "self_attention=localness"),
+        ({"encoder_normalizer": "entmax15"}, "encoder_normalizer=entmax15"),
+        ({"decoder_normalizer": "sparsemax"}, "decoder_normalizer=sparsemax"),
+        ({"sinks": Sinks.cross_attention}, "sinks=cross_attention"),
+    ],
+)
+def test_heads_that_the_graphs_lack_are_refused_by_key(changes, key):
+    model = build_model(replace(TRANSFORMERS["before"], **changes), 20, 20, joint=True)
+    with pytest.raises(ConfigError, match=rf"^mine has model\.{key}, which the graphs of to=onnx do not have"):
+        graphs_of(model, "mine")
 
 
 @pytest.mark.slow

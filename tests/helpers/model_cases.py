@@ -31,6 +31,7 @@ class Case:
 
     tree: dict[str, Any] = field(default_factory=dict)  # keys that differ from the model's row in ALWAYS
     sums_to_one: bool | None = True  # whether every row of attention weights does; False: to less; None: to anything
+    self_sums_to_one: bool = True  # the same of self-attention
 
 
 def attention(name: str, **keys: Any) -> dict[str, Any]:
@@ -157,6 +158,17 @@ CASES: dict[str, dict[str, Case]] = {
         "local": Case(self_attention("local", half_width=2) | {"source_eos": False}),
         "local rotary": Case(self_attention("local", half_width=2) | {"positions": "rotary", "norm": "after"}),
         "local learned": Case(self_attention("local", half_width=2) | {"positions": "learned", "max_positions": 90}),
+        "local below": Case(
+            self_attention("local", half_width=2, layers=[1]) | {"sinks": "self_attention"}, self_sums_to_one=False
+        ),
+        "localness": Case(self_attention("localness") | {"decoder_normalizer": "entmax15", "positions": "rotary"}),
+        "localness below": Case(self_attention("localness", layers=[1]) | {"norm": "after", "source_eos": False}),
+        "hard_coded": Case(self_attention("hard_coded"), self_sums_to_one=False),
+        "hard_coded above": Case(
+            self_attention("hard_coded", layers=[2], encoder_centres=[-1, 0, 1], sigma=0.5), self_sums_to_one=False
+        ),
+        "normalizers": Case({"encoder_normalizer": "sparsemax", "decoder_normalizer": "sparsemax"}),
+        "sinks": Case({"sinks": "all", "encoder_normalizer": "entmax15"}, sums_to_one=False, self_sums_to_one=False),
     },
 }
 

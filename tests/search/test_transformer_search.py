@@ -10,9 +10,11 @@ from nmt.batch import collate
 from nmt.models import TransformerConfig, build_model
 from nmt.models.transformer.config import (
     GlobalSelfAttentionConfig,
+    LocalnessSelfAttentionConfig,
     LocalSelfAttentionConfig,
     Norm,
     Positions,
+    Sinks,
 )
 from nmt.search import DecodeConfig, LengthPenalty, score_ids, translate_ids
 from nmt.search.config import Method
@@ -23,6 +25,8 @@ FEW: dict[str, Any] = {"num_layers": 1, "self_attention": GlobalSelfAttentionCon
 MODELS = {
     "global": {"self_attention": GlobalSelfAttentionConfig(), "norm": Norm.after},
     "local": {"self_attention": LocalSelfAttentionConfig(half_width=3), "positions": Positions.rotary},
+    "local below": {"self_attention": LocalSelfAttentionConfig(half_width=2, layers=[1]), "sinks": Sinks.all},
+    "localness": {"self_attention": LocalnessSelfAttentionConfig(), "decoder_normalizer": "entmax15"},
 }
 CONFIGS = {
     "greedy": DecodeConfig(beam_size=1, min_ratio=0.6, max_ratio=1.0, max_extra=8),

@@ -98,6 +98,21 @@ MECHANISMS: dict[str, tuple[list[str], tuple[str, ...]]] = {
         [*TRANSFORMER, "model.self_attention=local", "model.self_attention.half_width=4"],
         ("copy", "reverse", "translate"),
     ),
+    "transformer local below": (
+        [
+            *TRANSFORMER,
+            "model.self_attention=local",
+            "model.self_attention.half_width=2",
+            "model.self_attention.layers=[1]",
+        ],
+        ("reverse", "translate"),
+    ),
+    "transformer localness": ([*TRANSFORMER, "model.self_attention=localness"], ("reverse", "translate")),
+    "transformer hard_coded": ([*TRANSFORMER, "model.self_attention=hard_coded"], ("reverse", "translate")),
+    "transformer entmax15 sinks": (
+        [*TRANSFORMER, "model.encoder_normalizer=entmax15", "model.decoder_normalizer=entmax15", "model.sinks=all"],
+        ("reverse", "translate"),
+    ),
 }
 CASES = [(name, task) for name, (_, tasks) in MECHANISMS.items() for task in tasks]
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from math import ceil
 from typing import ClassVar, cast
 
 from nmt.errors import ConfigError
@@ -33,6 +34,23 @@ class Activation(Enum):
     swiglu = "swiglu"  # Shazeer 2020, eq. 6
 
 
+class Sinks(Enum):
+    """Which heads have a learned sink; nmt/models/transformer/head_weights.py has the formula."""
+
+    none = "none"
+    self_attention = "self_attention"
+    cross_attention = "cross_attention"
+    all = "all"
+
+    @property
+    def in_self_attention(self) -> bool:
+        return self in (Sinks.self_attention, Sinks.all)
+
+    @property
+    def in_cross_attention(self) -> bool:
+        return self in (Sinks.cross_attention, Sinks.all)
+
+
 @dataclass
 class SelfAttentionConfig:
     """Fields common to all kinds of self-attention."""
@@ -56,7 +74,14 @@ class GlobalSelfAttentionConfig(SelfAttentionConfig):
 
 
 @dataclass
-class LocalSelfAttentionConfig(SelfAttentionConfig):
+class LayeredSelfAttentionConfig(SelfAttentionConfig):
+    """Fields common to the kinds that some layers may have and others not."""
+
+    layers: list[int] = setting([], "layers that have it, from 1, as [1,3]; the others are global; []: all", least=1)
+
+
+@dataclass
+class LocalSelfAttentionConfig(LayeredSelfAttentionConfig):
     """every position sees W neighbours on either side; in the decoder, the W before it"""
 
     name: str = "local"
@@ -67,8 +92,41 @@ class LocalSelfAttentionConfig(SelfAttentionConfig):
         return self.half_width
 
 
+@dataclass
+class LocalnessSelfAttentionConfig(LayeredSelfAttentionConfig):
+    """every position, nearer to a centre that the query predicts the better   (Yang et al. 2018)"""
+
+    name: str = "localness"
+
+
+@dataclass
+class HardCodedSelfAttentionConfig(LayeredSelfAttentionConfig):
+    """fixed Gaussians around the neighbours, without queries and keys   (You et al. 2020)"""
+
+    name: str = "hard_coded"
+    encoder_centres: list[int] = setting([-1, 1], "centres of the encoder's heads, 0 a position itself; in turn")
+    decoder_centres: list[int] = setting([-1, 0], "the same of the decoder's, which see no later word", most=0)
+    sigma: float = setting(1.0, "deviation of the Gaussians", above=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key in ("encoder_centres", "decoder_centres"):
+            if not getattr(self, key):
+                raise ConfigError(f"model.self_attention.{key}=[] leaves no head: type [-1,1] or the like")
+
+    @property
+    def reach(self) -> int:
+        """Beyond it a weight is below 1e-17 of the greatest, less than float64 can add to it."""
+        return max(map(abs, self.encoder_centres + self.decoder_centres)) + ceil(9 * self.sigma)
+
+
 # The one table: the command line and --help read it.
-SELF_ATTENTIONS: tuple[type[SelfAttentionConfig], ...] = (GlobalSelfAttentionConfig, LocalSelfAttentionConfig)
+SELF_ATTENTIONS: tuple[type[SelfAttentionConfig], ...] = (
+    GlobalSelfAttentionConfig,
+    LocalSelfAttentionConfig,
+    LocalnessSelfAttentionConfig,
+    HardCodedSelfAttentionConfig,
+)
 
 
 @dataclass
@@ -80,6 +138,15 @@ class TransformerConfig(ModelConfig):
     attention_dropout: float = setting(0.0, "dropout of attention weights", least=0, below=1)
     cross_attention_normalizer: str = setting(
         "softmax", "how scores of source positions become weights", choices=lambda: tuple(NORMALIZERS)
+    )
+    encoder_normalizer: str = setting(
+        "softmax", "how scores become weights in the encoder's self-attention", choices=lambda: tuple(NORMALIZERS)
+    )
+    decoder_normalizer: str = setting(
+        "softmax", "how scores become weights in the decoder's self-attention", choices=lambda: tuple(NORMALIZERS)
+    )
+    sinks: Sinks = setting(
+        Sinks.none, "heads that may look nowhere, by a learned sink: none, self_attention, cross_attention or all"
     )
     activation_dropout: float = setting(0.0, "dropout inside feed-forward sublayers", least=0, below=1)
     hidden_size: int = setting(512, "width of the layers", least=1, most=65_536)
@@ -108,11 +175,44 @@ class TransformerConfig(ModelConfig):
                 "model.positions=rotary turns pairs of features: model.hidden_size / model.heads must be even, "
                 f"got {self.hidden_size} / {self.heads}"
             )
+        if isinstance(self.self_attention, LayeredSelfAttentionConfig):
+            self.check_layers(self.self_attention.layers)
+
+    def check_layers(self, layers: list[int]) -> None:
+        """Raise ConfigError for a layer that neither side has."""
+        most = max(self.encoder_layers or self.num_layers, self.decoder_layers or self.num_layers)
+        if layers and max(layers) > most:
+            raise ConfigError(f"model.self_attention.layers names layer {max(layers)}, and the model has {most} a side")
+
+    def self_attention_of(self, layer: int) -> SelfAttentionConfig:
+        """The self-attention of a layer, from 1, of either side."""
+        kind = self.self_attention
+        if isinstance(kind, LayeredSelfAttentionConfig) and kind.layers and layer not in kind.layers:
+            return GlobalSelfAttentionConfig()
+        return kind
 
     def build(self, source_size: int, target_size: int, joint: bool, label_smoothing: float = 0.0) -> Seq2Seq:
         from nmt.models.transformer.model import Transformer  # here: the model imports its configuration
 
         return Transformer(self, source_size, target_size, joint, label_smoothing)
+
+    def reaches(self, layers: int | None) -> list[int | None]:
+        """``reach`` of each of a side's layers; None: ``num_layers`` of them."""
+        return [self.self_attention_of(layer).reach for layer in range(1, (layers or self.num_layers) + 1)]
+
+    def beyond_softmax(self) -> list[str]:
+        """What is typed of heads beyond one softmax over all positions, or over one window in every layer."""
+        kind, found = self.self_attention, []
+        if isinstance(kind, LocalSelfAttentionConfig) and kind.layers:
+            found.append(f"model.self_attention.layers=[{','.join(map(str, kind.layers))}]")
+        elif not isinstance(kind, LocalSelfAttentionConfig | GlobalSelfAttentionConfig):
+            found.append(f"model.self_attention={kind.name}")
+        for key in ("encoder_normalizer", "decoder_normalizer"):
+            if getattr(self, key) != "softmax":
+                found.append(f"model.{key}={getattr(self, key)}")
+        if self.sinks is not Sinks.none:
+            found.append(f"model.sinks={self.sinks.name}")
+        return found
 
     @property
     def attention_heads(self) -> tuple[int, int]:

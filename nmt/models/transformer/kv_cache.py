@@ -12,6 +12,7 @@ Slot 2 is unused from here on: no path leads through it any more.
 Shapes: B sentences, K hypotheses a sentence, t tokens of a path, n slots, H heads, F features a head.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -19,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nmt.models.transformer.multi_head import Attend, attend
+from nmt.models.transformer.head_weights import Places
+from nmt.models.transformer.multi_head import Attend, Weigh, attend, mixed
 
 SPARE_STEPS = 32  # steps for which newly made slots have room, at least
 # Slots for each token of a path, up to which a query is rather compared with all of them than has its own gathered.
@@ -40,14 +42,14 @@ class KVCache:
     slots: Slots
     used: int
     paths: Tensor  # (B, K, t) int64, the slots that a hypothesis still sees, oldest first
-    reach: int | None  # of the self-attention: no position sees more than reach + 1
+    reaches: Sequence[int | None]  # of each layer's self-attention: no position sees more than reach + 1
 
     @classmethod
-    def empty(cls, layers: int, like: Tensor, reach: int | None) -> "KVCache":
+    def empty(cls, like: Tensor, reaches: Sequence[int | None]) -> "KVCache":
         """Before the first token, with K = 1; ``like`` (B, ..., H, F) has the sizes and the dtype."""
         B = like.size(0)
-        rows = like.new_zeros(layers, 2, B, 0, *like.shape[-2:])
-        return cls(Slots(rows, 0), 0, torch.zeros(B, 1, 0, dtype=torch.int64, device=like.device), reach)
+        rows = like.new_zeros(len(reaches), 2, B, 0, *like.shape[-2:])
+        return cls(Slots(rows, 0), 0, torch.zeros(B, 1, 0, dtype=torch.int64, device=like.device), reaches)
 
     def reorder(self, parent: Tensor) -> "KVCache":
         """parent (B, K') in [0, K)"""
@@ -67,8 +69,8 @@ class KVCache:
         slots.used += K
         new = torch.arange(self.used, slots.used, device=self.paths.device)[None, :, None].expand(B, K, 1)
         paths = torch.cat([self.paths, new], 2)
-        if self.reach is not None:
-            paths = paths[:, :, -self.reach - 1 :]
+        if None not in self.reaches:
+            paths = paths[:, :, -max(filter(None, self.reaches)) - 1 :]
         return replace(self, used=slots.used, paths=paths)
 
     def copied(self, spare: int) -> "KVCache":
@@ -91,23 +93,56 @@ class KVCache:
     def attention(self) -> list[Attend]:
         """The self-attention of each layer at the newest tokens: q, k, v (B, K, H, F) -> (B, K, H, F).
 
-        k and v are written into the newest slots.  A query then sees the slots of its path: all there are, if none is
-        off it; or out of all slots of its sentence by a mask, so that nothing is copied; or, where they are many more
-        than its own (independent samples have nothing in common), a copy of its own.
+        k and v are written into the newest slots.
         """
-        rows, paths, n = self.slots.rows, self.paths, self.used
+        made = {reach: NewestAttention(self, reach) for reach in dict.fromkeys(self.reaches)}
+        return [partial(made[reach], rows) for reach, rows in zip(self.reaches, self.slots.rows, strict=True)]
+
+
+class NewestAttention:
+    """Attention of the newest token of each path to the path, or to the ``reach`` tokens before it and itself.
+
+    A query sees the slots of its path: all there are, if none is off it; or out of all slots of its sentence by a mask,
+    so that nothing is copied; or, where they are many more than its own (independent samples have nothing in common), a
+    copy of its own.
+    """
+
+    def __init__(self, cache: KVCache, reach: int | None) -> None:
+        rows, paths, n = cache.slots.rows, cache.paths, cache.used
+        if reach is not None:
+            paths = paths[:, :, -reach - 1 :]
         (B, K, t), capacity = paths.shape, rows.size(3)
-        mask = index = None
+        self.paths, self.used, self.mask, self.index = paths, n, None, None
         if n > MASKED_SLOTS_PER_TOKEN * t:
-            index = (paths + torch.arange(0, B * capacity, capacity, device=paths.device)[:, None, None]).flatten()
+            self.index = (paths + torch.arange(0, B * capacity, capacity, device=paths.device)[:, None, None]).flatten()
         elif n > t:
-            mask = rows.new_full((B, K, n), float("-inf")).scatter_(2, paths, 0.0)[:, None]
+            self.mask = rows.new_full((B, K, n), float("-inf")).scatter_(2, paths, 0.0)[:, None]
 
-        def write_and_attend(rows: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            rows[0, :, n - K : n], rows[1, :, n - K : n] = k, v
-            if index is None:
-                return attend(q, rows[0, :, :n], rows[1, :, :n], mask)
-            keys, values = rows.flatten(1, 2).index_select(1, index).unflatten(1, (B * K, t))
-            return attend(q.flatten(0, 1)[:, None], keys, values).reshape(q.shape)
+    def __call__(self, rows: Tensor, q: Tensor, k: Tensor, v: Tensor, weigh: Weigh | None = None) -> Tensor:
+        """Of a layer whose slots are ``rows`` (2, B, capacity, H, F)."""
+        (B, K, t), n = self.paths.shape, self.used
+        rows[0, :, n - K : n], rows[1, :, n - K : n] = k, v
+        if self.index is None:
+            keys, values = rows[0, :, :n], rows[1, :, :n]
+            if weigh is None:
+                return attend(q, keys, values, self.mask)
+            return mixed(weigh(q, keys, self.places()), values, 0.0)
+        keys, values = rows.flatten(1, 2).index_select(1, self.index).unflatten(1, (B * K, t))
+        q = q.flatten(0, 1)[:, None]
+        out = attend(q, keys, values) if weigh is None else mixed(weigh(q, keys, self.places()), values, 0.0)
+        return out.reshape(B, K, *q.shape[2:])
 
-        return [partial(write_and_attend, layer) for layer in rows]
+    def places(self) -> Places:
+        """Of the newest tokens, and of the keys that are compared with them; the first of those seen has place 0.
+
+        Only a distance counts where a layer does not see all, and there the true places are larger.
+        """
+        B, K, t = self.paths.shape
+        places = torch.arange(t, device=self.paths.device)
+        if self.mask is None:
+            key = places.expand(1, 1, t)
+        else:
+            key = self.paths.new_zeros(B, K, self.used).scatter_(2, self.paths, places.expand(B, K, t))
+        mask = torch.zeros(1, 1, 1, 1, device=self.paths.device) if self.mask is None else self.mask
+        query = places[-1].expand(1, 1, 1)
+        return Places(mask, key - query, query, query + 1)

@@ -61,9 +61,9 @@ class FeedForward(nn.Module):
 class EncoderLayer(nn.Module):
     """Self-attention and feed-forward, a residual around each."""
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, config: TransformerConfig, layer: int) -> None:
         super().__init__()
-        self.self_attention, self.feed_forward = SelfAttention(config), FeedForward(config)
+        self.self_attention, self.feed_forward = SelfAttention(config, layer, causal=False), FeedForward(config)
         self.around_self, self.around_feed = Residual(config), Residual(config)
 
     def forward(self, x: Tensor, attend: Attend, rotations: Tensor | None) -> Tensor:
@@ -74,9 +74,10 @@ class EncoderLayer(nn.Module):
 class DecoderLayer(nn.Module):
     """Self-attention, attention to the source and feed-forward, a residual around each."""
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, config: TransformerConfig, layer: int) -> None:
         super().__init__()
-        self.self_attention, self.cross_attention = SelfAttention(config), CrossAttention(config)
+        self.self_attention = SelfAttention(config, layer, causal=True)
+        self.cross_attention = CrossAttention(config)
         self.feed_forward = FeedForward(config)
         self.around_self, self.around_cross, self.around_feed = (Residual(config) for _ in range(3))
 
@@ -99,13 +100,14 @@ class Encoder(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers or config.num_layers))
+        count = config.encoder_layers or config.num_layers
+        layers = nn.ModuleList(EncoderLayer(config, layer) for layer in range(1, count + 1))
         self.layers = cast(Sequence[EncoderLayer], layers)
         self.norm = last_norm(config)
 
-    def forward(self, x: Tensor, attend: Attend, rotations: Tensor | None) -> Tensor:
-        """x (B, S, D), its self-attention, and the rotations of rotary positions -> (B, S, D)"""
-        for layer in self.layers:
+    def forward(self, x: Tensor, attends: Sequence[Attend], rotations: Tensor | None) -> Tensor:
+        """x (B, S, D), the self-attention of each layer, and the rotations of rotary positions -> (B, S, D)"""
+        for layer, attend in zip(self.layers, attends, strict=True):
             x = layer(x, attend, rotations)
         return self.norm(x)
 
@@ -127,7 +129,8 @@ class Decoder(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers or config.num_layers))
+        count = config.decoder_layers or config.num_layers
+        layers = nn.ModuleList(DecoderLayer(config, layer) for layer in range(1, count + 1))
         self.layers = cast(Sequence[DecoderLayer], layers)
         self.norm = last_norm(config)
 

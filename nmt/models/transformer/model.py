@@ -51,7 +51,8 @@ class Transformer(Seq2Seq):
         super().__init__()
         check_tied(config.tied, joint)
         self.config, self.target_size, self.label_smoothing = config, target_size, label_smoothing
-        self.source_eos, self.reach = config.appends_eos, config.self_attention.reach
+        self.source_eos = config.appends_eos
+        self.encoder_reaches, self.decoder_reaches = map(config.reaches, (config.encoder_layers, config.decoder_layers))
         if config.positions is Positions.learned:
             self.longest_source = self.longest_target = config.max_positions
         self.rotary = Sinusoids(config.head_size) if config.positions is Positions.rotary else None
@@ -89,8 +90,8 @@ class Transformer(Seq2Seq):
         """
         positions = range(target.size(1))
         x = self.target_embedding(target, positions)
-        attend = self.self_attention(x, None, record_self)
-        return self.decoder(x, [attend] * len(memory.layers), self.rotations(positions, x), memory, record)
+        attends = self.self_attention(x, None, record_self)
+        return self.decoder(x, attends, self.rotations(positions, x), memory, record)
 
     def forward(self, batch: Batch, want_maps: bool = False, r_drop: float = 0.0) -> Output:
         record: list[Tensor] | None = [] if want_maps else None
@@ -108,7 +109,7 @@ class Transformer(Seq2Seq):
         return parts
 
     def start(self, encoded: SourceMemory) -> TransformerState:
-        return TransformerState(encoded, KVCache.empty(len(encoded.layers), encoded.layers[0], self.reach), 0)
+        return TransformerState(encoded, KVCache.empty(encoded.layers[0], self.decoder_reaches), 0)
 
     # Not in inference mode, where autocast would cast every weight anew at every step.
     @torch.inference_mode(False)
@@ -133,14 +134,21 @@ class Transformer(Seq2Seq):
         self.decode(batch.target_in, self.encode(batch.source, batch.source_lengths, record=source), None, target)
         return torch.stack(source, 1).float(), torch.stack(target, 1).float()
 
-    def self_attention(self, x: Tensor, lengths: Tensor | None, record: list[Tensor] | None) -> Attend:
-        """Self-attention among inputs x (B, T, D); lengths (B,) of the encoder's, None in the causal decoder."""
+    def self_attention(self, x: Tensor, lengths: Tensor | None, record: list[Tensor] | None) -> list[Attend]:
+        """Each layer's self-attention among inputs x (B, T, D); lengths (B,) of the encoder's, None: causal decoder."""
         dropout = self.config.attention_dropout if self.training else 0.0
-        if record is not None:
-            return recording(BandedAttention(self.reach or x.size(1), x, lengths, dropout, one_block=True), record)
-        if self.reach is None:
-            return FullAttention(x, lengths, dropout)
-        return BandedAttention(self.reach, x, lengths, dropout)
+        reaches = self.decoder_reaches if lengths is None else self.encoder_reaches
+        made: dict[int | None, Attend] = {}
+        for reach in dict.fromkeys(reaches):
+            if record is not None:
+                made[reach] = recording(
+                    BandedAttention(reach or x.size(1), x, lengths, dropout, one_block=True), record
+                )
+            elif reach is None:
+                made[reach] = FullAttention(x, lengths, dropout)
+            else:
+                made[reach] = BandedAttention(reach, x, lengths, dropout)
+        return [made[reach] for reach in reaches]
 
     def rotations(self, positions: range, x: Tensor) -> Tensor | None:
         """What rotary positions rotate queries and keys by; None for other kinds of positions."""

@@ -5,22 +5,31 @@ last but one, as the linear maps leave them, so that nothing is copied on the wa
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nmt.models.attention.base import additive_mask, masked_weights
-from nmt.models.attention.normalizers import NORMALIZERS, Normalizer, softmax
+from nmt.models.attention.base import additive_mask
+from nmt.models.attention.normalizers import NORMALIZERS, softmax
 from nmt.models.ops.dropout import dropout
 from nmt.models.ops.prepacked import Linear
 from nmt.models.transformer.config import TransformerConfig
+from nmt.models.transformer.head_weights import HardCodedWeights, Places, attention_weights, self_weights
 from nmt.models.transformer.positions import rotate
 
 FEW_KEYS = 256  # keys up to which plain products are faster, see ``attend``
 
-# Self-attention of one layer, without its linear maps: queries, keys and values (B, T, H, F) -> (B, T, H, F).
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+Weigh = Callable[[Tensor, Tensor, Places], Tensor]  # queries and keys (B, T, H, F) -> weights (B, H, T, T)
+
+
+class Attend(Protocol):
+    """Self-attention of one layer, without its linear maps."""
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, weigh: Weigh | None = None) -> Tensor:
+        """Queries, keys and values (B, T, H, F) -> (B, T, H, F).  ``weigh`` takes the place of the softmax."""
+        ...
 
 
 def attend(
@@ -49,31 +58,36 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal
     return dropout(weights, probability, training=True) @ v
 
 
-def attention_weights(q: Tensor, k: Tensor, mask: Tensor, normalizer: Normalizer = softmax) -> Tensor:
-    """The weights of ``attend`` alone, (B, H, N, S) in float32 or wider: for pictures and alignments, and for another
-    normalizer than softmax."""
-    wide = torch.promote_types(q.dtype, torch.float32)
-    with torch.autocast(q.device.type, enabled=False):
-        scores = q.transpose(1, 2).to(wide) @ k.permute(0, 2, 3, 1).to(wide)
-        return masked_weights(scores / q.size(3) ** 0.5, mask < 0, normalizer)
+def mixed(weights: Tensor, v: Tensor, probability: float) -> Tensor:
+    """weights (B, H, N, S), dropped with ``probability``, times v (B, S, H, F) -> (B, N, H, F)"""
+    return (dropout(weights.to(v.dtype), probability, training=True) @ v.transpose(1, 2)).transpose(1, 2)
 
 
 class SelfAttention(nn.Module):
-    """Queries, keys and values of the same positions, from one product."""
+    """Queries, keys and values of the same positions, from one product.
 
-    def __init__(self, config: TransformerConfig) -> None:
+    ``head_weights`` weigh the keys where ``model`` asks for other weights than a softmax.
+    """
+
+    def __init__(self, config: TransformerConfig, layer: int, causal: bool) -> None:
+        """``layer`` counts from 1; ``causal``: of the decoder."""
         super().__init__()
         D, self.heads = config.hidden_size, config.heads
-        self.inputs = Linear(D, 3 * D)
+        self.head_weights = self_weights(config, layer, causal)
+        self.values_alone = isinstance(self.head_weights, HardCodedWeights)
+        self.inputs = Linear(D, D if self.values_alone else 3 * D)
         self.output = Linear(D, D)
 
     def forward(self, x: Tensor, attend: Attend, rotations: Tensor | None) -> Tensor:
         """x (B, T, D) -> (B, T, D); ``attend`` knows which positions see which; ``rotations`` of rotary positions."""
-        parts = self.inputs(x).unflatten(2, (3, self.heads, -1))  # (B, T, 3, H, F)
-        q, k, v = parts.unbind(2)
-        if rotations is not None:
-            q, k = rotate(parts[:, :, :2], rotations).unbind(2)
-        return self.output(attend(q, k, v).flatten(2))
+        if self.values_alone:
+            q = k = v = self.inputs(x).unflatten(2, (self.heads, -1))
+        else:
+            parts = self.inputs(x).unflatten(2, (3, self.heads, -1))  # (B, T, 3, H, F)
+            q, k, v = parts.unbind(2)
+            if rotations is not None:
+                q, k = rotate(parts[:, :, :2], rotations).unbind(2)
+        return self.output(attend(q, k, v, self.head_weights).flatten(2))
 
 
 class CrossAttention(nn.Module):
@@ -87,6 +101,7 @@ class CrossAttention(nn.Module):
         super().__init__()
         D, self.heads, self.dropout = config.hidden_size, config.heads, config.attention_dropout
         self.normalizer = NORMALIZERS[config.cross_attention_normalizer]
+        self.sinks = nn.Parameter(torch.zeros(self.heads)) if config.sinks.in_cross_attention else None
         self.query = Linear(D, D)
         self.memory = Linear(D, 2 * D)
         self.output = Linear(D, D)
@@ -104,10 +119,11 @@ class CrossAttention(nn.Module):
         q = self.query(x).unflatten(2, (self.heads, -1))
         k, v = memory.unbind(2)
         probability = self.dropout if self.training else 0.0
-        if record is not None:
-            record.append(attention_weights(q, k, mask, self.normalizer))
-        if self.normalizer is softmax:
+        if record is None and self.normalizer is softmax and self.sinks is None:
             return self.output(attend(q, k, v, mask, probability=probability).flatten(2))
-        weights = record[-1] if record is not None else attention_weights(q, k, mask, self.normalizer)
-        dropped = dropout(weights.to(v.dtype), probability, self.training)
-        return self.output((dropped @ v.transpose(1, 2)).transpose(1, 2).flatten(2))
+        weights = attention_weights(q, k, mask, self.normalizer, sinks=self.sinks)
+        if record is not None:
+            record.append(weights)
+        if self.normalizer is softmax and self.sinks is None:
+            return self.output(attend(q, k, v, mask, probability=probability).flatten(2))
+        return self.output(mixed(weights, v, probability).flatten(2))

@@ -42,5 +42,5 @@ transformer transformer
 encoder transformer transformer_encoder
 transformer local_self_attention model.self_attention=local model.self_attention.half_width=2
 encoder local_self_attention local_self_attention
-transformer localness model.self_attention=localness
-encoder localness localness
+transformer hard_coded model.self_attention=hard_coded
+encoder hard_coded hard_coded

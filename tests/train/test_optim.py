@@ -144,6 +144,7 @@ def test_clipping_bounds_the_step_and_reports_the_norm(clip):
         OptimConfig(warmup=0, name=ADAM),
         OptimConfig(warmup=0, name=ADAMW),
         OptimConfig(warmup=0, name=SGD, momentum=0.9),
+        OptimConfig(warmup=0, name=OptimizerName.muon),
     ],
 )
 def test_a_gradient_that_is_not_finite_leaves_no_trace(config, bad):

@@ -21,8 +21,9 @@ from nmt.train.stop_signals import STOPPING
         OptimConfig(lr=0.02, schedule=ScheduleName.inverse_sqrt, warmup=4),
         OptimConfig(warmup=0, lr=0.02, schedule=ScheduleName.plateau, plateau_patience=1),
         OptimConfig(warmup=0, name=OptimizerName.sgd, lr=0.5, momentum=0.9, schedule=ScheduleName.luong, halve_after=1),
+        OptimConfig(warmup=0, name=OptimizerName.muon, lr=0.02),
     ],
-    ids=lambda o: o.schedule.name,
+    ids=lambda o: f"{o.name} {o.schedule}",
 )
 def test_a_resumed_run_is_the_uninterrupted_one_to_the_last_bit(tmp_path, optim):
     """Dropout, order, averages, learning rate and early stopping go on; validations draw random numbers."""

@@ -44,6 +44,9 @@ def check_model(model: Seq2Seq, name: str) -> Transformer:
             f"{name} has model.cross_attention_normalizer={model.config.cross_attention_normalizer}, and CTranslate2 "
             f"has softmax alone; {other}"
         )
+    if model.config.qk_norm or model.config.activation is Activation.relu2:
+        key = "qk_norm=true" if model.config.qk_norm else "activation=relu2"
+        raise ConfigError(f"{name} has model.{key}, which CTranslate2's Transformer has not; {other}")
     return model
 
 

@@ -20,7 +20,7 @@ from nmt.export import ctranslate2_export as exporting
 from nmt.export.ctranslate2_engine import CTranslate2Engine, check_options
 from nmt.export.ctranslate2_export import facts_of
 from nmt.export.ctranslate2_model import check_model, vocabulary, write_model
-from nmt.models.transformer.config import Sinks
+from nmt.models.transformer.config import Activation, Sinks
 from nmt.runs.directory import Run
 from nmt.search import DecodeConfig, LengthPenalty, Method, Stopping
 from nmt.search.engine import ModelEngine
@@ -183,6 +183,14 @@ def test_a_folder_that_is_no_export_is_left_alone(tmp_path):
             "has model.cross_attention_normalizer=sparsemax, and CTranslate2 has softmax alone",
         ),
         (replace(MODELS["transformer"], sinks=Sinks.all), r"has model\.sinks=all, which CTranslate2 does not have"),
+        (
+            replace(MODELS["transformer"], qk_norm=True),
+            "has model.qk_norm=true, which CTranslate2's Transformer has not",
+        ),
+        (
+            replace(MODELS["transformer"], activation=Activation.relu2),
+            "has model.activation=relu2, which CTranslate2's",
+        ),
     ],
 )
 def test_models_that_it_cannot_hold_are_refused_in_a_line(tmp_path, model, message):

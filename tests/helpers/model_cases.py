@@ -155,6 +155,7 @@ CASES: dict[str, dict[str, Case]] = {
         "rotary": Case({"positions": "rotary", "activation": "swiglu"}),
         "sparsemax": Case({"cross_attention_normalizer": "sparsemax"}),
         "entmax15": Case({"cross_attention_normalizer": "entmax15", "norm": "after"}),
+        "qk_norm": Case({"qk_norm": True, "activation": "relu2", "positions": "rotary"}),
         "local": Case(self_attention("local", half_width=2) | {"source_eos": False}),
         "local rotary": Case(self_attention("local", half_width=2) | {"positions": "rotary", "norm": "after"}),
         "local learned": Case(self_attention("local", half_width=2) | {"positions": "learned", "max_positions": 90}),

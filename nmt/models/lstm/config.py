@@ -62,6 +62,9 @@ class LSTMConfig(ModelConfig):
     dropout_placement: DropoutPlacement = setting(
         DropoutPlacement.standard, "luong (inputs of LSTM layers) or standard"
     )
+    word_dropout: float = setting(
+        0.0, "share of the words on both sides whose vector is 0 in training", least=0, below=1
+    )
     bias: bool = setting(True, "biases in the LSTM layers and the vocabulary projection")
     init_range: float | None = setting(
         0.1, "matrices start uniform in [-x, x], biases at 0 (null: torch's defaults)", above=0

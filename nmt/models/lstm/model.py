@@ -14,7 +14,7 @@ from nmt.models.lstm.decoder import LSTMDecoder, LuongStep, StepResult, target_p
 from nmt.models.lstm.encoder import Encoded, LSTMEncoder, reversed_places
 from nmt.models.lstm.latent_alignment import LatentAlignment
 from nmt.models.ops.cross_entropy import projected_cross_entropy
-from nmt.models.ops.dropout import dropout
+from nmt.models.ops.dropout import dropout, word_dropout
 from nmt.models.ops.lstm_layer import LSTMState
 from nmt.models.ops.matmul import PrepackedLinear
 from nmt.models.ops.mixture import MixtureOptions, mixture_cross_entropy
@@ -230,7 +230,8 @@ class LSTM(CachesWeights, Seq2Seq):
         return self.latent.log_probs(query(result.output), state.source_terms, mixed, project)
 
     def embed(self, table: nn.Embedding, ids: Tensor) -> Tensor:
-        return dropout(table(ids), self.config.dropout, self.training)
+        whole = word_dropout(table(ids), self.config.word_dropout, self.training)
+        return dropout(whole, self.config.dropout, self.training)
 
     def maps(self, attended: list[Attended], memory: Memory | None) -> AttentionMaps | None:
         """Attention of one layer and each of its heads, over all source positions."""

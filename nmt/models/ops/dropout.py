@@ -21,6 +21,17 @@ def dropout(x: Tensor, probability: float, training: bool) -> Tensor:
     return x * mask(x, probability)
 
 
+def word_dropout(x: Tensor, probability: float, training: bool) -> Tensor:
+    """Word vectors x (..., E), whole ones zeroed at random and the rest divided by the chance to stay.
+
+    Sennrich and Zhang 2019; Gal and Ghahramani 2016 drop a word wherever it stands in the
+    sentence, here each place is drawn by itself.
+    """
+    if not training or probability == 0:
+        return x
+    return x * dropout(torch.ones_like(x[..., :1]), probability, training)
+
+
 def mask(x: Tensor, probability: float) -> Tensor:
     """A factor for each element of x: 0, or one over the chance to stay."""
     dropped = min(round(probability * LANE), LANE - 1)

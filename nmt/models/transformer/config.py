@@ -32,6 +32,7 @@ class Activation(Enum):
     relu = "relu"  # Vaswani et al. 2017, eq. 2
     gelu = "gelu"  # Hendrycks and Gimpel 2016
     swiglu = "swiglu"  # Shazeer 2020, eq. 6
+    relu2 = "relu2"  # So et al. 2021
 
 
 class Sinks(Enum):
@@ -158,7 +159,12 @@ class TransformerConfig(ModelConfig):
     positions: Positions = setting(Positions.sinusoidal, "sinusoidal, learned or rotary (in self-attention)")
     max_positions: int = setting(1024, "longest sequence that positions=learned has rows for", least=1, most=10_000_000)
     norm: Norm = setting(Norm.before, "layer norm before each sublayer or after it")
-    activation: Activation = setting(Activation.relu, "relu, gelu or swiglu (a third map of ffn_size)")
+    activation: Activation = setting(Activation.relu, "relu, gelu, swiglu (a third map of ffn_size) or relu2")
+    qk_norm: bool = setting(False, "layer norm of each head's queries and keys, before they are compared")
+    zero_outputs: bool = setting(False, "the last map of every sublayer starts at 0, so that each layer does nothing")
+    word_dropout: float = setting(
+        0.0, "share of the words on both sides whose vector is 0 in training", least=0, below=1
+    )
     source_eos: bool | None = setting(None, "end the source with end-of-sentence (null: yes)")
     tied: Tied = setting(Tied.target, "none; target: target embedding = projection; all: source embedding too")
     # OmegaConf's MISSING: the group model.self_attention fills it.

@@ -36,6 +36,7 @@ class FeedForward(nn.Module):
 
     relu      g(x) = max(0, W_1 x + b_1)                  (Vaswani et al. 2017, eq. 2)
     gelu      g(x) = GELU(W_1 x + b_1)                    (Hendrycks and Gimpel 2016, section 2)
+    relu2     g(x) = max(0, W_1 x + b_1)^2                (So et al. 2021)
     swiglu    g(x) = SiLU(W_1 x + b_1) * (V x + c)        (Shazeer 2020, eq. 6, there without biases)
     """
 
@@ -50,6 +51,8 @@ class FeedForward(nn.Module):
         x = self.inner(x)
         if self.activation is Activation.relu:
             x = x.relu()
+        elif self.activation is Activation.relu2:
+            x = x.relu().square()
         elif self.activation is Activation.gelu:
             x = F.gelu(x)
         else:
@@ -171,3 +174,12 @@ def initialize(module: nn.Module) -> None:
         if module.padding_idx is not None:
             with torch.no_grad():
                 module.weight[module.padding_idx].zero_()
+
+
+def start_at_zero(model: nn.Module) -> None:
+    """Make 0 what the sublayers below a model add to the stream: x + 0, for every x (Zhang, Dauphin and Ma 2019)."""
+    for part in model.modules():
+        if isinstance(part, SelfAttention | CrossAttention | FeedForward):
+            last = part.outer if isinstance(part, FeedForward) else part.output
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)

@@ -16,7 +16,7 @@ from nmt.models.ops.prepacked import Linear
 from nmt.models.seq2seq import AttentionMaps, Output, Seq2Seq, State, Tied, append_eos, check_tied
 from nmt.models.transformer.config import Positions, TransformerConfig
 from nmt.models.transformer.kv_cache import KVCache
-from nmt.models.transformer.layers import Decoder, Encoder, SourceMemory, initialize
+from nmt.models.transformer.layers import Decoder, Encoder, SourceMemory, initialize, start_at_zero
 from nmt.models.transformer.multi_head import Attend
 from nmt.models.transformer.positions import Embedding, Sinusoids
 from nmt.models.transformer.self_attention import BandedAttention, FullAttention, recording
@@ -63,6 +63,8 @@ class Transformer(Seq2Seq):
         self.projection = Linear(config.hidden_size, target_size, bias=False)
         self.apply(initialize)
         nn.init.normal_(self.projection.weight, std=config.hidden_size**-0.5)
+        if config.zero_outputs:
+            start_at_zero(self)
         if config.tied is not Tied.none:
             self.projection.weight = self.target_embedding.words.weight
         if config.tied is Tied.all:

@@ -63,6 +63,26 @@ def mixed(weights: Tensor, v: Tensor, probability: float) -> Tensor:
     return (dropout(weights.to(v.dtype), probability, training=True) @ v.transpose(1, 2)).transpose(1, 2)
 
 
+class QueryKeyNorm(nn.Module):
+    """q <- g_q LN(q), k <- g_k LN(k) for each head, in the place of q and k (Dehghani et al. 2023).
+
+    LN is layer normalization over the F features, with a gain and no bias, so that no score grows without a bound.
+    Rotary positions turn what is normalized.
+    """
+
+    def __init__(self, head_size: int) -> None:
+        super().__init__()
+        self.query, self.key = (nn.LayerNorm(head_size, bias=False) for _ in range(2))
+
+    def queries(self, q: Tensor) -> Tensor:
+        """q (B, N, H, F), in its dtype"""
+        return self.query(q).to(q.dtype)
+
+    def keys(self, k: Tensor) -> Tensor:
+        """k (B, S, H, F), in its dtype"""
+        return self.key(k).to(k.dtype)
+
+
 class SelfAttention(nn.Module):
     """Queries, keys and values of the same positions, from one product.
 
@@ -77,6 +97,7 @@ class SelfAttention(nn.Module):
         self.values_alone = isinstance(self.head_weights, HardCodedWeights)
         self.inputs = Linear(D, D if self.values_alone else 3 * D)
         self.output = Linear(D, D)
+        self.norms = QueryKeyNorm(config.head_size) if config.qk_norm and not self.values_alone else None
 
     def forward(self, x: Tensor, attend: Attend, rotations: Tensor | None) -> Tensor:
         """x (B, T, D) -> (B, T, D); ``attend`` knows which positions see which; ``rotations`` of rotary positions."""
@@ -85,6 +106,9 @@ class SelfAttention(nn.Module):
         else:
             parts = self.inputs(x).unflatten(2, (3, self.heads, -1))  # (B, T, 3, H, F)
             q, k, v = parts.unbind(2)
+            if self.norms is not None:
+                q, k = self.norms.queries(q), self.norms.keys(k)
+                parts = torch.stack([q, k], 2)
             if rotations is not None:
                 q, k = rotate(parts[:, :, :2], rotations).unbind(2)
         return self.output(attend(q, k, v, self.head_weights).flatten(2))
@@ -105,10 +129,15 @@ class CrossAttention(nn.Module):
         self.query = Linear(D, D)
         self.memory = Linear(D, 2 * D)
         self.output = Linear(D, D)
+        self.norms = QueryKeyNorm(config.head_size) if config.qk_norm else None
 
     def keys_and_values(self, source: Tensor) -> Tensor:
         """source (B, S, D) -> keys and values (B, S, 2, H, F)"""
-        return self.memory(source).unflatten(2, (2, self.heads, -1))
+        both = self.memory(source).unflatten(2, (2, self.heads, -1))
+        if self.norms is None:
+            return both
+        k, v = both.unbind(2)
+        return torch.stack([self.norms.keys(k), v], 2)
 
     def forward(self, x: Tensor, memory: Tensor, mask: Tensor, record: list[Tensor] | None) -> Tensor:
         """x (B, N, D), the source's mask (B, 1, 1, S) -> (B, N, D).
@@ -117,6 +146,7 @@ class CrossAttention(nn.Module):
         The weights (B, H, N, S) are appended to ``record`` if there is one.
         """
         q = self.query(x).unflatten(2, (self.heads, -1))
+        q = q if self.norms is None else self.norms.queries(q)
         k, v = memory.unbind(2)
         probability = self.dropout if self.training else 0.0
         if record is None and self.normalizer is softmax and self.sinks is None:

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from nmt.batch import PAD
 from nmt.errors import ConfigError
-from nmt.models.ops.dropout import dropout
+from nmt.models.ops.dropout import dropout, word_dropout
 from nmt.models.transformer.config import Positions, TransformerConfig
 
 
@@ -14,7 +14,7 @@ class Embedding(nn.Module):
 
     def __init__(self, config: TransformerConfig, vocabulary: int) -> None:
         super().__init__()
-        self.dropout = config.dropout
+        self.dropout, self.word_dropout = config.dropout, config.word_dropout
         self.sinusoids = Sinusoids(config.hidden_size) if config.positions is Positions.sinusoidal else None
         self.words = nn.Embedding(vocabulary, config.hidden_size, padding_idx=PAD)
         learned = config.positions is Positions.learned
@@ -26,7 +26,7 @@ class Embedding(nn.Module):
         Raises ConfigError for a position that learned positions have no row for.
         """
         D = self.words.embedding_dim
-        x = self.words(ids) * D**0.5
+        x = word_dropout(self.words(ids) * D**0.5, self.word_dropout, self.training)
         if self.sinusoids is not None:
             x = x + self.sinusoids(positions, x).flatten(1)[:, :D]
         elif self.places is not None:

@@ -99,6 +99,8 @@ def back(source: str, target: str, *links: tuple[int, int]) -> str:
         ("<b>a</b> <i>b</i>", "B A", [(0, 1), (1, 0)], "<i>B</i> <b>A</b>"),
         # Words between those of the first belong to it; the second has what is left.
         ("<b>a c</b> <i>b</i>", "A B C", [(0, 0), (1, 2), (2, 1)], "<b>A B C</b><i></i>"),
+        ("<b>a c</b> <i>b d</i>", "A B C D", [(0, 0), (1, 2), (2, 1), (3, 3)], "<b>A B C</b> <i>D</i>"),
+        ("<b>b d</b> <i>a c</i>", "A B C D", [(0, 1), (1, 3), (2, 0), (3, 2)], "<i>A</i> <b>B C D</b>"),
         ("Hello {name}, you", "Du, hallo!", [(0, 1), (1, 0)], "Du, hallo {name}!"),
         ("%s won <br/> twice", "Zweimal gewann", [(0, 1), (1, 0)], "%s <br/> Zweimal gewann"),
         ("costs {cur}5 now", "jetzt kostet 5", [(0, 1), (1, 2), (2, 0)], "jetzt kostet {cur}5"),

@@ -33,7 +33,7 @@ from nmt.device import set_up
 from nmt.models import build_model
 from nmt.models.attention import ATTENTIONS, Attention, AttentionConfig, Memory, build_attention
 from nmt.models.attention.local_attention import LocalAttention
-from nmt.models.lstm.config import LSTMConfig, Mixture
+from nmt.models.lstm.config import EncoderKind, LSTMConfig, Mixture
 from nmt.models.lstm.decoder import LSTMDecoder
 from nmt.models.ops.lstm_layer import LSTMState
 from nmt.models.seq2seq import Seq2Seq
@@ -41,11 +41,15 @@ from nmt.models.seq2seq import Seq2Seq
 NAMES = (
     "bahdanau,global,hard,local_m,local_p,local_p/dense,local_p/windows,"
     "global+normalizer=sparsemax,global+normalizer=entmax15,local_p+gaussian=bias+centre=diagonal,"
-    "global+heads=4,local_p+heads=4,coverage,coverage+max_fertility=2,location_aware,structural,temporal,gmm,monotonic,monotonic+chunk=5"
+    "global+heads=4,local_p+heads=4,fixed_memory,coverage,coverage+max_fertility=2,location_aware,structural,temporal,gmm,monotonic,monotonic+chunk=5"
 )
 DECODERS = ("none", "bahdanau", "global", "local_m", "local_p")
-# MECHANISM[/predictions[/K]]: model.mixture, and model.mixture_top_k.
-MIXTURES = ("global", "global/predictions", "global/predictions/5", "local_m/predictions", "local_p/predictions")
+# MECHANISM[/predictions[/K]]: model.mixture, and model.mixture_top_k; /intra: model.intra_attention;
+# /lstmn: model.encoder.
+MIXTURES = (
+    *("global", "global/predictions", "global/predictions/5", "local_m/predictions", "local_p/predictions"),
+    *("global/intra", "global/lstmn"),
+)
 QUICK = ["--sources=5,40", "--threads=1", "--batch=2", "--width=16", "--steps=4", "--rounds=2", "--words=50"]
 LONG = 1600  # sources beyond this take seconds: a forced way is measured there in the first round alone
 
@@ -241,10 +245,10 @@ def decode(decoder: LSTMDecoder, words: Tensor, values: Tensor, backward: bool) 
 
 
 def mixture_cases(options: argparse.Namespace, source: int) -> list[Case]:
-    """A target position of a whole LSTM, encoder, projection and loss included, by what attention weights mix."""
+    """A target position of a whole LSTM, encoder, projection and loss included."""
     B, V = options.batch, options.words
     clock = time.perf_counter if options.clock == "wall" else time.process_time
-    models = {name: mixture_model(name, options.width, V) for name in MIXTURES}
+    models = {name: mixture_model(name, options.width, V) for name in options.models}
     found = [Case(name, source, 1, threads, steps=source) for threads in options.threads for name in models]
     for threads, turn in product(options.threads, range(options.rounds)):
         torch.set_num_threads(threads)
@@ -267,14 +271,16 @@ def mixture_cases(options: argparse.Namespace, source: int) -> list[Case]:
 
 
 def mixture_model(name: str, width: int, words: int) -> Seq2Seq:
-    """The model that one of MIXTURES names."""
+    """The model that a name as those of MIXTURES stands for."""
     mechanism, _, mixture = name.partition("/")
     kind, _, k = mixture.partition("/")
     config = LSTMConfig(
         hidden_size=width,
         dropout=0.0,
         attention=config_of(mechanism),
-        mixture=Mixture(kind or "contexts"),
+        encoder=EncoderKind.lstmn if kind == "lstmn" else EncoderKind.lstm,
+        intra_attention=kind == "intra",
+        mixture=Mixture.predictions if kind == "predictions" else Mixture.contexts,
         mixture_top_k=int(k) if k else None,
     )
     torch.manual_seed(0)
@@ -286,6 +292,9 @@ def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help=f"{' '.join(QUICK)}, and nothing is written without --out")
     parser.add_argument("--names", type=lambda t: t.split(","), default=NAMES.split(","), help=f"default {NAMES}")
+    parser.add_argument(
+        "--models", type=lambda t: t.split(","), default=MIXTURES, help=f"whole models, default {','.join(MIXTURES)}"
+    )
     parser.add_argument("--sources", type=numbers, default=[25, 100, 400, 1600, 6400], help="source lengths")
     parser.add_argument("--queries", type=numbers, default=[1, 5], help="queries a sentence in one step")
     parser.add_argument("--threads", type=numbers, default=[1, 2])

@@ -187,8 +187,8 @@ def report(settings: dict[str, Any], cases: Sequence[Case], decoder: Sequence[Ca
     if mixtures:  # which older results do not have
         parts += [
             "A target position of a whole LSTM, encoder, projection and loss included, where the attention weights mix "
-            f"predictions (model.mixture), of the K likeliest positions or of all; S={mixtures[0].source}, N=1, "
-            "milliseconds:",
+            "predictions (model.mixture), of the K likeliest positions or of all, with intra-decoder attention, and "
+            f"with the encoder lstmn; S={mixtures[0].source}, N=1, milliseconds:",
             decoder_table(mixtures),
         ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -199,7 +199,8 @@ def plot(cases: Sequence[Case], files: Sequence[Path]) -> None:
     from matplotlib.figure import Figure
 
     few = min(c.queries for c in cases), min(c.threads for c in cases)
-    shown = [c for c in cases if (c.queries, c.threads) == few and c.name in COLOURS]
+    found = [c for c in cases if (c.queries, c.threads) == few]
+    shown = [c for c in found if c.name in COLOURS] or found
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     titles = {"search": "search: a step forward", "training": "training: a step forward and backward"}
@@ -207,7 +208,7 @@ def plot(cases: Sequence[Case], files: Sequence[Path]) -> None:
     for axes, (kind, title) in zip(panels, titles.items(), strict=True):
         for name in dict.fromkeys(c.name for c in shown):
             points = sorted((c.source, cost(kind)(c, None)) for c in shown if c.name == name)
-            draw(axes, name, points, COLOURS[name])
+            draw(axes, name, points, COLOURS.get(name, "black"))
         log_log(axes, "source positions", sources)
         axes.set_title(title, fontsize=11, loc="left")
     for axes in panels:  # now that their common scale is known

@@ -19,6 +19,7 @@ from nmt.models.attention import Memory
 from nmt.models.attention.base import real_positions
 from nmt.models.attention.local_attention import LocalAttention
 from nmt.models.attention.several_heads import for_heads
+from nmt.models.lstm.config import EncoderKind
 from nmt.models.lstm.model import LSTM, LSTMSearchState, Recurrent
 from nmt.models.ops.rows import Rows
 from nmt.models.seq2seq import Seq2Seq, append_eos
@@ -184,8 +185,18 @@ def additive(seen: Tensor, like: Tensor) -> Tensor:
     return torch.where(seen, 0.0, float("-inf")).to(like.dtype)
 
 
-def refuse_carried(model: LSTM, name: str) -> None:
-    """Raise ConfigError, beginning with ``name``, where attention knows of the steps before."""
+def refuse_loops(model: LSTM, name: str) -> None:
+    """Raise ConfigError, beginning with ``name``, where encoder or attention know of all steps before."""
+    if model.config.encoder is EncoderKind.lstmn:
+        raise ConfigError(
+            f"{name} has model.encoder=lstmn, whose words look at all words before them in turn: "
+            "the graphs of to=onnx have no such loop; translate with this project"
+        )
+    if model.config.intra_attention:
+        raise ConfigError(
+            f"{name} has model.intra_attention=true, whose steps read all decoder states before them: "
+            "the graphs of to=onnx have no place for that; translate with this project"
+        )
     with torch.no_grad():
         memory = model.encode(torch.tensor([[5]]), torch.tensor([1])).memory
     if memory is not None and memory.carried is not None:
@@ -199,7 +210,7 @@ def refuse_carried(model: LSTM, name: str) -> None:
 def graphs_of(model: Seq2Seq, name: str) -> Graphs:
     """The graphs of a model; raises ConfigError, beginning with ``name``, for one that is of neither kind."""
     if isinstance(model, LSTM):
-        refuse_carried(model, name)
+        refuse_loops(model, name)
         return LSTMGraphs(model)
     if isinstance(model, Transformer):
         for typed in model.config.beyond_softmax():

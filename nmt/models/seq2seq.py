@@ -161,10 +161,11 @@ class Seq2Seq(nn.Module):
         """Parts that are not inside one another and use no weights but their own: training may divide them in turn."""
         return []
 
-    def self_maps(self, batch: Batch) -> tuple[Tensor, Tensor] | None:
+    def self_maps(self, batch: Batch) -> tuple[Tensor | None, Tensor | None] | None:
         """Self-attention of the encoder (B, layers, heads, S, S) and the decoder (B, layers, heads, T, T), float32.
 
-        None where there is none.  Rows of padding mean nothing.
+        None where there is none, in the place of either or of both.  Rows of padding mean nothing; a row is 0 where
+        there is nothing to look at, as for the first of the words that look at those before them.
         """
         return None
 

@@ -172,6 +172,20 @@ def test_self_attention_is_pictured_on_request(source_eos):
     assert len(evaluated(fake(), TEXT, sentences=[5], self_attention=True).pictures) == 2
 
 
+@pytest.mark.parametrize("side", [0, 1])
+def test_self_attention_of_one_side_alone_is_pictured(side, monkeypatch):
+    """As of an LSTM whose encoder remembers its words, or whose decoder looks back."""
+    model = SelfAttentive(TOKENIZERS.source.size).eval()
+    expected = evaluated(model, TEXT, sentences=[5], self_attention=True).pictures[2 + side]
+    both = model.self_maps
+    monkeypatch.setattr(
+        model, "self_maps", lambda batch: tuple(x if i == side else None for i, x in enumerate(both(batch)))
+    )
+    [found] = evaluated(model, TEXT, sentences=[5], self_attention=True).pictures[2:]
+    assert (found.kind, found.source) == (expected.kind, expected.source)
+    assert torch.equal(found.maps.weights, expected.maps.weights)
+
+
 def test_no_figure_depends_on_which_sentences_are_pictured():
     plain, drawn = (evaluated(fake(), TEXT, sentences=m) for m in ([], [0, 3]))
     assert (plain.loss, plain.hypotheses, plain.scores) == (drawn.loss, drawn.hypotheses, drawn.scores)

@@ -59,6 +59,12 @@ def test_attention_that_knows_of_the_steps_before_is_refused(kind):
         graphs_of(build(f"lstm: {kind}"), "mine")
 
 
+@pytest.mark.parametrize(("name", "what"), [("lstmn", "encoder=lstmn"), ("intra", "intra_attention=true")])
+def test_loops_over_all_words_before_are_refused(name, what):
+    with pytest.raises(ConfigError, match=rf"^mine has model.{what}, whose .*: the graphs of to=onnx have no "):
+        graphs_of(build(f"lstm: {name}"), "mine")
+
+
 @pytest.mark.parametrize(
     "changes", [{"groups": 2, "beam_size": 4}, {"method": Method.sample, "samples": 3}, {"no_repeat_ngram": 2}]
 )

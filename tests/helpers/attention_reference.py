@@ -1,6 +1,8 @@
 """Attention written straight from the papers' equations, one scalar at a time: no masks, no batches, no gathers."""
 
+import itertools
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -11,10 +13,12 @@ from nmt.models.attention import (
     BahdanauConfig,
     Centre,
     ConcatSource,
+    FixedMemoryConfig,
     Gaussian,
     GlobalConfig,
     LocalMConfig,
     LocalPConfig,
+    Shares,
     Sigma,
     build_attention,
 )
@@ -87,6 +91,8 @@ def attend(
 ) -> tuple[list[Tensor], Tensor]:
     """Weights over the words (S, M), padding left out, and the context, for one query (Q,)."""
     query, memory = list(q.unbind()), [list(h.unbind()) for h in words.unbind()]
+    if isinstance(config, FixedMemoryConfig):
+        return fixed_memory(dict(module.named_parameters()), config, query, memory)
     S = len(memory)
     window, offset = list(range(S)), 0
     gauss: Scalars | None = None
@@ -118,6 +124,27 @@ def attend(
     for s, a in zip(window, normalize(scores), strict=True):
         weights[s] = a if gauss is None else a * gauss[s]
     return weights, torch.stack([dot(weights, [h[m] for h in memory]) for m in range(words.size(1))])
+
+
+def fixed_memory(
+    parameters: Mapping[str, Tensor], config: FixedMemoryConfig, query: Scalars, memory: list[Scalars]
+) -> tuple[Scalars, Tensor]:
+    """The same for a memory of K vectors, which are made first."""
+    K, S, normalize = config.vectors, len(memory), NORMALIZERS[config.normalizer]
+    scores = [times(parameters["share.weight"], h) for h in memory]
+    if config.position_encoding:
+        for s, k in itertools.product(range(S), range(K)):
+            scores[s][k] = scores[s][k] * ((1 - (k + 1) / K) * (1 - (s + 1) / S) + (k + 1) / K * (s + 1) / S)
+    if config.shares is Shares.of_vector:
+        shares = list(zip(*(normalize([row[k] for row in scores]) for k in range(K)), strict=True))
+    else:
+        shares = [normalize(row) for row in scores]
+    vectors = [
+        [dot([row[k] for row in shares], [h[m] for h in memory]) for m in range(len(memory[0]))] for k in range(K)
+    ]
+    beta = normalize(times(parameters["query.weight"], query))
+    context = torch.stack([dot(beta, [v[m] for v in vectors]) for m in range(len(memory[0]))])
+    return [dot(beta, list(row)) for row in shares], context
 
 
 def attend_all(

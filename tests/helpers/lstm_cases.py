@@ -9,6 +9,7 @@ from nmt.models import LSTMConfig, build_model
 from nmt.models.attention import (
     BahdanauConfig,
     CoverageConfig,
+    FixedMemoryConfig,
     GlobalConfig,
     HardConfig,
     LocalMConfig,
@@ -20,7 +21,7 @@ from nmt.models.attention import (
     StructuralConfig,
     TemporalConfig,
 )
-from nmt.models.lstm.config import Mixture, Tied
+from nmt.models.lstm.config import EncoderKind, Mixture, Tied
 
 V_SOURCE, V_TARGET = 13, 11
 PAIRS = [([5, 7, 4], [9, 4, 4, 6, 8]), ([12], [5]), ([8, 4, 6, 11, 9, 4, 10], [10, 7, 5])]
@@ -49,6 +50,20 @@ CONFIGS = {
     "bahdanau deep": LSTMConfig(
         attention=BahdanauConfig(hidden_size=5), num_layers=2, residual=True, source_eos=False, reverse_source=True
     ),
+    "fixed_memory": LSTMConfig(attention=FixedMemoryConfig(vectors=3)),
+    "intra temporal": LSTMConfig(attention=TemporalConfig(), intra_attention=True, num_layers=2),
+    "intra unfed": LSTMConfig(attention=GlobalConfig(), intra_attention=True, input_feeding=False),
+    "intra bahdanau": LSTMConfig(attention=BahdanauConfig(hidden_size=5), intra_attention=True),
+    "lstmn": LSTMConfig(attention=GlobalConfig(), encoder=EncoderKind.lstmn),
+    "lstmn deep reversed": LSTMConfig(
+        attention=GlobalConfig(),
+        encoder=EncoderKind.lstmn,
+        num_layers=2,
+        residual=True,
+        reverse_source=True,
+        bias=False,
+    ),
+    "lstmn uni": LSTMConfig(attention=NoneConfig(), encoder=EncoderKind.lstmn, bidirectional=False, embedding_size=4),
     "coverage": LSTMConfig(attention=CoverageConfig(hidden_size=5, max_fertility=2.0), num_layers=2),
     "coverage unfed": LSTMConfig(attention=CoverageConfig(hidden_size=5), input_feeding=False),
     "coverage latent": LSTMConfig(attention=CoverageConfig(hidden_size=5), mixture=Mixture.predictions),

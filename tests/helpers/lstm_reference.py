@@ -3,7 +3,7 @@
 import torch
 
 from nmt.batch import BOS, EOS
-from nmt.models.lstm.config import Mixture, Tied
+from nmt.models.lstm.config import EncoderKind, Mixture, Tied
 
 
 def lstm_cell(layer, x, state):
@@ -28,9 +28,47 @@ def run(layer, xs):
     return outputs, state
 
 
-def encode(model, source):
-    """Word ids -> memory rows in natural order, and every layer's final state."""
+def remember(layer, xs, remembered):
+    """One LSTMN layer over a list of inputs: every output, and the last state; what each remembers goes to a list."""
+    H, hidden, memories = layer.hidden_size, [], []
+    summary = memory = xs[0].new_zeros(H)
+    for x in xs:
+        if hidden:
+            scores = []
+            for h in hidden:
+                inner = layer.key.weight @ h + layer.word.weight @ x + layer.summary.weight @ summary
+                scores.append(layer.energy.weight[0] @ torch.tanh(inner))
+            s = torch.stack(scores).softmax(0)
+            summary = sum(w * h for w, h in zip(s, hidden, strict=True))
+            memory = sum(w * c for w, c in zip(s, memories, strict=True))
+            remembered.append(s)
+        z = layer.input.weight @ x + layer.recurrent.weight @ summary
+        if layer.input.bias is not None:
+            z = z + layer.input.bias
+        i, f, g, o = (z[k * H : (k + 1) * H] for k in range(4))
+        c = torch.sigmoid(f) * memory + torch.sigmoid(i) * torch.tanh(g)
+        hidden.append(torch.sigmoid(o) * torch.tanh(c))
+        memories.append(c)
+    return hidden, (hidden[-1], memories[-1])
+
+
+def encode(model, source, remembered=None):
+    """Word ids -> memory rows in natural order, and every layer's final state.
+
+    What the words remember, layer by layer and direction by direction in the order in which they are read, is added to
+    the list ``remembered``.
+    """
     config = model.config
+    read = run
+    if config.encoder is EncoderKind.lstmn:
+
+        def read(layer, xs):
+            found = []
+            result = remember(layer, xs, found)
+            if remembered is not None:
+                remembered.append(found)
+            return result
+
     order = list(range(len(source)))
     if config.reverse_source:
         order.reverse()
@@ -40,9 +78,9 @@ def encode(model, source):
     xs, final = [model.source_embedding.weight[source[s]] for s in order], []
     layers = list(model.encoder.layers)
     for depth in range(0, len(layers), 2 if config.bidirectional else 1):
-        outputs, (h, c) = run(layers[depth], xs)
+        outputs, (h, c) = read(layers[depth], xs)
         if config.bidirectional:
-            back, (back_h, back_c) = run(layers[depth + 1], xs[::-1])
+            back, (back_h, back_c) = read(layers[depth + 1], xs[::-1])
             outputs = [torch.cat([a, b]) for a, b in zip(outputs, back[::-1], strict=True)]
             h, c = torch.cat([h, back_h]), torch.cat([c, back_c])
         if config.residual and depth:
@@ -78,6 +116,7 @@ def log_probs(model, source, target, posteriors=None):
         logits = (model.projection if config.tied is Tied.none else model.target_embedding).weight @ vector
         return (logits + model.projection.bias if config.bias else logits).log_softmax(0)
 
+    written = []
     for t, (word, next_word) in enumerate(zip([BOS, *target], [*target, EOS], strict=True)):
         x = model.target_embedding.weight[word]
         before_step, seen = config.attention.previous_state, feed
@@ -94,7 +133,14 @@ def log_probs(model, source, target, posteriors=None):
         else:
             if not before_step:
                 seen, weights = attend(x, t)
-            feed = torch.tanh(decoder.readout.weight @ torch.cat([seen, x]))
+            parts = [seen, x]
+            if config.intra_attention:
+                parts.append(torch.zeros_like(x))
+                if written:
+                    a = torch.stack([x @ (decoder.intra.project.weight @ h) for h in written]).softmax(0)
+                    parts[2] = sum(w * h for w, h in zip(a, written, strict=True))
+                written.append(x)
+            feed = torch.tanh(decoder.readout.weight @ torch.cat(parts))
         if config.mixture is Mixture.contexts:
             rows.append(predicted(feed))
             continue

@@ -45,6 +45,8 @@ def self_attention(name: str, **keys: Any) -> dict[str, Any]:
 
 
 PREDICTIONS = {"mixture": "predictions"}
+INTRA = {"intra_attention": True}
+LSTMN = {"encoder": "lstmn"}
 LOCAL_P = {"hidden_size": 5, "half_width": 1}
 
 # Keys of every case of a model, by the model's name.
@@ -94,6 +96,23 @@ CASES: dict[str, dict[str, Case]] = {
         "monotonic heads": Case(attention("monotonic", hidden_size=5, chunk=2, heads=2), sums_to_one=None),
         "gmm heads unfed": Case(
             attention("gmm", components=2, hidden_size=5, heads=2) | {"input_feeding": False}, sums_to_one=None
+        ),
+        "fixed_memory": Case(attention("fixed_memory", vectors=4), sums_to_one=None),
+        "fixed_memory shares unfed": Case(
+            attention("fixed_memory", vectors=3, shares="of_vector", position_encoding=True) | {"input_feeding": False}
+        ),
+        "fixed_memory heads": Case(attention("fixed_memory", vectors=4, heads=2), sums_to_one=None),
+        "intra": Case(attention("global") | INTRA | {"num_layers": 2}),
+        "intra bahdanau": Case(attention("bahdanau", hidden_size=5) | INTRA),
+        "intra unfed": Case(attention("global") | INTRA | {"input_feeding": False}),
+        "intra temporal": Case(attention("temporal", heads=2) | INTRA),
+        "intra temporal unfed": Case(attention("temporal") | INTRA | {"input_feeding": False, "residual": True}),
+        "lstmn": Case(attention("global") | LSTMN),
+        "lstmn uni reversed": Case(
+            attention("global") | LSTMN | {"bidirectional": False, "reverse_source": True, "num_layers": 2}
+        ),
+        "lstmn deep residual": Case(
+            attention("bahdanau", hidden_size=5) | LSTMN | INTRA | {"num_layers": 2, "residual": True, "bias": False}
         ),
         "hard": Case(attention("hard")),
         "coverage": Case(attention("coverage", hidden_size=5)),

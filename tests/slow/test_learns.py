@@ -39,7 +39,16 @@ MECHANISMS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "bahdanau": (lstm("model.attention=bahdanau", "model.attention.hidden_size=64"), ("copy", "reverse", "translate")),
     "global": (lstm("model.attention=global"), ("copy", "reverse", "translate")),
     "global unfed": (lstm("model.attention=global", "model.input_feeding=false"), ("copy", "reverse", "translate")),
-    "global heads": (lstm("model.attention=global", "model.attention.heads=4"), ("copy", "reverse", "translate")),
+    # With score=general, whose matrices start small, 1,500 updates are too few for heads of 16 features.
+    "global heads": (
+        lstm("model.attention=global", "model.attention.heads=4", "model.attention.score=scaled_dot"),
+        ("copy", "reverse", "translate"),
+    ),
+    "lstmn": (lstm("model.attention=global", "model.encoder=lstmn"), ("copy", "reverse", "translate")),
+    "temporal intra": (
+        lstm("model.attention=temporal", "model.intra_attention=true"),
+        ("copy", "reverse", "translate"),
+    ),
     "global latent": (
         lstm("model.attention=global", "model.mixture=predictions", "model.mixture_top_k=5"),
         ("copy", "reverse", "translate"),
@@ -87,6 +96,12 @@ MECHANISMS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "gmm graves": (
         lstm("model.attention=gmm", "model.attention.hidden_size=64", "model.attention.form=graves"),
         ("copy", "translate"),
+    ),
+    # Sums of what positions share out are slow to learn (docs/log.md): the other tasks take more updates.
+    "fixed_memory": (lstm("model.attention=fixed_memory", "model.attention.vectors=16"), ("copy",)),
+    "fixed_memory shares": (
+        lstm("model.attention=fixed_memory", "model.attention.vectors=16", "model.attention.shares=of_vector"),
+        ("copy", "reverse", "translate"),
     ),
     "monotonic": (lstm("model.attention=monotonic", "model.attention.hidden_size=64"), ("copy", "translate")),
     "monotonic chunk": (

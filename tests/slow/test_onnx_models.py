@@ -11,8 +11,9 @@ pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.slow
 
 
-# Attention that knows of the steps before, and heads beyond the softmax, are refused: tests/export/test_onnx.py.
-CARRYING = ("coverage", "location_aware", "structural", "temporal", "gmm", "monotonic")
+# Attention and encoders that know of the steps before, and heads beyond the softmax, are refused:
+# tests/export/test_onnx.py.
+CARRYING = ("coverage", "location_aware", "structural", "temporal", "gmm", "monotonic", "intra", "lstmn")
 
 
 def held(name: str) -> bool:

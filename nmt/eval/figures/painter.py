@@ -56,11 +56,13 @@ class Painter:
                 found = self.model.self_maps(collate([source], [target], [sentence]).to(device))
             if found is None:
                 return []
-            encoder, decoder = (AttentionMaps(weights[0].cpu()) for weights in found)
-            pieces = self.source_pieces(source, encoder)
-            pictures.append(Picture(sentence, "encoder", pieces, pieces, encoder))
-            pieces = self.tokenizers.target.pieces([BOS, *target])
-            pictures.append(Picture(sentence, "decoder", pieces, pieces, decoder))
+            encoder, decoder = (None if x is None else AttentionMaps(x[0].cpu()) for x in found)
+            if encoder is not None:
+                pieces = self.source_pieces(source, encoder)
+                pictures.append(Picture(sentence, "encoder", pieces, pieces, encoder))
+            if decoder is not None:
+                pieces = self.tokenizers.target.pieces([BOS, *target])
+                pictures.append(Picture(sentence, "decoder", pieces, pieces, decoder))
         return pictures
 
     def source_pieces(self, ids: Sequence[int], maps: AttentionMaps) -> list[str]:

@@ -6,6 +6,7 @@ from nmt.models.attention.config import (
     BahdanauConfig,
     Centre,
     CoverageConfig,
+    FixedMemoryConfig,
     Gaussian,
     GlobalConfig,
     HardConfig,
@@ -16,10 +17,12 @@ from nmt.models.attention.config import (
     MixtureWindowConfig,
     MonotonicConfig,
     NoneConfig,
+    Shares,
     Sigma,
     StructuralConfig,
     TemporalConfig,
 )
+from nmt.models.attention.fixed_memory import FixedMemoryAttention
 from nmt.models.attention.global_attention import (
     BahdanauAttention,
     GlobalAttention,
@@ -45,6 +48,7 @@ __all__ = [
     "Centre",
     "ConcatSource",
     "CoverageConfig",
+    "FixedMemoryConfig",
     "Gaussian",
     "GlobalConfig",
     "HardConfig",
@@ -58,6 +62,7 @@ __all__ = [
     "NoneConfig",
     "Score",
     "ScoreFunction",
+    "Shares",
     "Sigma",
     "StructuralConfig",
     "TemporalConfig",
@@ -78,6 +83,7 @@ ATTENTIONS: dict[type[AttentionConfig], type[Attention] | None] = {
     TemporalConfig: TemporalAttention,
     MixtureWindowConfig: MixtureWindowAttention,
     MonotonicConfig: MonotonicAttention,
+    FixedMemoryConfig: FixedMemoryAttention,
 }
 
 

@@ -40,6 +40,7 @@ class Memory(NamedTuple):
     carried: dict[str, Tensor] | None = None  # (B, N, ...) what a mechanism knows of the positions before, by name
     heads: int = 1  # so many rows of all but ``carried`` belong to each sentence
     head_projection: QueryProjection | None = None  # the queries of all heads, side by side, of the decoder's query
+    shares: Tensor | None = None  # (B, S, K) of each position in K values, where values are not those of positions
 
     @property
     def values(self) -> Tensor:
@@ -64,7 +65,8 @@ class Memory(NamedTuple):
         values = self.value_rows.keep(rows)
         keys = self.key_rows.keep(rows) if self.keyed else values
         lengths, padding = (x.index_select(0, rows) for x in (self.lengths, self.padding))
-        kept = self._replace(value_rows=values, key_rows=keys, lengths=lengths, padding=padding)
+        shares = None if self.shares is None else self.shares.index_select(0, rows)
+        kept = self._replace(value_rows=values, key_rows=keys, lengths=lengths, padding=padding, shares=shares)
         if self.carried is None:
             return kept
         return kept._replace(carried={name: x.index_select(0, sentences) for name, x in self.carried.items()})
@@ -93,9 +95,13 @@ class Attended(NamedTuple):
     centre: Tensor | None = None  # (B, N) where a window stands: real-valued for local_p
     carried: dict[str, Tensor] | None = None  # ``Memory.carried`` of the next target position
     heads: int = 1
+    shares: Tensor | None = None  # ``Memory.shares`` (B, S, W), where weights are those of W vectors made of the source
 
     def dense_weights(self, source_length: int) -> Tensor:
         """Spread window weights over all source positions: (B, N, S), for pictures, AER and tests."""
+        if self.shares is not None:
+            with torch.autocast(self.weights.device.type, enabled=False):
+                return self.weights @ self.shares.transpose(1, 2)
         if self.positions is None:
             return self.weights
         positions = self.positions.clamp(0, source_length - 1)
@@ -168,7 +174,8 @@ class Attention(nn.Module):
             memory = memory.after(steps[-1])
         context, weights, positions, centre, *_ = zip(*steps, strict=True)
         s, p = (None if parts[0] is None else torch.cat(parts, 1) for parts in (positions, centre))
-        return Attended(torch.cat(context, 1), torch.cat(weights, 1), s, p, memory.carried, memory.heads)
+        both = torch.cat(context, 1), torch.cat(weights, 1)
+        return Attended(*both, s, p, memory.carried, memory.heads, steps[0].shares)
 
 
 def real_positions(lengths: Tensor, size: int) -> Tensor:

@@ -32,6 +32,13 @@ class Centre(Enum):
     diagonal = "diagonal"  # the same, but for an e that starts where the centre is t (of this project)
 
 
+class Shares(Enum):
+    """What sums to 1 where fixed_memory makes its vectors of the source."""
+
+    of_position = "of_position"  # the shares that a position has in the vectors (Britz et al. 2017)
+    of_vector = "of_vector"  # the shares of the positions in a vector, which is then a mean of encoder states
+
+
 class MixtureForm(Enum):
     """How the mixture of gmm is made of its parameters."""
 
@@ -216,6 +223,18 @@ class StructuralConfig(HistoryConfig):
                 "model.attention=structural without position, markov and fertility sees what bahdanau sees: "
                 "use model.attention=bahdanau"
             )
+
+
+@dataclass
+class FixedMemoryConfig(NormalizedConfig):
+    """K vectors, made of the source once, are all that a step reads   (Britz et al. 2017)"""
+
+    name: str = "fixed_memory"
+    vectors: int = setting(32, "K: vectors that the source becomes", least=1, most=65_536)
+    shares: Shares = setting(
+        Shares.of_position, "whose shares sum to 1: those of a position in the vectors, or of a vector in the positions"
+    )
+    position_encoding: bool = setting(False, "positions near k/K of the source count more for vector k")
 
 
 @dataclass

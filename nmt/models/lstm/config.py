@@ -5,7 +5,7 @@ from enum import Enum
 from typing import ClassVar, cast
 
 from nmt.errors import ConfigError
-from nmt.models.attention import ATTENTIONS, AttentionConfig, HardConfig, NoneConfig
+from nmt.models.attention import ATTENTIONS, AttentionConfig, FixedMemoryConfig, HardConfig, NoneConfig
 from nmt.models.seq2seq import Choices, ModelConfig, Seq2Seq, Tied
 from nmt.settings import setting
 
@@ -27,6 +27,13 @@ class Mixture(Enum):
 
     contexts = "contexts"  # soft attention: p(y_t | sum_s a_s h_s)
     predictions = "predictions"  # latent alignment: sum_s a_s p(y_t | h_s), nmt/models/lstm/latent_alignment.py
+
+
+class EncoderKind(Enum):
+    """What the encoder's layers are."""
+
+    lstm = "lstm"
+    lstmn = "lstmn"  # Cheng et al. 2016: nmt/models/lstm/lstmn.py
 
 
 class EncoderBlock(Enum):
@@ -69,7 +76,11 @@ class LSTMConfig(ModelConfig):
     init_range: float | None = setting(
         0.1, "matrices start uniform in [-x, x], biases at 0 (null: torch's defaults)", above=0
     )
+    encoder: EncoderKind = setting(
+        EncoderKind.lstm, "lstm, or lstmn: each word looks at all words read before it (Cheng et al. 2016; slow)"
+    )
     encoder_block: EncoderBlock = setting(EncoderBlock.none, "on top of the encoder: none or non_local")
+    intra_attention: bool = setting(False, "the decoder also attends to its own earlier states (Paulus et al. 2018)")
     mixture: Mixture = setting(
         Mixture.contexts, "what attention weights mix: contexts, or predictions (latent alignment; slower)"
     )
@@ -106,6 +117,10 @@ class LSTMConfig(ModelConfig):
                 f"model.input_feeding=true does not apply to model.attention={self.attention.name}: "
                 "its context enters the step instead"
             )
+        if self.intra_attention and isinstance(self.attention, NoneConfig):
+            raise ConfigError(
+                "model.intra_attention=true adds to what attention reads: it does not apply to model.attention=none"
+            )
         self.check_heads()
         self.check_mixture()
 
@@ -127,6 +142,13 @@ class LSTMConfig(ModelConfig):
             raise ConfigError(
                 "model.mixture=predictions mixes what several source positions predict, and "
                 f"model.attention={self.attention.name} reads {seen}; choose another model.attention"
+            )
+        elif self.intra_attention:
+            raise ConfigError("model.intra_attention=true does not apply to model.mixture=predictions")
+        elif isinstance(self.attention, FixedMemoryConfig):
+            raise ConfigError(
+                "model.mixture=predictions mixes what source positions predict, and model.attention=fixed_memory reads "
+                "vectors that each are made of all positions; choose another model.attention"
             )
         elif isinstance(self.attention, AttentionConfig) and self.attention.heads > 1:
             raise ConfigError(

@@ -6,6 +6,9 @@ With h_t the top state and c_t the context it attends to (Luong et al. 2015, sec
     none                  h_t = LSTM([y_{t-1}; h~_{t-1}]),  h~_t = h_t
     bahdanau              c_t = attend(s_{t-1}),  s_t = LSTM([y_{t-1}; c_t]),  h~_t = tanh(W_c [c_t; s_t])
 
+With model.intra_attention c^d_t, what the decoder makes of its own earlier states, stands beside c_t in h~_t:
+nmt/models/lstm/intra_attention.py.
+
 y_{t-1} is the embedding of the previous word; h~_{t-1} is left out without input feeding; h~_0 = 0.  Residual
 layers (above the first) add their input to their output; s_{t-1} is the top layer's own state without it.
 Bahdanau et al. 2015 have a GRU, a maxout readout that also sees y_{t-1}, and s_0 = tanh(W_s <-h_1); the
@@ -24,12 +27,13 @@ from torch import Tensor, nn
 
 from nmt.models.attention import Attended, Memory, build_attention
 from nmt.models.lstm.config import DropoutPlacement, LSTMConfig, Mixture
+from nmt.models.lstm.intra_attention import IntraDecoderAttention
 from nmt.models.ops.dropout import dropout
 from nmt.models.ops.lstm_layer import LSTMLayer, LSTMState, cell
 from nmt.models.ops.matmul import trained_linear
 from nmt.models.ops.precision import compute_dtype
 from nmt.models.ops.prepacked import Linear
-from nmt.models.ops.recurrent_linear import RecurrentLinear
+from nmt.models.ops.recurrent_linear import QueryProjection, RecurrentLinear
 
 # A weight W as a loop over steps uses it, (x, a) -> a + W x: RecurrentLinear in training, PrepackedLinear in search.
 Product = TypeVar("Product", bound=Callable[[Tensor, Tensor], Tensor])
@@ -43,15 +47,17 @@ class StepWeights(Generic[Product]):
     biases: list[Tensor]  # (4H,) of each layer
     layers: list[Product]  # [U W] of each layer, for [h_{t-1}; x] -> (4H)
     readout: Product | None  # W_c, where it is part of the loop
+    intra: QueryProjection | None = None  # of intra-decoder attention
 
 
 class StepResult(NamedTuple):
     """What one step gives to the next one, and to the projection."""
 
     states: list[LSTMState]  # (R, H) of each layer
-    vector: Tensor  # (R, H): h~_t; of bahdanau [c_t; s_t], because no later step needs W_c of it
+    vector: Tensor  # (R, H): h~_t; of bahdanau [c_t; s_t; c^d_t], because no later step needs W_c of it
     attended: Attended | None
     output: Tensor  # (R, H): h_t
+    written: Tensor | None = None  # (R, t + 1, H) all h so far, where the decoder attends to them
 
 
 class LSTMDecoder(nn.Module):
@@ -69,7 +75,9 @@ class LSTMDecoder(nn.Module):
         layers = nn.ModuleList(LSTMLayer(E + fed if i == 0 else H, H, config.bias) for i in range(depth))
         self.layers = cast(Sequence[LSTMLayer], layers)
         self.attention = build_attention(config.attention, H, H)
-        self.readout = Linear(2 * H, H, bias=False) if self.attention is not None else None
+        self.intra = IntraDecoderAttention(H) if config.intra_attention else None
+        read = 3 * H if config.intra_attention else 2 * H
+        self.readout = Linear(read, H, bias=False) if self.attention is not None else None
 
     @property
     def loops(self) -> bool:
@@ -77,35 +85,45 @@ class LSTMDecoder(nn.Module):
         return self.uses_input_feeding or self.attends_before_step
 
     def forward(
-        self, words: Tensor, start: list[LSTMState], memory: Memory | None, want_maps: bool
+        self,
+        words: Tensor,
+        start: list[LSTMState],
+        memory: Memory | None,
+        want_maps: bool,
+        states_alone: bool = False,
     ) -> tuple[Tensor, list[Attended]]:
         """Teacher forcing: words (T, B, E) -> h~ (T, B, H), and who attended where if asked.
 
-        Where predictions are mixed, h (T, B, H) instead: nmt/models/lstm/latent_alignment.py makes its own h~ of it.
+        With ``states_alone``, and always where predictions are mixed, h (T, B, H) instead:
+        nmt/models/lstm/latent_alignment.py makes its own h~ of it.
 
         Without feedback each layer runs over all positions and attention is called once (one Attended with N = T);
         else position by position (T of them with N = 1), and only what waits for the step before is in the loop.
         """
+        states_alone = states_alone or self.mixes_predictions
         if self.loops:
             step = self.step(self.weights(words, RecurrentLinear))
             terms = step.terms(words)
             states, fed = start, words.new_zeros(words.size(1), self.hidden_size, dtype=step.weights.word.dtype)
-            vectors, attended = [], []
+            vectors, attended, written = [], [], self.nothing_written(fed)
             for t in range(len(words)):
                 at = target_position(t, 1, words)
-                states, fed, seen, output = step([term[t] for term in terms], states, fed, memory, at)
+                now = [term[t] for term in terms]
+                states, fed, seen, output, written = step(now, states, fed, memory, at, written)
                 memory = None if memory is None else memory.after(seen)
-                vectors.append(output if self.mixes_predictions else fed)
+                vectors.append(output if states_alone else fed)
                 attended.append(seen)
             h, attended = torch.stack(vectors), [a for a in attended if a is not None]
-            h = h if self.mixes_predictions else self.after_loop(h)
+            h = h if states_alone else self.after_loop(h)
         else:
-            h, attended = self.all_positions(words, start, memory)
-        if not self.drops_inputs and not self.mixes_predictions:
+            h, attended = self.all_positions(words, start, memory, states_alone)
+        if not self.drops_inputs and not states_alone:
             h = dropout(h, self.dropout, self.training)
         return h, attended if want_maps else []
 
-    def all_positions(self, x: Tensor, start: list[LSTMState], memory: Memory | None) -> tuple[Tensor, list[Attended]]:
+    def all_positions(
+        self, x: Tensor, start: list[LSTMState], memory: Memory | None, states_alone: bool = False
+    ) -> tuple[Tensor, list[Attended]]:
         """Layer by layer; x (T, B, E)."""
         for depth, (layer, (h0, c0)) in enumerate(zip(self.layers, start, strict=True)):
             dropped = dropout(x, self.dropout, self.training) if depth else x
@@ -116,13 +134,19 @@ class LSTMDecoder(nn.Module):
         query = x.transpose(0, 1)  # (B, T, H)
         attend = self.attention if memory.carried is None else self.attention.in_turn
         attended = attend(query, memory, torch.arange(x.size(0), device=x.device))
-        if self.mixes_predictions:
+        if states_alone:
             return x, [attended]
-        both = torch.cat([attended.context.transpose(0, 1), x], 2)
-        return self.readout(both).tanh(), [attended]
+        parts = [attended.context.transpose(0, 1), x]
+        if self.intra is not None:
+            parts.append(self.intra.all_positions(query)[0].transpose(0, 1))
+        return self.readout(torch.cat(parts, 2)).tanh(), [attended]
+
+    def nothing_written(self, like: Tensor) -> Tensor | None:
+        """The states before the first position, (R, 0, H) for ``like`` (R, ...); None where nobody attends to them."""
+        return None if self.intra is None else like.new_zeros(like.size(0), 0, self.hidden_size)
 
     def after_loop(self, vectors: Tensor) -> Tensor:
-        """h~ (..., H) of StepResult.vector (..., H or 2H), once no later step can need it."""
+        """h~ (..., H) of StepResult.vector (..., H, 2H or 3H), once no later step can need it."""
         return self.readout(vectors).tanh() if self.attends_before_step and self.readout is not None else vectors
 
     def step(self, weights: "StepWeights[Any]") -> "LuongStep":
@@ -143,7 +167,8 @@ class LSTMDecoder(nn.Module):
         # Bahdanau's readout follows the loop.
         in_loop = self.readout is not None and not self.attends_before_step
         readout = form(self.readout.weight.to(dtype)) if in_loop and self.readout is not None else None
-        return StepWeights(word, biases, layers, readout)
+        intra = None if self.intra is None else self.intra.for_batch(dtype)
+        return StepWeights(word, biases, layers, readout, intra)
 
 
 def target_position(t: int | Tensor, queries: int, like: Tensor) -> Tensor:
@@ -158,9 +183,15 @@ class LuongStep:
         self.decoder, self.weights = decoder, weights
 
     def __call__(
-        self, terms: list[Tensor], states: list[LSTMState], fed: Tensor, memory: Memory | None, position: Tensor
+        self,
+        terms: list[Tensor],
+        states: list[LSTMState],
+        fed: Tensor,
+        memory: Memory | None,
+        position: Tensor,
+        written: Tensor | None = None,
     ) -> StepResult:
-        """One position (K,) of R rows, from the states and h~_{t-1} (R, H) of the one before.
+        """One position (K,) of R rows, from the states and h~_{t-1} (R, H) of the one before, and all of ``written``.
 
         ``terms``: what of each layer's gates (R, 4H), and of the readout's sum (R, H), does not wait for that.
         """
@@ -169,8 +200,15 @@ class LuongStep:
         if self.decoder.attention is None or memory is None or W_c is None:
             return StepResult(states, h, None, h)
         attended = self.decoder.attention(as_queries(h, position), memory, position)
-        both = torch.cat([attended.context.flatten(0, 1), h], 1)
-        return StepResult(states, W_c(both, terms[-1]).tanh(), attended, h)
+        both, written = self.with_written([attended.context.flatten(0, 1), h], written)
+        return StepResult(states, W_c(both, terms[-1]).tanh(), attended, h, written)
+
+    def with_written(self, parts: list[Tensor], written: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """[c_t; h_t] (R, 2H) or, with what was written (R, t, H), [c_t; h_t; c^d_t] and that for the next step."""
+        if self.decoder.intra is None or written is None or self.weights.intra is None:
+            return torch.cat(parts, 1), None
+        context, written = self.decoder.intra.step(parts[1], written, self.weights.intra)
+        return torch.cat([*parts, context], 1), written
 
     def layers(self, terms: list[Tensor], states: list[LSTMState], fed: list[Tensor]) -> tuple[list[LSTMState], Tensor]:
         """The stacked LSTM at one position: the state of each layer, and the output of the top one (R, H)."""
@@ -203,14 +241,21 @@ class BahdanauStep(LuongStep):
     """
 
     def __call__(
-        self, terms: list[Tensor], states: list[LSTMState], fed: Tensor, memory: Memory | None, position: Tensor
+        self,
+        terms: list[Tensor],
+        states: list[LSTMState],
+        fed: Tensor,
+        memory: Memory | None,
+        position: Tensor,
+        written: Tensor | None = None,
     ) -> StepResult:
         assert self.decoder.attention is not None
         assert memory is not None
         attended = self.decoder.attention(as_queries(states[-1].h, position), memory, position)
         context = attended.context.flatten(0, 1)
         states, s = self.layers(terms, states, [context])
-        return StepResult(states, torch.cat([context, s], 1), attended, s)
+        both, written = self.with_written([context, s], written)
+        return StepResult(states, both, attended, s, written)
 
 
 def as_queries(rows: Tensor, position: Tensor) -> Tensor:

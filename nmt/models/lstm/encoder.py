@@ -1,13 +1,14 @@
 """The LSTM encoder: source embeddings to states in natural order."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from nmt.models.attention import Memory
-from nmt.models.lstm.config import EncoderBlock, LSTMConfig
+from nmt.models.lstm.config import EncoderBlock, EncoderKind, LSTMConfig
+from nmt.models.lstm.lstmn import LSTMNLayer, remember_padded
 from nmt.models.lstm.non_local import NonLocalBlock
 from nmt.models.ops.dropout import dropout
 from nmt.models.ops.lstm_layer import LSTMLayer, LSTMState, read_padded
@@ -26,7 +27,7 @@ class LSTMEncoder(nn.Module):
     Bidirectional: a layer's output is [forward; backward], each of half the width, so that memory and
     decoder are equally wide.  Residual: x^l = LSTM(x^{l-1}) + x^{l-1} above the first layer
     (Wu et al. 2016, eq. 6).  A non-local block may stand above the last layer; the
-    decoder's first state is made without it.
+    decoder's first state is made without it.  The layers are LSTMs or, with model.encoder=lstmn, those of lstmn.py.
     """
 
     def __init__(self, config: LSTMConfig) -> None:
@@ -34,12 +35,14 @@ class LSTMEncoder(nn.Module):
         self.dropout, self.residual = config.dropout, config.residual
         self.directions = 2 if config.bidirectional else 1
         sizes = [config.embedding_width] + [config.hidden_size] * ((config.encoder_layers or config.num_layers) - 1)
+        kind = LSTMNLayer if config.encoder is EncoderKind.lstmn else LSTMLayer
         layers = nn.ModuleList(
-            LSTMLayer(size, config.hidden_size // self.directions, config.bias)
+            kind(size, config.hidden_size // self.directions, config.bias)
             for size in sizes
             for _ in range(self.directions)
         )
-        self.layers = cast(Sequence[LSTMLayer], layers)
+        self.layers = cast(Sequence[Any], layers)
+        self.remembers = kind is LSTMNLayer
         self.block = NonLocalBlock(config.hidden_size) if config.encoder_block is EncoderBlock.non_local else None
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, list[LSTMState]]:
@@ -47,16 +50,26 @@ class LSTMEncoder(nn.Module):
 
         The final state is the forward direction's at the last word, beside the backward direction's at the first.
         """
-        final = []
+        x, final, _ = self.read(x, lengths, want_maps=False)
+        return x, final
+
+    def read(self, x: Tensor, lengths: Tensor, want_maps: bool) -> tuple[Tensor, list[LSTMState], list[Tensor]]:
+        """The same, and of lstmn, if asked, what each word remembers in each layer: (B, directions, S, S) float32."""
+        final, maps = [], []
         for depth in range(0, len(self.layers), self.directions):
             if depth:
                 x = dropout(x, self.dropout, self.training)
-            h, state = read_padded(self.layers[depth : depth + self.directions], x, lengths)
+            layers = self.layers[depth : depth + self.directions]
+            if self.remembers:
+                h, state, remembered = remember_padded(layers, x, lengths, want_maps)
+                maps += remembered
+            else:
+                h, state = read_padded(layers, x, lengths)
             final.append(state)
             x = h + x if self.residual and depth else h
         if self.block is not None:
             x = self.block(x.transpose(0, 1), lengths).transpose(0, 1)
-        return x, final
+        return x, final, maps
 
 
 def reversed_places(words: Tensor, size: int) -> Tensor:

@@ -61,6 +61,7 @@ class LSTMSearchState:
     position: int | Tensor  # target positions read so far; () int64 while a step is being exported
     weights: SearchWeights
     source_terms: Tensor | None = None  # (B, S, H) what W_c makes of each h_s alone, where predictions are mixed
+    written: Tensor | None = None  # (B, K, t, H) the decoder's states so far, where it attends to them
 
     def reorder(self, parent: Tensor) -> "LSTMSearchState":
         """parent (B, K') in [0, K)"""
@@ -68,13 +69,19 @@ class LSTMSearchState:
         flat = (parent + torch.arange(B, device=parent.device)[:, None] * K).flatten()
         rows = self.rows.flatten(0, 1).index_select(0, flat)
         memory = None if self.memory is None else self.memory.reorder(flat, parent.size(1))
-        return replace(self, rows=rows.unflatten(0, (B, parent.size(1))), memory=memory)
+        written = self.written
+        if written is not None:
+            written = written.flatten(0, 1).index_select(0, flat).unflatten(0, (B, parent.size(1)))
+        return replace(self, rows=rows.unflatten(0, (B, parent.size(1))), memory=memory, written=written)
 
     def keep(self, sentences: Tensor) -> "LSTMSearchState":
         """sentences (B',) int64"""
         memory = None if self.memory is None else self.memory.keep(sentences)
-        terms = None if self.source_terms is None else self.source_terms.index_select(0, sentences)
-        return replace(self, rows=self.rows.index_select(0, sentences), memory=memory, source_terms=terms)
+        rows, terms, written = (
+            None if x is None else x.index_select(0, sentences) for x in (self.rows, self.source_terms, self.written)
+        )
+        assert rows is not None
+        return replace(self, rows=rows, memory=memory, source_terms=terms, written=written)
 
 
 class LSTM(CachesWeights, Seq2Seq):
@@ -123,14 +130,7 @@ class LSTM(CachesWeights, Seq2Seq):
 
     def encode(self, source: Tensor, lengths: Tensor, hypotheses: int = 1, queries: int | None = None) -> Encoded:
         """source (B, S), lengths (B,); ``queries``: how many a sentence will come, where known."""
-        words = lengths
-        if self.source_eos:
-            source, lengths = append_eos(source, lengths)
-        S = source.size(1)
-        places = reversed_places(words, S) if self.config.reverse_source else None
-        if places is not None:
-            source = source.gather(1, places)
-        x = self.embed(self.source_embedding, source.t())
+        x, lengths, places = self.read(source, lengths)
         values, final = self.encoder(x, lengths)
         shift = len(final) - len(self.decoder.layers)
         start = [final[max(depth + shift, 0)] for depth in range(len(self.decoder.layers))]
@@ -142,6 +142,35 @@ class LSTM(CachesWeights, Seq2Seq):
             rows = places * lengths.size(0) + torch.arange(lengths.size(0), device=lengths.device)[:, None]
             values = F.embedding(rows, values.flatten(0, 1))
         return Encoded(self.decoder.attention.prepare(values, lengths, queries, hypotheses), start)
+
+    def read(self, source: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Word vectors (S, B, E) in the encoder's order, lengths (B,) with end-of-sentence, and where each stands.
+
+        The third, (B, S), has the natural place of each position where the encoder reads backwards.
+        """
+        words = lengths
+        if self.source_eos:
+            source, lengths = append_eos(source, lengths)
+        places = reversed_places(words, source.size(1)) if self.config.reverse_source else None
+        if places is not None:
+            source = source.gather(1, places)
+        return self.embed(self.source_embedding, source.t()), lengths, places
+
+    def self_maps(self, batch: Batch) -> tuple[Tensor | None, Tensor | None] | None:
+        """Of lstmn what each word remembers, a head for each direction; of intra-decoder attention its weights."""
+        encoder, decoder = None, None
+        if self.encoder.remembers:
+            x, lengths, places = self.read(batch.source, batch.source_lengths)
+            encoder = torch.stack(self.encoder.read(x, lengths, want_maps=True)[2], 1)
+            if places is not None:
+                rows = places[:, None, None, :, None].expand_as(encoder)
+                encoder = encoder.gather(3, rows).gather(4, rows.transpose(3, 4))
+        if self.decoder.intra is not None:
+            encoded = self.encode(batch.source, batch.source_lengths, 1, batch.target_in.size(1))
+            words = self.embed(self.target_embedding, batch.target_in.t())
+            h, _ = self.decoder(words, encoded.start, encoded.memory, False, states_alone=True)
+            decoder = self.decoder.intra.all_positions(h.transpose(0, 1))[1].float()[:, None, None]
+        return None if encoder is None and decoder is None else (encoder, decoder)
 
     def forward(self, batch: Batch, want_maps: bool = False, r_drop: float = 0.0) -> Output:
         T = batch.target_in.size(1)
@@ -194,7 +223,10 @@ class LSTM(CachesWeights, Seq2Seq):
         terms = None
         if self.latent is not None and encoded.memory is not None:
             terms = self.latent.source_terms(encoded.memory.values)
-        return LSTMSearchState(rows[:, None], encoded.memory, 0, weights, terms)
+        written = self.decoder.nothing_written(rows.new_zeros(len(rows), dtype=weights.step.weights.word.dtype))
+        return LSTMSearchState(
+            rows[:, None], encoded.memory, 0, weights, terms, None if written is None else written[:, None]
+        )
 
     def search_weights(self, x: Tensor) -> SearchWeights:
         """The weights that a step of search multiplies by, for inputs like ``x``."""
@@ -212,13 +244,15 @@ class LSTM(CachesWeights, Seq2Seq):
         before = Recurrent.unpack(state.rows.flatten(0, 1), words.dtype)
         terms = [state.weights.word(words), *step.weights.biases[1:], words.new_zeros(self.config.hidden_size)]
         position = target_position(state.position, K, tokens)
-        result = step(terms, before.layers, before.vector, state.memory, position)
+        written = None if state.written is None else state.written.flatten(0, 1)
+        result = step(terms, before.layers, before.vector, state.memory, position, written)
         vector = self.decoder.after_loop(result.vector)
         logits = self.logits(result, vector, state).to(wide)
         rows = Recurrent(result.states, vector).pack(wide).unflatten(0, (B, K))
         attended = [result.attended] if want_maps and result.attended is not None else []
         memory = None if state.memory is None else state.memory.after(result.attended)
-        after = replace(state, rows=rows, memory=memory, position=state.position + 1)
+        written = None if result.written is None else result.written.unflatten(0, (B, K))
+        after = replace(state, rows=rows, memory=memory, position=state.position + 1, written=written)
         return logits.view(B, K, -1), after, self.maps(attended, state.memory)
 
     def logits(self, result: StepResult, vector: Tensor, state: LSTMSearchState) -> Tensor:
@@ -237,7 +271,7 @@ class LSTM(CachesWeights, Seq2Seq):
         """Attention of one layer and each of its heads, over all source positions."""
         if not attended or memory is None:
             return None
-        S = memory.values.size(1)
+        S = memory.padding.size(2)
         by_head = attended[0].by_head
         weights = by_head(torch.cat([a.dense_weights(S) for a in attended], 1).float())[:, None]
         if attended[0].centre is None:

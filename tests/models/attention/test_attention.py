@@ -17,10 +17,12 @@ from nmt.models.attention import (
     BahdanauConfig,
     Centre,
     ConcatSource,
+    FixedMemoryConfig,
     Gaussian,
     GlobalConfig,
     LocalMConfig,
     LocalPConfig,
+    Shares,
     Sigma,
     build_attention,
 )
@@ -52,6 +54,10 @@ CONFIGS: list[AttentionConfig] = [
     *(LocalMConfig(half_width=2, normalizer=normalizer) for normalizer in SPARSE),
     *(LocalPConfig(half_width=2, hidden_size=3, normalizer=normalizer) for normalizer in SPARSE),
     LocalPConfig(half_width=2, hidden_size=3, renormalize=True, normalizer="entmax15"),
+    FixedMemoryConfig(vectors=3),
+    FixedMemoryConfig(vectors=12, position_encoding=True),  # more vectors than positions
+    FixedMemoryConfig(vectors=3, shares=Shares.of_vector, position_encoding=True, normalizer="sparsemax"),
+    FixedMemoryConfig(vectors=1, normalizer="entmax15"),
 ]
 LENGTHS = torch.tensor([9, 1, 6, 2])  # D=2: beyond 2D+1, one word, half inside, fewer than D
 POSITION = torch.arange(11)  # the target is longer than any source
@@ -77,6 +83,13 @@ def example(
 
 def assert_same(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def rows_sum_to_one(config: AttentionConfig) -> bool:
+    """Not behind Luong's Gaussian, nor where positions share themselves out among vectors."""
+    if isinstance(config, LocalPConfig):
+        return config.renormalize or config.gaussian is Gaussian.bias
+    return not isinstance(config, FixedMemoryConfig) or config.shares is Shares.of_vector
 
 
 def force(module: Attention, path: str) -> Attention:
@@ -192,7 +205,7 @@ def test_scores_of_any_size_leave_padding_alone(config: AttentionConfig, path: s
     module = force(build(config), path)
     weights = module(query, module.prepare(values, lengths), POSITION).dense_weights(9)
     assert not weights[(torch.arange(9) >= lengths[:, None])[:, None].expand_as(weights)].any()
-    if not isinstance(config, LocalPConfig) or config.renormalize or config.gaussian is Gaussian.bias:
+    if rows_sum_to_one(config):
         assert_same(weights.sum(2), torch.ones_like(weights[..., 0]))
 
 

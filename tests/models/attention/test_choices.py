@@ -18,6 +18,7 @@ from nmt.models.attention import (
     BahdanauConfig,
     ConcatSource,
     CoverageConfig,
+    FixedMemoryConfig,
     Gaussian,
     GlobalConfig,
     HardConfig,
@@ -39,7 +40,7 @@ def test_the_table_is_complete():
     names = [config.name for config in ATTENTIONS]
     assert len(set(names)) == len(names)
     stateless, stateful = {"none", "bahdanau", "global", "local_m", "local_p", "hard"}, {"coverage", "location_aware"}
-    assert set(names) == stateless | stateful | {"structural", "gmm", "temporal", "monotonic"}
+    assert set(names) == stateless | stateful | {"structural", "gmm", "temporal", "monotonic"} | {"fixed_memory"}
     for config in ATTENTIONS:
         assert OmegaConf.to_object(OmegaConf.structured(config)) == config()
         assert config.__doc__
@@ -73,6 +74,7 @@ def test_who_queries_with_the_previous_state():
         (lambda: LocalPConfig(sigma=Sigma.learned, sigma_start=0.0), "model.attention.sigma_start must be above 0"),
         (lambda: CoverageConfig(max_fertility=0.0), "model.attention.max_fertility must be above 0, got 0"),
         (lambda: StructuralConfig(position=False, markov=False, fertility=False), "use model.attention=bahdanau"),
+        (lambda: FixedMemoryConfig(vectors=0), "model.attention.vectors must be 1 to 65536, got 0"),
         (lambda: MixtureWindowConfig(components=0), "model.attention.components must be 1 to 10000, got 0"),
         (lambda: build_attention(GlobalConfig(score="dot"), 4, 8), "score=dot needs a query as wide .* 4 and 8"),
         (lambda: build_attention(LocalPConfig(score="scaled_dot"), 4, 8), "score=scaled_dot needs a query as wide"),

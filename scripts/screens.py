@@ -1,10 +1,16 @@
 """Screens of what one sees in a browser, for the documentation: TensorBoard, the report and the page of a sentence.
 
-    python -m nmt.train -m +experiment=demo model.attention=global,local_p seed=1,2 sweep=screens
-    python scripts/screens.py runs/screens docs/screens
+    python scripts/screens.py runs/SWEEP docs/screens
 
 opens them in a headless Chromium, which has to be installed (chromium, google-chrome, ... on the PATH), and writes
-tensorboard_scalars.png, tensorboard_images.png, report.png and sentence.png.
+tensorboard_scalars.png, tensorboard_images.png (of the first run), report.png and sentence.png (of the first two).
+Those in docs/screens are of local-p with a window of seven pieces, in this project's form and in Luong's:
+
+    python -m nmt.train +experiment=demo model.attention.half_width=3 trainer.max_steps=1000 \\
+        trainer.validate_every=200 model.attention.centre=diagonal model.attention.gaussian=bias \\
+        runs=runs/SWEEP name=bias_diagonal
+    python -m nmt.train -m +experiment=demo model.attention.half_width=3 trainer.max_steps=1000 \\
+        trainer.validate_every=200 seed=1,2 sweep=SWEEP
 """
 
 import argparse
@@ -24,7 +30,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 WIDTH, HEIGHT = 1280, 900
 PATIENCE = 60.0  # seconds until a server answers
 LOADING = 20_000  # milliseconds of the page's own clock, for its scripts to fetch and draw
-SENTENCE = "Saturday, 12 October"
+SENTENCE = "Saturday, 12 October 2019"
 
 
 def browser() -> str:
@@ -95,15 +101,18 @@ def main() -> None:
     given = parser.parse_args()
     browser()
     given.output.mkdir(parents=True, exist_ok=True)
+    runs = sorted(file.parent for file in given.runs.glob("*/config.yaml"))
     with tensorboard(given.runs) as address:
         screen(f"{address}#scalars", given.output / "tensorboard_scalars.png")
+    with tensorboard(runs[0]) as address:
         screen(f"{address}#images", given.output / "tensorboard_images.png")
     with tempfile.TemporaryDirectory() as name:
         nmt("nmt.report", str(given.runs), f"output={name}/report")
         screen(Path(name, "report", "report.html").as_uri(), given.output / "report.png", 2 * HEIGHT)
-        runs = sorted(str(file.parent) for file in given.runs.glob("*/config.yaml"))
-        nmt("nmt.eval.look", f"run=[{','.join(runs)}]", f"source='{SENTENCE}'", f"output={name}/look.html")
-        screen(Path(name, "look.html").as_uri(), given.output / "sentence.png")
+        nmt(
+            "nmt.eval.look", f"run=[{','.join(map(str, runs[:2]))}]", f"source='{SENTENCE}'", f"output={name}/look.html"
+        )
+        screen(Path(name, "look.html").as_uri(), given.output / "sentence.png", HEIGHT // 2)
 
 
 if __name__ == "__main__":

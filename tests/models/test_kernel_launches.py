@@ -17,14 +17,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from nmt.batch import BOS, Batch
 from nmt.models import LSTMConfig, TransformerConfig, build_model
 from nmt.models.attention import GlobalConfig, LocalPConfig
-from nmt.models.attention.scores import Score
 from nmt.models.transformer.config import GlobalSelfAttentionConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore:PyTorch was compiled without cuDNN")
 # The models of benchmarks/peers.py but for their width; the most kernels of a target position, forward and backward.
 MODELS = {
     "A": (LSTMConfig(hidden_size=8, attention=GlobalConfig()), 23),
-    "B": (LSTMConfig(hidden_size=8, attention=GlobalConfig(score=Score.concat)), 52),
+    "B": (LSTMConfig(hidden_size=8, attention=GlobalConfig(score="concat")), 52),
     "local_p": (LSTMConfig(hidden_size=8, attention=LocalPConfig()), 59),
     "C": (
         TransformerConfig(
@@ -90,5 +89,5 @@ def test_what_is_counted():
         x = torch.ones(2, 3, device=DEVICE)
         torch.empty_like(x)
         x.t()[:1].detach().view(2).add_(1)
-        x * x
+        torch.mul(x, x)
     assert launches.found == {"aten::ones": 1, "aten::add_.Tensor": 1, "aten::mul.Tensor": 1}

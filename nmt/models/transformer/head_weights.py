@@ -60,9 +60,9 @@ class HeadWeights(nn.Module):
 
     normalizer   p = normalizer(z), z_s = q . k_s / sqrt(F)   (nmt/models/attention/normalizers.py)
     sinks        p_s = exp(z_s) / (exp(b_h) + sum_r exp(z_r)), b_h learned, one a head, 0 at first: a head may look
-                 nowhere.  (As the sinks of OpenAI's gpt-oss-120b and 20b, 2025, whose published code this was checked
-                 against; Xiao et al. 2024, section 3.2, saw that heads use the first token for the same end, and
-                 Miller 2023 asked for the 1 that b_h = 0 is.)  With another normalizer b_h is one more score, too.
+                 nowhere.  (As the sinks of OpenAI's gpt-oss-120b and 20b, 2025, of which excerpts and ports were read
+                 here; Xiao et al. 2024 saw that heads use the first token for the same end, and Miller 2023 asked for
+                 the 1 that b_h = 0 is.)  With another normalizer b_h is one more score, too.
     localness    z_s = q . k_s / sqrt(F) + G_s, of ``Localness``
     """
 

@@ -68,8 +68,8 @@ class TrainerConfig:
     )
     metric: str = setting(
         LOSS,
-        "chooses the best checkpoint and stops early; aer needs gold links: data.gold; command and command_lower are "
-        "the number of validate_command, better when it is higher or lower",
+        "chooses the best checkpoint and stops early; aer needs gold links: data.gold; the number that "
+        "trainer.validate_command prints is better when it is higher, or with _lower when it is lower",
         choices=training_metrics,
     )
     validate_command: str | None = setting(

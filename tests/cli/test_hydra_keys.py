@@ -75,9 +75,9 @@ def test_parameters_of_the_sweeper_are_swept(choice):
     assert [(config.seed, config.optim.lr, config.name) for config in found] == [(1, 0.5, "seed_1"), (2, 0.5, "seed_2")]
     assert [config.seed for config in typed(*words, "-m", "seed=5,6,7")] == [5, 6, 7]
     assert [(config.seed, config.name) for config in typed(*words, "-m", "seed=9", "optim.lr=1,2")] == [
-        (9, "lr_1"),
-        (9, "lr_2"),
-    ]
+        (9, "seed_9-lr_1"),
+        (9, "seed_9-lr_2"),
+    ], "the names are those of the whole sweep, so that a part of it is found again"
 
 
 def test_commands_on_runs_refuse_them_too(tmp_path):

@@ -75,7 +75,7 @@ def test_attention_score_and_metric_from_training_to_a_run_that_is_read(capsys):
         "model.attention.factor=2",
         "trainer.metric=bleu2",
     )
-    assert to_tree(Run.open(directory).config)["model"]["attention"] == {"name": "even", "factor": 2.0}
+    assert to_tree(Run.open(directory).config)["model"]["attention"] == {"name": "even", "heads": 1, "factor": 2.0}
     rows = json.loads((directory / "plugins" / "plugins.json").read_text())["plugins"]
     assert [row["adds"] for row in rows] == [
         ["model.attention=even"],

@@ -86,7 +86,9 @@ def test_a_configuration_that_names_it_is_read_back(mine):
 
 
 def test_names_of_no_row_are_refused_by_the_key():
-    with pytest.raises(ConfigError, match=r"trainer\.metric: 'blue' is not one of loss, ppl, aer, bleu, .*ter"):
+    with pytest.raises(
+        ConfigError, match=r"trainer\.metric: 'blue' is not one of loss, ppl, aer, command, command_lower, bleu, .*ter"
+    ):
         TrainerConfig(metric="blue")
     for make in (configured, lambda **values: SearchOnRun(run="runs/x", **values)):
         with pytest.raises(ConfigError, match=r"decode\.mbr: 'blue' is not one of none, bleu, .*ter"):

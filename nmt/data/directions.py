@@ -15,7 +15,7 @@ from typing import Any
 from nmt.data.checks import Side
 from nmt.data.mixing import MixConfig
 from nmt.data.pieces import Tokenizer, TokenizerKind
-from nmt.data.text import Corpus, DataConfig, ParallelText, TextFiles, no_such_test
+from nmt.data.text import Corpus, DataConfig, ParallelText, TextFiles, locate_in, no_such_test
 from nmt.data.tokenizer import Tokenizers
 from nmt.errors import ConfigError
 from nmt.languages import canonical
@@ -96,14 +96,7 @@ class Directions(Corpus):
         return {"tags": self.config.tags} | {pair: c.fingerprint(seed) for pair, c in self.corpora.items()}
 
     def locate(self, number: int, side: Side) -> str:
-        """Where a pair comes from, by reading again: messages are rare."""
-        *others, last = self.corpora.values()
-        for corpus in others:
-            count = sum(1 for _ in corpus.pairs(0))
-            if number < count:
-                return corpus.locate(number, side)
-            number -= count
-        return last.locate(number, side)
+        return locate_in(self.corpora.values(), number, side)
 
 
 def single(config: DataConfig) -> list[Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from nmt.data.checks import Side
 from nmt.data.files import Files
 from nmt.data.mixing import training_files
-from nmt.data.text import Corpus, ParallelText
+from nmt.data.text import Corpus, ParallelText, locate_in
 from nmt.errors import ConfigError
 
 
@@ -52,11 +52,4 @@ class Mixed(Corpus):
         return {"corpora": [[name, corpus.fingerprint(seed)] for name, corpus in self.corpora.items()]}
 
     def locate(self, number: int, side: Side) -> str:
-        """Where a pair comes from, by reading again: messages are rare."""
-        *others, last = self.corpora.values()
-        for corpus in others:
-            count = sum(1 for _ in corpus.pairs(0))
-            if number < count:
-                return corpus.locate(number, side)
-            number -= count
-        return last.locate(number, side)
+        return locate_in(self.corpora.values(), number, side)

@@ -2,7 +2,7 @@
 
 import difflib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -268,3 +268,14 @@ class Corpus:
     def locate(self, number: int, side: Side) -> str:
         """Where the ``number``-th training pair (0-based) comes from, for messages: file and line."""
         raise NotImplementedError
+
+
+def locate_in(corpora: Iterable[Corpus], number: int, side: Side) -> str:
+    """Where a pair of corpora one after another comes from, by reading them again: messages are rare."""
+    *others, last = corpora
+    for corpus in others:
+        count = sum(1 for _ in corpus.pairs(0))
+        if number < count:
+            return corpus.locate(number, side)
+        number -= count
+    return last.locate(number, side)

@@ -21,10 +21,10 @@ class FixedMemoryAttention(Attention):
     position_encoding   W_alpha h_s is multiplied by l_{s,k} = (1 - k/K)(1 - s/S) + (k/K)(s/S), k and s from 1.  S is
                         the length of the sentence here; in the paper it is that of the longest one
     shares=of_vector    the softmax of alpha goes over the positions, and C_k is a mean of encoder states, so that rows
-                        of a sum to 1  (not of the paper)
+                        of a sum to 1  (the program below does so; which of the two the paper has is not certain)
 
     The paper also tries the sigmoid in the place of either softmax, which is not built.  It could not be read here: the
-    formulas are from memory; that of l was checked with another project's program.
+    formulas are from memory; that of l was checked with xnmt's program.
     """
 
     def __init__(self, config: FixedMemoryConfig, query_size: int, memory_size: int) -> None:

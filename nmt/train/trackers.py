@@ -6,6 +6,7 @@ RUN/loggers/NAME.json, and the steps that were given before are not given again.
 
 import functools
 import html
+import io
 import json
 import math
 import os
@@ -148,8 +149,13 @@ class WandbLog(Tracker):
             self.run.log({"step": step, f"{tag}/text": shown})
 
     def figure(self, tag: str, figure: "Figure", step: int) -> None:
+        """As pixels: wandb knows figures by the name of their class, and NotebookFigure is none that it knows."""
         if self.is_new(tag, step):
-            self.run.log({"step": step, tag: self.package.Image(figure)})
+            from PIL import Image  # comes with matplotlib
+
+            with io.BytesIO() as file:
+                figure.savefig(file, format="png")
+                self.run.log({"step": step, tag: self.package.Image(Image.open(file))})
 
     def close(self) -> None:
         self.flush()

@@ -1,16 +1,26 @@
-"""wandb, trackio and mlflow in their offline modes: a run that was resumed is one run there, and has no step twice."""
+"""wandb, trackio and mlflow in their offline modes: a run that was resumed is one run there, and has no step twice.
 
+Pictures of attention arrive as they are drawn; trackio takes none.
+"""
+
+import io
 import json
 import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from nmt.train.log import LoggerConfig, RunLog
+from nmt.eval.figures.heatmap import NotebookFigure
+from nmt.train.log import LoggerConfig, RunLog, Validation
 
 pytestmark = pytest.mark.slow
+
+
+PICTURE = "attention translation/sentence 0"
 
 
 def train(directory: Path, config: LoggerConfig, step: int, steps: tuple[int, ...], loss: float) -> None:
@@ -19,6 +29,23 @@ def train(directory: Path, config: LoggerConfig, step: int, steps: tuple[int, ..
         log.hparams({"optim.lr": 0.5, "model.attention": "local_p"})
         for at in steps:
             log.training(at, {"loss": loss})
+            log.validation(at, Validation({"loss": loss}, figures={PICTURE: drawn(at)}), improved=True)
+
+
+def drawn(step: int) -> NotebookFigure:
+    """A figure of the class that heatmaps have."""
+    figure = NotebookFigure(figsize=(1, 1))
+    figure.text(0.1, 0.5, str(step))
+    return figure
+
+
+def assert_pictures(files: dict[int, Path]) -> None:
+    """By step: each shows what was drawn for it, pixel by pixel."""
+    assert sorted(files) == [100, 200, 300]
+    for step, path in files.items():
+        expected = io.BytesIO()
+        drawn(step).savefig(expected, format="png")
+        assert np.array_equal(np.asarray(Image.open(path)), np.asarray(Image.open(expected)))
 
 
 def records(file: Path) -> Iterator[bytes]:
@@ -49,7 +76,7 @@ def test_wandb(tmp_path, monkeypatch):
     time.sleep(1.1)  # wandb names a folder by the second, and no process starts twice within one
     train(tmp_path, config, 100, (200, 300), 2.0)
     pytest.importorskip("wandb").teardown()  # its process may still be writing
-    ids, steps, settings = set(), [], {}
+    ids, steps, settings, pictures = set(), [], {}, {}
     for file in sorted(tmp_path.glob("wandb/offline-run-*/*.wandb")):
         for data in records(file):
             record = record_type()
@@ -58,12 +85,15 @@ def test_wandb(tmp_path, monkeypatch):
                 ids.add(record.run.run_id)
             for row in (record.run.config.update, record.config.update):
                 settings |= {item.key or item.nested_key[0]: item.value_json for item in row}
-            row = {item.key or item.nested_key[0]: json.loads(item.value_json) for item in record.history.item}
+            row = {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
             if "train/loss" in row:
                 steps.append((row["step"], row["train/loss"]))
+            if f"{PICTURE}.path" in row:
+                pictures[row["step"]] = file.parent / "files" / row[f"{PICTURE}.path"]
     assert len(ids) == 1
     assert steps == [(100, 2.0), (200, 2.0), (300, 2.0)]
     assert settings["optim.lr"] == "0.5"
+    assert_pictures(pictures)
 
 
 def test_trackio(tmp_path, monkeypatch):
@@ -100,3 +130,6 @@ def test_mlflow(tmp_path, monkeypatch):
     assert [(point.step, point.value) for point in history] == [(100, 2.0), (200, 2.0), (300, 2.0)]
     assert run.data.params["optim.lr"] == "0.5"
     assert run.info.status == "FINISHED"
+    found = client.list_artifacts(run.info.run_id, PICTURE)
+    folder = Path(client.download_artifacts(run.info.run_id, PICTURE))
+    assert_pictures({int(Path(file.path).stem.removeprefix("step-")): folder / Path(file.path).name for file in found})

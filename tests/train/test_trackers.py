@@ -4,13 +4,16 @@ import json
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from nmt.errors import ConfigError
+from nmt.eval.figures.heatmap import NotebookFigure
 from nmt.train.log import LOGGERS, LoggerConfig, RunLog
 from nmt.train.logger import Logger
-from nmt.train.trackers import Tracker
+from nmt.train.trackers import Tracker, WandbLog
 
 NAMES = [name for name, kind in LOGGERS.items() if issubclass(kind, Tracker)]
 
@@ -44,6 +47,17 @@ def train(directory: Path, config: LoggerConfig, step: int, steps: tuple[int, ..
         for at in steps:
             log.training(at, {"loss": loss})
         return log.loggers
+
+
+def test_wandb_is_given_pictures_as_pixels(tmp_path):
+    """And no figure: it takes a class for one of matplotlib's by its name alone."""
+    log, given = object.__new__(WandbLog), []
+    log.directory, log.given = tmp_path, {}
+    log.package, log.run = SimpleNamespace(Image=np.asarray), SimpleNamespace(log=given.append)
+    figure = NotebookFigure(figsize=(2, 1), dpi=50)
+    for _ in range(2):  # the second is not new
+        log.figure("attention", figure, 100)
+    assert [(row["step"], row["attention"].shape) for row in given] == [(100, (50, 100, 4))]
 
 
 def test_a_resumed_run_gives_no_step_twice(tmp_path, monkeypatch):

@@ -26,12 +26,15 @@ class Tested:
 def find_baseline(of: Sequence[Configuration], name: str) -> int:
     """The place of the configuration that ``name`` means: its name, a value in it, or the folder of one of its runs.
 
+    The folder is typed with or without those above it.
+
     Raises ConfigError, which lists the names, where it is none of them or several.
     """
     for fits in (
         lambda c: c.name == name,
         lambda c: name in [setting.partition("=")[2] for setting in c.name.split(" ")],
         lambda c: any(run.directory.name == name for run in c.runs),
+        lambda c: any(run.directory.resolve() == Path(name).resolve() for run in c.runs),
     ):
         found = [number for number, configuration in enumerate(of) if fits(configuration)]
         if len(found) == 1:

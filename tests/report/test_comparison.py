@@ -1,5 +1,7 @@
 """Tests against the baseline: the pairs, and p-values over seeds against their formula."""
 
+from pathlib import Path
+
 import pytest
 from written_runs import write_run
 
@@ -78,6 +80,16 @@ def test_a_baseline_is_a_configuration_a_value_or_a_folder(tmp_path, name):
     write_run(tmp_path / "global-1", {"name": "global"}, 1, 1.0)
     of = configurations(read_runs([tmp_path]))
     assert of[find_baseline(of, name)].name == "model.attention=none"
+
+
+@pytest.mark.parametrize("name", ["sweep/none-1", "./sweep/none-1/", "/sweep/none-1"])
+def test_a_baseline_is_a_folder_with_those_above_it(tmp_path, monkeypatch, name):
+    """As it is typed where the runs are, or from the root."""
+    write_run(tmp_path / "sweep" / "none-1", {"name": "none"}, 1, 1.0)
+    write_run(tmp_path / "sweep" / "global-1", {"name": "global"}, 1, 1.0)
+    monkeypatch.chdir(tmp_path)
+    of = configurations(read_runs([Path("sweep")]))
+    assert of[find_baseline(of, f"{tmp_path}{name}" if name[0] == "/" else name)].name == "model.attention=none"
 
 
 def test_an_unknown_baseline_lists_the_configurations(tmp_path):

@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, fields
 from functools import partial
 from inspect import signature
@@ -26,7 +27,7 @@ from nmt.data.corpus import DATASETS, DataConfig, open_corpus
 from nmt.data.pieces import SUBWORDS
 from nmt.data.text import Corpus
 from nmt.device import named_device
-from nmt.errors import ConfigError
+from nmt.errors import ConfigError, naming
 from nmt.eval.metrics import check_utility
 from nmt.models import MODELS
 from nmt.models.attention import HardConfig
@@ -177,11 +178,12 @@ def check_without_attention(config: Config) -> None:
 
 def check_guided(config: Config) -> None:
     """Raise ConfigError where guided alignment has no head to teach or no alignment to teach it."""
-    if isinstance(getattr(config.model, "attention", None), HardConfig):
-        raise ConfigError(
-            "trainer.guided_alignment teaches weights, and model.attention=hard trains with one position that is drawn "
-            "from them; choose another model.attention"
-        )
+    for key in config.model.choices:
+        if isinstance(getattr(config.model, key), HardConfig):
+            raise ConfigError(
+                f"trainer.guided_alignment teaches weights, and model.{key}=hard trains with one position that is "
+                f"drawn from them; choose another model.{key}"
+            )
     layers, heads = config.model.attention_heads or (0, 0)
     zero_based(config.trainer.guided_layer, layers, "trainer.guided_layer")
     zero_based(config.trainer.guided_head, heads, "trainer.guided_head")
@@ -337,13 +339,27 @@ def restore(tree: Any) -> Config:
     if not isinstance(tree, dict):
         raise ConfigError("no configuration: expected keys and values")
     try:
-        return cast(Config, OmegaConf.to_object(composed(tree)))
+        return cast(Config, to_dataclasses(composed(tree)))
     except OmegaConfBaseException as error:
         raise ConfigError(explain_type(error.full_key or "configuration", str(error.msg))) from None
     except OverflowError:
         raise ConfigError(
             f"no configuration: it has a number of more than {sys.float_info.max_10_exp} digits"
         ) from None
+
+
+def to_dataclasses(node: Any) -> Any:
+    """The dataclasses of a typed node of OmegaConf, which check themselves.
+
+    A dataclass that two groups have in common does not know which of them chose it (``Choices.said_as``): that its
+    messages name the right one is seen to here.
+    """
+    model: Any = OmegaConf.get_type(OmegaConf.select(node, "model"))
+    with ExitStack() as contexts:
+        for key, choices in getattr(model, "choices", {}).items():
+            if choices.said_as:
+                contexts.enter_context(naming(f"model.{key}", instead=choices.said_as))
+        return OmegaConf.to_object(node)
 
 
 def composed(tree: dict[str, Any]) -> Any:
@@ -357,11 +373,13 @@ def schema_for(kind: type, tree: dict[str, Any], prefix: str = "") -> Any:
     hints = get_type_hints(kind)
     for f in fields(kind):
         group, part, key = group_of_type(hints[f.name]), tree.get(f.name), prefix + f.name
+        if group is not None and part is None and prefix:  # a choice that there was none of when the text was written
+            part = {"name": group.default}
         if group is not None and isinstance(part, dict):
             choice = next((c for c in group.configs if c.name == part.get("name")), None)
             if choice is None:
-                hint = "; if a plug-in adds it, type plugins=[FILE]"
-                raise ConfigError(f"{key} has no choice {part.get('name')!r}{hint}")
+                hint = f"{key} has no choice {part.get('name')!r}; if a plug-in adds it, type plugins=[FILE]"
+                raise ConfigError(group.why_not(str(part.get("name"))) or hint)
             schema[f.name] = schema_for(choice, part, key + ".")
     return schema
 

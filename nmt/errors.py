@@ -2,6 +2,9 @@
 
 import errno
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # OSError.errno of a disk that is full, broken or not to be written, and of a name that no file can have.
 DISK = (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENAMETOOLONG, errno.ENOSPC, errno.EPERM, errno.EROFS)
@@ -44,3 +47,13 @@ class DataError(UserError):
 
 class RunError(UserError):
     """A run directory or checkpoint that cannot be used; the message names the path."""
+
+
+@contextmanager
+def naming(key: str, instead: str) -> Iterator[None]:
+    """A context whose UserErrors name ``key`` where they named ``instead``, alone or with a key below it."""
+    try:
+        yield
+    except UserError as error:
+        error.args = (re.sub(rf"\b{re.escape(instead)}\b", key, str(error)), *error.args[1:])
+        raise

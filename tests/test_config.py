@@ -72,16 +72,17 @@ def test_every_experiment_takes_every_attention_of_its_model_and_no_other_model(
     The fast tests type ``some`` attentions, the first and the last of the table.
     """
     own = composed(f"+experiment={experiment}").model
-    (group,) = groups_within("model", type(own))
-    choices = list(CHOICE_GROUPS[group].configs)
-    for choice in choices[:: len(choices) - 1] if some else choices:
-        model = composed(f"+experiment={experiment}", f"{group}={choice.name}").model
-        assert getattr(model, group.partition(".")[2]).name == choice.name
+    groups = groups_within("model", type(own))
+    for group in groups:
+        choices = list(CHOICE_GROUPS[group].configs)
+        for choice in choices[:: len(choices) - 1] if some else choices:
+            model = composed(f"+experiment={experiment}", f"{group}={choice.name}").model
+            assert getattr(model, group.partition(".")[2]).name == choice.name
     for other in {choice.name for choice in MODELS} - {own.name}:
-        with pytest.raises(Exception, match=group) as caught:
+        with pytest.raises(Exception, match=groups[0]) as caught:
             composed(f"+experiment={experiment}", f"model={other}")
         said = explain(caught.value, COMMAND)
-        assert said == f"In 'experiment/{experiment}': {group} belongs to model={own.name}"
+        assert said == f"In 'experiment/{experiment}': {groups[0]} belongs to model={own.name}"
 
 
 @pytest.mark.parametrize("name", ["recipe=modern", "recipe=luong2015", "mechanism=local_p_dot"])

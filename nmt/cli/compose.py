@@ -25,6 +25,7 @@ from nmt.config import (
     check_sections,
     hydra_store,
     register_choices,
+    to_dataclasses,
     to_tree,
     without_interpolation,
 )
@@ -42,6 +43,7 @@ NOT_IN_NAMES = (
 )
 # Groups whose choice stands in a run's name without its key: local_p, not model.attention_local_p.
 NAMED_BY_VALUE = ("name", "model", "model.attention", "data", *WITHOUT_DEFAULT)
+YOUNGER = ("model.cross_attention",)
 # What a run was trained with, and later commands therefore cannot change.
 FIXED_BY_TRAINING = ("model", "data.tokenizer")
 
@@ -100,7 +102,7 @@ def without_hydra(cfg: DictConfig) -> DictConfig:
 def typed(cfg: DictConfig) -> Any:
     """Dataclasses instead of DictConfig, with every check made and `+key=value` extras refused."""
     try:
-        config = OmegaConf.to_object(cfg)
+        config = to_dataclasses(cfg)
     except MissingMandatoryValue as error:
         raise ConfigError(f"{error.full_key} is missing: type {error.full_key}=...") from None
     except OmegaConfBaseException as error:
@@ -187,7 +189,9 @@ def name_part(key: str, value: str) -> str:
     key = key.replace("/", ".")
     if key in NAMED_BY_VALUE:
         return value
-    keys, parts = known_keys(Config), key.split(".")
+    # Keys of model.cross_attention are younger than many runs, whose names do not change for them.
+    keys = [k for k in known_keys(Config) if not is_below(k, YOUNGER) or is_below(key, YOUNGER)]
+    parts = key.split(".")
     endings = [".".join(parts[i:]) for i in range(len(parts) - 1, -1, -1)]
     unique = (e for e in endings if sum(k == e or k.endswith("." + e) for k in keys) < 2)
     return f"{next(unique, key)}_{value}"

@@ -9,7 +9,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import OmegaConfBaseException
 
 from nmt.cli.options import Command, is_below, key_options, known_keys
-from nmt.config import Config, choices_with
+from nmt.config import CHOICE_GROUPS, Config, choices_with
 from nmt.errors import DISK, UserError, refusal
 from nmt.settings import explain_type, null_instead
 
@@ -74,7 +74,8 @@ def explain(error: BaseException, command: Command) -> str:
         if f"{group}={name}" in PLUG_INS:
             package, extra = PLUG_INS[f"{group}={name}"]
             return f"{group}={name} needs the package {package}: pip install {extra or package}"
-        return f"{group} has no choice {name!r}; choose one of: {', '.join(offered)}" + hint(name, offered)
+        reason = CHOICE_GROUPS[group].why_not(name) if group in CHOICE_GROUPS else None
+        return reason or f"{group} has no choice {name!r}; choose one of: {', '.join(offered)}" + hint(name, offered)
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r}: expected KEY=VALUE ({''.join(str(error).splitlines()[1:2])})"
     cause = error.__cause__

@@ -20,7 +20,7 @@ from nmt.models.seq2seq import Seq2Seq
 from nmt.models.transformer.config import Activation, Norm, Positions, TransformerConfig
 from nmt.models.transformer.layers import DecoderLayer, EncoderLayer, FeedForward, Residual
 from nmt.models.transformer.model import Transformer
-from nmt.models.transformer.multi_head import SelfAttention
+from nmt.models.transformer.multi_head import CrossAttention, SelfAttention
 from nmt.models.transformer.positions import Embedding
 
 POSITIONS = 4096  # rows of the table of sinusoids, the longest sequence that an exported model reads
@@ -119,6 +119,7 @@ def decoder_spec(model: Transformer, specs: Any) -> Any:
     set_embedding(spec.embeddings, spec, model.target_embedding, model.config)
     for part, layer in zip(spec.layer, model.decoder.layers, strict=True):
         cross = layer.cross_attention
+        assert isinstance(cross, CrossAttention)  # check_model has refused others
         set_self_attention(part.self_attention, layer.self_attention, layer.around_self)
         set_linears(part.attention.linear, (cross.query, cross.memory, cross.output))
         set_norm(part.attention.layer_norm, layer.around_cross.norm)

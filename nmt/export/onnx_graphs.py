@@ -138,7 +138,8 @@ class TransformerGraphs(Graphs):
 
         x = model.encoder(x, [attend_all] * len(model.encoder.layers), self.turned(places))
         mask = additive(real[:, None, None], x)
-        return mask, torch.stack(model.decoder.memory(x, mask).layers, 1)
+        layers = [rows for rows in model.decoder.memory(x, lengths, mask).layers if isinstance(rows, Tensor)]
+        return mask, torch.stack(layers, 1)
 
     def step(self, tokens: Tensor, position: Tensor, state: Tensor, *memory: Tensor) -> tuple[Tensor, Tensor]:
         model, (mask, keys_values) = self.model, memory

@@ -5,7 +5,7 @@ vocabulary.  Training calls ``forward``; search calls ``encode``, ``start`` and 
 learns which model it drives.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
@@ -32,12 +32,18 @@ def check_tied(tied: Tied, joint: bool) -> None:
         raise ConfigError("model.tied=all needs one vocabulary for both sides: data.tokenizer.joint=true")
 
 
+def unknown(name: str) -> None:
+    """Nothing is known of a name that is not in a table."""
+
+
 class Choices(NamedTuple):
     """A key of a model whose value is one of several dataclasses, as model.attention: a config group of its own."""
 
     base: type  # of the dataclasses; the type of the field
     table: Collection[type]  # the dataclasses, by their ``name``; a row that is added to it later is a choice, too
     default: str
+    said_as: str = ""  # the key that messages of the dataclasses name, where they are not of this group alone
+    why_not: Callable[[str], str | None] = unknown  # why a name that is not in the table is none, where that is known
 
     @property
     def configs(self) -> tuple[type, ...]:

@@ -14,9 +14,11 @@ from hydra.core.config_store import ConfigStore
 
 import nmt
 from nmt import plugins
+from nmt.batch import collate
 from nmt.cli.eval import COMMAND as EVAL
-from nmt.config import to_tree
+from nmt.config import from_yaml, to_tree, to_yaml
 from nmt.errors import ConfigError, RunError
+from nmt.models import build_model
 from nmt.models.attention import ATTENTIONS
 from nmt.plugins import TABLES, copied, load_plugins, restore_tables, trusting
 from nmt.runs.directory import Run
@@ -29,6 +31,7 @@ TINY = (
     *("data.tokenizer.vocab_size=400", "trainer.max_steps=2", "trainer.validate_every=2", "logger.tensorboard=false"),
     *("trainer.precision=fp32", "decode.max_length=4", "decode.beam_size=2"),
 )
+CROSS = ("model.cross_attention", "even"), ("model.cross_attention", "mine")
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +60,7 @@ def forget():
         sys.modules.pop(loaded, None)
     plugins._loaded.clear()
     plugins._rows.clear()
-    for group, name in (("model.attention", "even"), ("model", "gain"), ("data", "counting")):
+    for group, name in (*CROSS, ("model.attention", "even"), ("model", "gain"), ("data", "counting")):
         ConfigStore.instance().repo.get(group, {}).pop(f"{name}.yaml", None)
     _said.clear()
 
@@ -92,6 +95,27 @@ def test_attention_score_and_metric_from_training_to_a_run_that_is_read(capsys):
     with trusting(True):
         Run.open(directory).load_model("best", torch.device("cpu"))
     assert "was executed from the run directory" in capsys.readouterr().err
+
+
+def test_an_attention_serves_in_a_transformer():
+    """As cross-attention, like the rows of the table that come with the project."""
+    words = ("plugins=[even_attention.py]", "model=transformer", "model.cross_attention=even", "model.hidden_size=8")
+    (config,) = typed(*words, "model.cross_attention.factor=2", "model.num_layers=1", "name=run")
+    assert to_tree(config)["model"]["cross_attention"] == {"name": "even", "heads": 1, "factor": 2.0}
+    assert from_yaml(to_yaml(config)) == config
+    model = build_model(config.model, 9, 9, joint=True).eval()
+    maps = model(collate([[5, 6, 7]], [[5]], [0]), want_maps=True).maps
+    torch.testing.assert_close(maps.weights, torch.full((1, 1, 1, 2, 4), 0.25))
+    said = refused(*words, "model.cross_attention.factor=0")
+    assert said == "error: model.cross_attention.factor must be above 0, got 0.0"
+
+
+def test_an_attention_with_a_state_serves_in_no_transformer():
+    text = Path("even_attention.py").read_text().replace('"even"', '"mine"')
+    text = text.replace("    def forward", "    def start(self, values):\n        return {}\n\n    def forward")
+    Path("mine.py").write_text(text)
+    said = refused("plugins=[mine.py]", "model=transformer", "model.cross_attention=mine")
+    assert said.startswith("error: model.cross_attention=mine: what it attends to depends on the target positions")
 
 
 def test_a_score(capsys):

@@ -20,6 +20,7 @@ from nmt.export import ctranslate2_export as exporting
 from nmt.export.ctranslate2_engine import CTranslate2Engine, check_options
 from nmt.export.ctranslate2_export import facts_of
 from nmt.export.ctranslate2_model import check_model, vocabulary, write_model
+from nmt.models.attention import GlobalConfig
 from nmt.models.transformer.config import Activation, Sinks
 from nmt.runs.directory import Run
 from nmt.search import DecodeConfig, LengthPenalty, Method, Stopping
@@ -181,6 +182,10 @@ def test_a_folder_that_is_no_export_is_left_alone(tmp_path):
         (
             replace(MODELS["transformer"], cross_attention_normalizer="sparsemax"),
             "has model.cross_attention_normalizer=sparsemax, and CTranslate2 has softmax alone",
+        ),
+        (
+            replace(MODELS["transformer"], cross_attention=GlobalConfig()),
+            r"has model\.cross_attention=global, which CT",
         ),
         (replace(MODELS["transformer"], sinks=Sinks.all), r"has model\.sinks=all, which CTranslate2 does not have"),
         (

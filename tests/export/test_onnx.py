@@ -19,6 +19,7 @@ from nmt.export import ExportRequest, Quantization, export
 from nmt.export import onnx_export as exporting
 from nmt.export.onnx_graphs import graphs_of
 from nmt.models import build_model
+from nmt.models.attention import GlobalConfig
 from nmt.models.transformer.config import (
     HardCodedSelfAttentionConfig,
     LocalnessSelfAttentionConfig,
@@ -136,6 +137,7 @@ def test_what_does_not_translate_the_same_is_not_exported(tmp_path, monkeypatch,
         ({"encoder_normalizer": "entmax15"}, "encoder_normalizer=entmax15"),
         ({"decoder_normalizer": "sparsemax"}, "decoder_normalizer=sparsemax"),
         ({"sinks": Sinks.cross_attention}, "sinks=cross_attention"),
+        ({"cross_attention": GlobalConfig()}, "cross_attention=global"),
     ],
 )
 def test_heads_that_the_graphs_lack_are_refused_by_key(changes, key):

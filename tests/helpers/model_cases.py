@@ -44,6 +44,11 @@ def self_attention(name: str, **keys: Any) -> dict[str, Any]:
     return {"self_attention": {"name": name, **keys}}
 
 
+def cross_attention(name: str, **keys: Any) -> dict[str, Any]:
+    """model.cross_attention=NAME with its keys."""
+    return {"cross_attention": {"name": name, **keys}}
+
+
 PREDICTIONS = {"mixture": "predictions"}
 INTRA = {"intra_attention": True}
 LSTMN = {"encoder": "lstmn"}
@@ -188,6 +193,20 @@ CASES: dict[str, dict[str, Case]] = {
             self_attention("hard_coded", layers=[2], encoder_centres=[-1, 0, 1], sigma=0.5), self_sums_to_one=False
         ),
         "normalizers": Case({"encoder_normalizer": "sparsemax", "decoder_normalizer": "sparsemax"}),
+        "cross bahdanau": Case(cross_attention("bahdanau", hidden_size=5) | {"positions": "rotary", "qk_norm": True}),
+        "cross global": Case(cross_attention("global") | {"norm": "after", "source_eos": False}),
+        "cross global dot heads": Case(cross_attention("global", score="dot", heads=4, normalizer="entmax15")),
+        "cross global location": Case(cross_attention("global", score="location", max_source=90)),
+        "cross local_m": Case(cross_attention("local_m", half_width=1) | {"tied": "all"}),
+        "cross local_p": Case(cross_attention("local_p", sigma="learned", **LOCAL_P), sums_to_one=False),
+        "cross local_p bias diagonal heads": Case(
+            cross_attention("local_p", gaussian="bias", centre="diagonal", heads=2, **LOCAL_P)
+            | self_attention("local", half_width=2)
+        ),
+        "cross hard": Case(cross_attention("hard", score="scaled_dot")),
+        "cross fixed_memory": Case(
+            cross_attention("fixed_memory", vectors=4, position_encoding=True), sums_to_one=None
+        ),
         "sinks": Case({"sinks": "all", "encoder_normalizer": "entmax15"}, sums_to_one=False, self_sums_to_one=False),
     },
 }

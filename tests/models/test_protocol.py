@@ -16,6 +16,7 @@ from torch import nn
 from nmt.batch import BOS, PAD, Batch, collate
 from nmt.models.attention import ATTENTIONS
 from nmt.models.transformer.config import SELF_ATTENTIONS
+from nmt.models.transformer.cross_config import CrossAttentions
 
 UNUSED = V - 1  # the id of a word that no sentence has
 MAPS = 1e-6  # maps are float32
@@ -31,14 +32,15 @@ def test_every_model_has_cases():
 
 
 def test_every_mechanism_has_a_case():
-    """As above, for the rows of ATTENTIONS and SELF_ATTENTIONS."""
-    seen = {key: set() for key in ("attention", "self_attention")}
+    """As above, for the rows of ATTENTIONS, SELF_ATTENTIONS and CrossAttentions."""
+    seen = {key: set() for key in ("attention", "self_attention", "cross_attention")}
     for name in NAMES:
         config = config_of(name)
         for key, names in seen.items():
             names.add(getattr(getattr(config, key, None), "name", None))
     assert {c.name for c in ATTENTIONS} <= seen["attention"], "add a case to tests/helpers/model_cases.py"
     assert {c.name for c in SELF_ATTENTIONS} <= seen["self_attention"], "add a case to tests/helpers/model_cases.py"
+    assert {c.name for c in CrossAttentions()} <= seen["cross_attention"], "add a case to tests/helpers/model_cases.py"
 
 
 def gradients(model: nn.Module, loss: torch.Tensor) -> list[torch.Tensor]:

@@ -124,6 +124,14 @@ MECHANISMS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     ),
     "transformer localness": ([*TRANSFORMER, "model.self_attention=localness"], ("reverse", "translate")),
     "transformer hard_coded": ([*TRANSFORMER, "model.self_attention=hard_coded"], ("reverse", "translate")),
+    "transformer cross global": ([*TRANSFORMER, "model.cross_attention=global"], ("reverse", "translate")),
+    "transformer cross local_p": (
+        [
+            *(*TRANSFORMER, "model.cross_attention=local_p", "model.cross_attention.half_width=2"),
+            *("model.cross_attention.centre=diagonal", "model.cross_attention.gaussian=bias"),
+        ],
+        ("copy", "translate"),
+    ),
     "transformer entmax15 sinks": (
         [*TRANSFORMER, "model.encoder_normalizer=entmax15", "model.decoder_normalizer=entmax15", "model.sinks=all"],
         ("reverse", "translate"),

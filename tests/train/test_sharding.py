@@ -36,6 +36,10 @@ MODELS = {
     "transformer": TransformerConfig(
         heads=2, ffn_size=9, num_layers=2, tied=Tied.all, self_attention=GlobalSelfAttentionConfig(), **SIZES
     ),
+    "cross": TransformerConfig(
+        **{"heads": 2, "ffn_size": 9, "num_layers": 2, "self_attention": GlobalSelfAttentionConfig(), **SIZES},
+        cross_attention=LocalPConfig(hidden_size=5, half_width=2, heads=2),
+    ),
     "lstm": LSTMConfig(attention=LocalPConfig(hidden_size=5), num_layers=2, **SIZES),
 }
 

@@ -1,4 +1,4 @@
-"""What a user can choose about attention: one dataclass a mechanism, under the key ``model.attention``."""
+"""What a user can choose about attention: one dataclass a mechanism, under ``model.attention`` or another key."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -47,8 +47,19 @@ class MixtureForm(Enum):
 
 
 @dataclass
-class AttentionConfig:
-    """Fields common to all mechanisms."""
+class SourceAttentionConfig:
+    """Any way to attend to the source: what ``model.attention`` chooses, or ``model.cross_attention``."""
+
+    name: str = "?"
+
+
+@dataclass
+class AttentionConfig(SourceAttentionConfig):
+    """Fields common to all mechanisms.
+
+    Messages name the key ``model.attention``; where ``model.cross_attention`` chose, they are made to name that
+    (``Choices.said_as``).
+    """
 
     name: str = "?"
     heads: int = setting(

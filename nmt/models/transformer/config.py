@@ -6,8 +6,11 @@ from math import ceil
 from typing import ClassVar, cast
 
 from nmt.errors import ConfigError
+from nmt.models.attention import AttentionConfig
+from nmt.models.attention.config import SourceAttentionConfig
 from nmt.models.attention.normalizers import NORMALIZERS
 from nmt.models.seq2seq import Choices, ModelConfig, Seq2Seq, Tied
+from nmt.models.transformer.cross_config import CrossAttentions, MultiHeadConfig, why_not
 from nmt.settings import check_ranges, setting
 
 
@@ -136,9 +139,11 @@ class TransformerConfig(ModelConfig):
 
     name: str = "transformer"
     dropout: float = setting(0.1, "dropout of embeddings and of every sublayer's output", least=0, below=1)
-    attention_dropout: float = setting(0.0, "dropout of attention weights", least=0, below=1)
+    attention_dropout: float = setting(
+        0.0, "dropout of attention weights, but for those of a cross_attention other than multi_head", least=0, below=1
+    )
     cross_attention_normalizer: str = setting(
-        "softmax", "how scores of source positions become weights", choices=lambda: tuple(NORMALIZERS)
+        "softmax", "how scores of source positions become weights (multi_head)", choices=lambda: tuple(NORMALIZERS)
     )
     encoder_normalizer: str = setting(
         "softmax", "how scores become weights in the encoder's self-attention", choices=lambda: tuple(NORMALIZERS)
@@ -160,7 +165,9 @@ class TransformerConfig(ModelConfig):
     max_positions: int = setting(1024, "longest sequence that positions=learned has rows for", least=1, most=10_000_000)
     norm: Norm = setting(Norm.before, "layer norm before each sublayer or after it")
     activation: Activation = setting(Activation.relu, "relu, gelu, swiglu (a third map of ffn_size) or relu2")
-    qk_norm: bool = setting(False, "layer norm of each head's queries and keys, before they are compared")
+    qk_norm: bool = setting(
+        False, "layer norm of each head's queries and keys, before they are compared (self-attention and multi_head)"
+    )
     zero_outputs: bool = setting(False, "the last map of every sublayer starts at 0, so that each layer does nothing")
     word_dropout: float = setting(
         0.0, "share of the words on both sides whose vector is 0 in training", least=0, below=1
@@ -169,11 +176,20 @@ class TransformerConfig(ModelConfig):
     tied: Tied = setting(Tied.target, "none; target: target embedding = projection; all: source embedding too")
     # OmegaConf's MISSING: the group model.self_attention fills it.
     self_attention: SelfAttentionConfig = setting(cast(SelfAttentionConfig, "???"), "self-attention")
+    # The group model.cross_attention fills it, too; whoever makes a TransformerConfig in Python may leave it out.
+    cross_attention: SourceAttentionConfig = setting(cast(SourceAttentionConfig, "???"), "attention to the source")
 
-    choices: ClassVar[dict[str, Choices]] = {"self_attention": Choices(SelfAttentionConfig, SELF_ATTENTIONS, "global")}
+    choices: ClassVar[dict[str, Choices]] = {
+        "self_attention": Choices(SelfAttentionConfig, SELF_ATTENTIONS, "global"),
+        "cross_attention": Choices(
+            SourceAttentionConfig, CrossAttentions(), "multi_head", said_as="model.attention", why_not=why_not
+        ),
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not isinstance(self.cross_attention, SourceAttentionConfig):
+            self.cross_attention = MultiHeadConfig()
         if self.hidden_size % self.heads:
             raise ConfigError(f"model.hidden_size={self.hidden_size} must be a multiple of model.heads={self.heads}")
         if self.positions is Positions.rotary and self.head_size % 2:
@@ -183,12 +199,36 @@ class TransformerConfig(ModelConfig):
             )
         if isinstance(self.self_attention, LayeredSelfAttentionConfig):
             self.check_layers(self.self_attention.layers)
+        if isinstance(self.cross_attention, AttentionConfig):
+            self.check_cross_attention(self.cross_attention)
 
     def check_layers(self, layers: list[int]) -> None:
         """Raise ConfigError for a layer that neither side has."""
         most = max(self.encoder_layers or self.num_layers, self.decoder_layers or self.num_layers)
         if layers and max(layers) > most:
             raise ConfigError(f"model.self_attention.layers names layer {max(layers)}, and the model has {most} a side")
+
+    def check_cross_attention(self, kind: AttentionConfig) -> None:
+        """Raise ConfigError for a mechanism that cannot serve, and for keys that multi_head alone has a use for."""
+        reason = why_not(kind.name)
+        if reason is not None:
+            raise ConfigError(reason)
+        if self.hidden_size % kind.heads:
+            raise ConfigError(
+                f"model.cross_attention.heads={kind.heads} must divide model.hidden_size={self.hidden_size}: "
+                "each head has an equal part of it"
+            )
+        if self.cross_attention_normalizer != "softmax":
+            raise ConfigError(
+                f"model.cross_attention_normalizer={self.cross_attention_normalizer} belongs to "
+                "model.cross_attention=multi_head; where another one has a normalizer, it is "
+                "model.cross_attention.normalizer"
+            )
+        if self.sinks.in_cross_attention:
+            raise ConfigError(
+                f"model.sinks={self.sinks.name} gives sinks to the heads of model.cross_attention=multi_head, "
+                f"and model.cross_attention={kind.name} has none of them; model.sinks=self_attention can be combined"
+            )
 
     def self_attention_of(self, layer: int) -> SelfAttentionConfig:
         """The self-attention of a layer, from 1, of either side."""
@@ -207,7 +247,7 @@ class TransformerConfig(ModelConfig):
         return [self.self_attention_of(layer).reach for layer in range(1, (layers or self.num_layers) + 1)]
 
     def beyond_softmax(self) -> list[str]:
-        """What is typed of heads beyond one softmax over all positions, or over one window in every layer."""
+        """What is typed of attention beyond one softmax over all positions, or over one window in every layer."""
         kind, found = self.self_attention, []
         if isinstance(kind, LocalSelfAttentionConfig) and kind.layers:
             found.append(f"model.self_attention.layers=[{','.join(map(str, kind.layers))}]")
@@ -218,11 +258,15 @@ class TransformerConfig(ModelConfig):
                 found.append(f"model.{key}={getattr(self, key)}")
         if self.sinks is not Sinks.none:
             found.append(f"model.sinks={self.sinks.name}")
+        if not isinstance(self.cross_attention, MultiHeadConfig):
+            found.append(f"model.cross_attention={self.cross_attention.name}")
         return found
 
     @property
     def attention_heads(self) -> tuple[int, int]:
-        return self.decoder_layers or self.num_layers, self.heads
+        kind = self.cross_attention
+        heads = kind.heads if isinstance(kind, AttentionConfig) else self.heads
+        return self.decoder_layers or self.num_layers, heads
 
     @property
     def head_size(self) -> int:

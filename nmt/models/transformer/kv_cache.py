@@ -45,10 +45,10 @@ class KVCache:
     reaches: Sequence[int | None]  # of each layer's self-attention: no position sees more than reach + 1
 
     @classmethod
-    def empty(cls, like: Tensor, reaches: Sequence[int | None]) -> "KVCache":
-        """Before the first token, with K = 1; ``like`` (B, ..., H, F) has the sizes and the dtype."""
+    def empty(cls, like: Tensor, heads: int, head_size: int, reaches: Sequence[int | None]) -> "KVCache":
+        """Before the first token, with K = 1, for the B sentences of ``like`` (B, ...), in its dtype."""
         B = like.size(0)
-        rows = like.new_zeros(len(reaches), 2, B, 0, *like.shape[-2:])
+        rows = like.new_zeros(len(reaches), 2, B, 0, heads, head_size)
         return cls(Slots(rows, 0), 0, torch.zeros(B, 1, 0, dtype=torch.int64, device=like.device), reaches)
 
     def reorder(self, parent: Tensor) -> "KVCache":

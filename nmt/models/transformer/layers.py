@@ -11,9 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nmt.models.attention import AttentionConfig, Memory
 from nmt.models.ops.dropout import dropout
 from nmt.models.ops.prepacked import Linear
+from nmt.models.seq2seq import AttentionMaps
 from nmt.models.transformer.config import Activation, Norm, TransformerConfig
+from nmt.models.transformer.cross_attention import MechanismCrossAttention
 from nmt.models.transformer.multi_head import Attend, CrossAttention, SelfAttention
 
 
@@ -80,7 +83,11 @@ class DecoderLayer(nn.Module):
     def __init__(self, config: TransformerConfig, layer: int) -> None:
         super().__init__()
         self.self_attention = SelfAttention(config, layer, causal=True)
-        self.cross_attention = CrossAttention(config)
+        kind = config.cross_attention
+        mechanism = isinstance(kind, AttentionConfig)
+        self.cross_attention = (
+            MechanismCrossAttention(kind, config.hidden_size) if mechanism else CrossAttention(config)
+        )
         self.feed_forward = FeedForward(config)
         self.around_self, self.around_cross, self.around_feed = (Residual(config) for _ in range(3))
 
@@ -89,12 +96,13 @@ class DecoderLayer(nn.Module):
         x: Tensor,
         attend: Attend,
         rotations: Tensor | None,
-        memory: Tensor,
-        mask: Tensor,
-        record: list[Tensor] | None,
+        memory: Tensor | Memory,
+        where: Tensor,
+        record: list[AttentionMaps] | None,
     ) -> Tensor:
+        """x (B, N, D) -> (B, N, D); ``where``: the source's mask, or of a mechanism the target positions (N,)."""
         x = self.around_self(x, lambda y: self.self_attention(y, attend, rotations))
-        x = self.around_cross(x, lambda y: self.cross_attention(y, memory, mask, record))
+        x = self.around_cross(x, lambda y: self.cross_attention(y, memory, where, record))
         return self.around_feed(x, self.feed_forward)
 
 
@@ -118,12 +126,16 @@ class Encoder(nn.Module):
 class SourceMemory(NamedTuple):
     """What the decoder needs of a batch of sources; hypotheses of a sentence share it."""
 
-    layers: list[Tensor]  # keys and values of each decoder layer (B, S, 2, H, F)
+    # Of each decoder layer: keys and values (B, S, 2, H, F), or what its mechanism prepared.
+    layers: Sequence[Tensor | Memory]
     mask: Tensor  # (B, 1, 1, S) 0, minus infinity at padding
 
     def keep(self, sentences: Tensor) -> "SourceMemory":
         """Only these rows (B',) int64 of the batch."""
-        layers = [rows.index_select(0, sentences) for rows in self.layers]
+        layers = [
+            rows.keep(sentences) if isinstance(rows, Memory) else rows.index_select(0, sentences)
+            for rows in self.layers
+        ]
         return SourceMemory(layers, self.mask.index_select(0, sentences))
 
 
@@ -137,9 +149,21 @@ class Decoder(nn.Module):
         self.layers = cast(Sequence[DecoderLayer], layers)
         self.norm = last_norm(config)
 
-    def memory(self, source: Tensor, mask: Tensor) -> SourceMemory:
-        """Keys and values of the encoder's output (B, S, D), with its mask (B, 1, 1, S)."""
-        return SourceMemory([layer.cross_attention.keys_and_values(source) for layer in self.layers], mask)
+    def memory(
+        self, source: Tensor, lengths: Tensor, mask: Tensor, queries: int | None = None, at_once: int = 1
+    ) -> SourceMemory:
+        """What each layer makes of the encoder's output (B, S, D), with lengths (B,) and its mask (B, 1, 1, S).
+
+        ``queries`` a sentence will come, where known, ``at_once`` at a time; they decide what is worth doing once.
+        """
+        made: list[Tensor | Memory] = []
+        for layer in self.layers:
+            attention = layer.cross_attention
+            if isinstance(attention, MechanismCrossAttention):
+                made.append(attention.prepare(source, lengths, queries, at_once))
+            else:
+                made.append(attention.keys_and_values(source))
+        return SourceMemory(made, mask)
 
     def forward(
         self,
@@ -147,14 +171,17 @@ class Decoder(nn.Module):
         attends: Sequence[Attend],
         rotations: Tensor | None,
         memory: SourceMemory,
-        record: list[Tensor] | None = None,
+        record: list[AttentionMaps] | None = None,
+        position: Tensor | None = None,
     ) -> Tensor:
         """x (B, N, D), the self-attention of each layer -> (B, N, D).
 
-        ``record``, if there is one, receives each layer's weights over the source (B, H, N, S).
+        ``record``, if there is one, receives each layer's maps (B, 1, H, N, S).  ``position``: the target positions
+        (N,), where cross-attention is a mechanism's.
         """
+        where = memory.mask if position is None else position
         for layer, attend, rows in zip(self.layers, attends, memory.layers, strict=True):
-            x = layer(x, attend, rotations, rows, memory.mask, record)
+            x = layer(x, attend, rotations, rows, where, record)
         return self.norm(x)
 
 
@@ -179,7 +206,7 @@ def initialize(module: nn.Module) -> None:
 def start_at_zero(model: nn.Module) -> None:
     """Make 0 what the sublayers below a model add to the stream: x + 0, for every x (Zhang, Dauphin and Ma 2019)."""
     for part in model.modules():
-        if isinstance(part, SelfAttention | CrossAttention | FeedForward):
+        if isinstance(part, SelfAttention | CrossAttention | MechanismCrossAttention | FeedForward):
             last = part.outer if isinstance(part, FeedForward) else part.output
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)

@@ -15,6 +15,7 @@ from nmt.models.ops.precision import compute_dtype
 from nmt.models.ops.prepacked import Linear
 from nmt.models.seq2seq import AttentionMaps, Output, Seq2Seq, State, Tied, append_eos, check_tied
 from nmt.models.transformer.config import Positions, TransformerConfig
+from nmt.models.transformer.cross_attention import MechanismCrossAttention, target_positions
 from nmt.models.transformer.kv_cache import KVCache
 from nmt.models.transformer.layers import Decoder, Encoder, SourceMemory, initialize, start_at_zero
 from nmt.models.transformer.multi_head import Attend
@@ -53,8 +54,6 @@ class Transformer(Seq2Seq):
         self.config, self.target_size, self.label_smoothing = config, target_size, label_smoothing
         self.source_eos = config.appends_eos
         self.encoder_reaches, self.decoder_reaches = map(config.reaches, (config.encoder_layers, config.decoder_layers))
-        if config.positions is Positions.learned:
-            self.longest_source = self.longest_target = config.max_positions
         self.rotary = Sinusoids(config.head_size) if config.positions is Positions.rotary else None
         self.source_embedding = Embedding(config, source_size)
         self.target_embedding = Embedding(config, target_size)
@@ -62,6 +61,8 @@ class Transformer(Seq2Seq):
         self.decoder = Decoder(config)
         self.projection = Linear(config.hidden_size, target_size, bias=False)
         self.apply(initialize)
+        for mechanism in self.mechanisms():
+            mechanism.initialize()
         nn.init.normal_(self.projection.weight, std=config.hidden_size**-0.5)
         if config.zero_outputs:
             start_at_zero(self)
@@ -69,60 +70,88 @@ class Transformer(Seq2Seq):
             self.projection.weight = self.target_embedding.words.weight
         if config.tied is Tied.all:
             self.source_embedding.words.weight = self.target_embedding.words.weight
+        if config.positions is Positions.learned:
+            self.longest_source = self.longest_target = config.max_positions
+        for longest in (mechanism.mechanism.longest_source for mechanism in self.mechanisms()):
+            self.longest_source = min(filter(None, (longest, self.longest_source)), default=None)
+
+    def mechanisms(self) -> list[MechanismCrossAttention]:
+        """The cross-attention of each decoder layer, where ``model.cross_attention`` is not multi_head."""
+        layers = (layer.cross_attention for layer in self.decoder.layers)
+        return [layer for layer in layers if isinstance(layer, MechanismCrossAttention)]
 
     def encode(
-        self, source: Tensor, lengths: Tensor, hypotheses: int = 1, record: list[Tensor] | None = None
+        self,
+        source: Tensor,
+        lengths: Tensor,
+        hypotheses: int = 1,
+        record: list[Tensor] | None = None,
+        queries: int | None = None,
     ) -> SourceMemory:
-        """source (B, S), lengths (B,); ``record`` receives each layer's self-attention (B, H, S, S)."""
+        """source (B, S), lengths (B,); ``record`` receives each layer's self-attention (B, H, S, S).
+
+        ``queries``: how many a sentence will come, where known.
+        """
         if self.source_eos:
             source, lengths = append_eos(source, lengths)
         positions = range(source.size(1))
         x = self.source_embedding(source, positions)
         x = self.encoder(x, self.self_attention(x, lengths, record), self.rotations(positions, x))
-        return self.decoder.memory(
-            x, additive_mask(real_positions(lengths, x.size(1))[:, None, None], compute_dtype(x))
-        )
+        mask = additive_mask(real_positions(lengths, x.size(1))[:, None, None], compute_dtype(x))
+        return self.decoder.memory(x, lengths, mask, queries, hypotheses)
 
     def decode(
-        self, target: Tensor, memory: SourceMemory, record: list[Tensor] | None, record_self: list[Tensor] | None = None
+        self,
+        target: Tensor,
+        memory: SourceMemory,
+        record: list[AttentionMaps] | None,
+        record_self: list[Tensor] | None = None,
     ) -> Tensor:
         """Target ids (B, T) from BOS on -> the decoder's output (B, T, D) at each.
 
-        ``record`` receives each layer's attention to the source (B, H, T, S), ``record_self`` its own (B, H, T, T).
+        ``record`` receives each layer's attention to the source (B, 1, H, T, S), ``record_self`` its own (B, H, T, T).
         """
         positions = range(target.size(1))
         x = self.target_embedding(target, positions)
         attends = self.self_attention(x, None, record_self)
-        return self.decoder(x, attends, self.rotations(positions, x), memory, record)
+        return self.decoder(x, attends, self.rotations(positions, x), memory, record, self.places(positions, x))
 
     def forward(self, batch: Batch, want_maps: bool = False, r_drop: float = 0.0) -> Output:
-        record: list[Tensor] | None = [] if want_maps else None
-        vectors = self.decode(batch.target_in, self.encode(batch.source, batch.source_lengths), record)
+        record: list[AttentionMaps] | None = [] if want_maps else None
+        T = batch.target_in.size(1)
+        memory = self.encode(batch.source, batch.source_lengths, T, queries=T)
+        vectors = self.decode(batch.target_in, memory, record)
         loss_sum, nll = projected_cross_entropy(
             vectors, batch.target_out, self.projection.weight, None, self.label_smoothing, r_drop
         )
         return Output(loss_sum, (batch.target_out != PAD).sum(), nll, maps(record))
 
     def shared_parts(self) -> list[nn.Module]:
-        """The encoder's layers; of the decoder's the sublayers, because keys and values of all are made at once."""
+        """The encoder's layers; of the decoder's the sublayers, because keys and values of all are made at once.
+
+        Not a mechanism's: what it prepares holds weights that the steps after it multiply by.
+        """
         parts: list[nn.Module] = [*self.encoder.layers]
         for layer in self.decoder.layers:
             parts += [layer.self_attention, layer.cross_attention, layer.feed_forward]
-        return parts
+        return [part for part in parts if not isinstance(part, MechanismCrossAttention)]
 
     def start(self, encoded: SourceMemory) -> TransformerState:
-        return TransformerState(encoded, KVCache.empty(encoded.layers[0], self.decoder_reaches), 0)
+        return TransformerState(
+            encoded, KVCache.empty(encoded.mask, self.config.heads, self.config.head_size, self.decoder_reaches), 0
+        )
 
     # Not in inference mode, where autocast would cast every weight anew at every step.
     @torch.inference_mode(False)
     @torch.no_grad()
     def step(self, tokens: Tensor, state: State, want_maps: bool = False) -> tuple[Tensor, State, AttentionMaps | None]:
         assert isinstance(state, TransformerState)
-        record: list[Tensor] | None = [] if want_maps else None
+        record: list[AttentionMaps] | None = [] if want_maps else None
         positions = range(state.position, state.position + 1)
         x = self.target_embedding(tokens, positions)
         cache = state.cache.append()
-        x = self.decoder(x, cache.attention(), self.rotations(positions, x), state.memory, record)
+        rotations, places = self.rotations(positions, x), self.places(positions, x)
+        x = self.decoder(x, cache.attention(), rotations, state.memory, record, places)
         after = replace(state, cache=cache, position=positions.stop)
         return self.projection(x).to(x.dtype), after, maps(record)
 
@@ -156,7 +185,15 @@ class Transformer(Seq2Seq):
         """What rotary positions rotate queries and keys by; None for other kinds of positions."""
         return None if self.rotary is None else self.rotary(positions, x)
 
+    def places(self, positions: range, x: Tensor) -> Tensor | None:
+        """What a mechanism in the place of multi-head attention is told of positions; None where there is none."""
+        return target_positions(positions, x) if self.mechanisms() else None
 
-def maps(record: list[Tensor] | None) -> AttentionMaps | None:
-    """Attention to the source of every layer and head."""
-    return None if record is None else AttentionMaps(torch.stack(record, 1).float())
+
+def maps(record: list[AttentionMaps] | None) -> AttentionMaps | None:
+    """Attention to the source of every layer and head, of the maps of each layer."""
+    if record is None:
+        return None
+    centres = [layer.centre for layer in record if layer.centre is not None]
+    weights = torch.cat([layer.weights for layer in record], 1).float()
+    return AttentionMaps(weights, torch.cat(centres, 1) if centres else None, record[0].half_width)

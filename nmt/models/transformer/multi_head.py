@@ -15,6 +15,7 @@ from nmt.models.attention.base import additive_mask
 from nmt.models.attention.normalizers import NORMALIZERS, softmax
 from nmt.models.ops.dropout import dropout
 from nmt.models.ops.prepacked import Linear
+from nmt.models.seq2seq import AttentionMaps
 from nmt.models.transformer.config import TransformerConfig
 from nmt.models.transformer.head_weights import HardCodedWeights, Places, attention_weights, self_weights
 from nmt.models.transformer.positions import rotate
@@ -139,11 +140,11 @@ class CrossAttention(nn.Module):
         k, v = both.unbind(2)
         return torch.stack([self.norms.keys(k), v], 2)
 
-    def forward(self, x: Tensor, memory: Tensor, mask: Tensor, record: list[Tensor] | None) -> Tensor:
+    def forward(self, x: Tensor, memory: Tensor, mask: Tensor, record: list[AttentionMaps] | None) -> Tensor:
         """x (B, N, D), the source's mask (B, 1, 1, S) -> (B, N, D).
 
         N counts target positions in training and the hypotheses of a sentence in search, which thus share its memory.
-        The weights (B, H, N, S) are appended to ``record`` if there is one.
+        The weights (B, 1, H, N, S) of this layer are appended to ``record`` if there is one.
         """
         q = self.query(x).unflatten(2, (self.heads, -1))
         q = q if self.norms is None else self.norms.queries(q)
@@ -153,7 +154,7 @@ class CrossAttention(nn.Module):
             return self.output(attend(q, k, v, mask, probability=probability).flatten(2))
         weights = attention_weights(q, k, mask, self.normalizer, sinks=self.sinks)
         if record is not None:
-            record.append(weights)
+            record.append(AttentionMaps(weights[:, None]))
         if self.normalizer is softmax and self.sinks is None:
             return self.output(attend(q, k, v, mask, probability=probability).flatten(2))
         return self.output(mixed(weights, v, probability).flatten(2))

@@ -142,7 +142,9 @@ def test_a_sink_of_cross_attention_is_one_more_score():
     plain(x, memory, mask, theirs)
     scores = torch.einsum("nhf,shf->hns", layer.query(x)[0].unflatten(1, (2, 4)), memory[0, :, 0]) / 2
     z = scores.exp().sum(2, keepdim=True)
-    assert_close(mine[0][0], theirs[0][0] * z / (z + layer.sinks.exp()[:, None, None]), atol=1e-12)
+    assert_close(
+        mine[0].weights[0, 0], theirs[0].weights[0, 0] * z / (z + layer.sinks.exp()[:, None, None]), atol=1e-12
+    )
     assert_close(layer(x, memory, mask, None), got)
 
 

@@ -185,7 +185,7 @@ def test_maps_are_what_attention_does():
     record = []
     memory = attention.keys_and_values(source)
     got = attention(x, memory, mask, record)
-    context = torch.einsum("bhns,bshf->bnhf", record[0], memory[:, :, 1])
+    context = torch.einsum("bhns,bshf->bnhf", record[0].weights[:, 0], memory[:, :, 1])
     assert_close(got, attention.output(context.flatten(2)))
 
 

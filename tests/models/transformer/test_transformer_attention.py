@@ -76,8 +76,8 @@ def test_heads_normalize_as_they_are_told(name):
     for n, h in itertools.product(range(3), range(2)):
         keys = [list(memory[0, s, 0, h].unbind()) for s in range(4)]
         weights = NORMALIZERS[name]([dot(list(q[n, h].unbind()), k) / math.sqrt(4) for k in keys])
-        assert_close(record[0][0, h, n], torch.stack([*weights, torch.zeros(())]))
-    mixed = torch.einsum("hns,shf->nhf", record[0][0], memory[0, :, 1]).flatten(1)
+        assert_close(record[0].weights[0, 0, h, n], torch.stack([*weights, torch.zeros(())]))
+    mixed = torch.einsum("hns,shf->nhf", record[0].weights[0, 0], memory[0, :, 1]).flatten(1)
     assert_close(got[0], layer.output(mixed))
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from nmt.cli import app
 from nmt.cli.options import Command
+from nmt.data.batching import TrainBatches
 from nmt.data.corpus import DataConfig
 from nmt.data.prepare import prepare
 from nmt.device import set_up
@@ -42,7 +43,9 @@ COMMAND = Command(
 def prepare_data(config: DataCommandConfig) -> None:
     """Prepare and print."""
     set_up(config.threads, deterministic=False)
-    print(prepare(config.data, config.seed, progress=sys.stderr.isatty()).table)
+    data = prepare(config.data, config.seed, progress=sys.stderr.isatty())
+    print(data.table)
+    print(TrainBatches(data.train, config.data.batching, config.seed, mixture=data.mixture))
 
 
 def main() -> None:

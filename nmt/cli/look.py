@@ -15,6 +15,8 @@ from nmt.data.files import explain_unequal
 from nmt.data.textfile import strict_lines
 from nmt.device import resolve_device, set_up
 from nmt.errors import DataError
+from nmt.eval.figures.picture import Picture
+from nmt.eval.forced import NoAttentionError
 from nmt.report.bertviz import bertviz_view
 from nmt.report.look import look_page
 from nmt.runs.ensemble import open_run
@@ -38,6 +40,9 @@ class LookConfig(SearchOnRun):
         None, "its translation, or a file, which is force-decoded; null: each run's own", path=True
     )
     limit: int = setting(20, "of a file, so many sentences", least=1, most=1000)
+    self_attention: bool = setting(
+        False, "on the page, also what encoder and decoder look at in their own sentence (Transformer, encoder=lstmn)"
+    )
     to: LookForm = setting(LookForm.page, "page: HTML; bertviz: JSON for BertViz, with self-attention if there is any")
     output: str | None = setting(
         None, "file to write; null: look.html, or look.json for to=bertviz; - is standard output", path=True
@@ -57,6 +62,7 @@ COMMAND = Command(
     examples=(
         "run=runs/local_p source='A man in an orange hat.'",
         "run=[runs/global,runs/local_p] source=test.en target=test.de limit=5 output=look.html",
+        "run=runs/transformer source='A man in an orange hat.' self_attention=true",
         "run=runs/transformer source='A man in an orange hat.' to=bertviz output=look.json",
     ),
     of_runs=True,
@@ -74,8 +80,10 @@ def look(configs: Sequence[LookConfig]) -> None:
     translators = []
     for one in configs:
         translators.append(Translator(open_run(as_list(one.run)), one.decode, device, one.checkpoint))
-    make = as_page if config.to is LookForm.page else for_bertviz
-    written = make(translators, sources, targets)
+    if config.to is LookForm.page:
+        written = as_page(translators, sources, targets, config.self_attention)
+    else:
+        written = for_bertviz(translators, sources, targets)
     with writing("output", None if config.file == "-" else config.file) as sink:
         sink.write(written.splitlines())
     if config.file != "-":
@@ -84,13 +92,20 @@ def look(configs: Sequence[LookConfig]) -> None:
         print(f"{config.file} shows source={config.source} ({of}); {how}")
 
 
-def as_page(translators: Sequence[Translator], sources: Sequence[str], targets: Sequence[str | None]) -> str:
-    """The page, of all runs side by side."""
-    views = [
-        [(translator.name, translator.attention(source, target).picture) for translator in translators]
-        for source, target in zip(sources, targets, strict=True)
-    ]
-    return look_page("Attention", list(zip(sources, views, strict=True)))
+def as_page(
+    translators: Sequence[Translator], sources: Sequence[str], targets: Sequence[str | None], self_attention: bool
+) -> str:
+    """The page, of all runs side by side; raises NoAttentionError for ``self_attention`` that no run has."""
+    sentences: list[tuple[str, list[tuple[str, Picture]]]] = []
+    for source, target in zip(sources, targets, strict=True):
+        views = [(translator.name, translator.attention(source, target).picture) for translator in translators]
+        for translator in translators if self_attention else ():
+            own = translator.self_attention(source, target)
+            views += [(f"{translator.name}, {picture.kind}", picture) for picture in own]
+        sentences.append((source, views))
+    if self_attention and all(len(views) == len(translators) for _, views in sentences):
+        raise NoAttentionError("self_attention=true: no run has any; a Transformer has, and model.encoder=lstmn")
+    return look_page("Attention", sentences)
 
 
 def for_bertviz(translators: Sequence[Translator], sources: Sequence[str], targets: Sequence[str | None]) -> str:

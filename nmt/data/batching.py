@@ -55,6 +55,16 @@ class Plan:
         pairs = self.pairs(number)
         return collate(*self.corpus.read(pairs), ids=pairs.tolist(), links=self.corpus.links(pairs))
 
+    def padding(self) -> float:
+        """The share of padding among all ids of the batches, both sides, the target with one id at its end."""
+        real, sentences = 0, np.diff(self.bounds)
+        padded = 0
+        for side, end in zip(self.corpus.lengths, (0, 1), strict=True):
+            lengths = side[self.order] + end
+            real += int(lengths.sum(dtype=np.int64))
+            padded += int((np.maximum.reduceat(lengths, self.bounds[:-1]) * sentences).sum())
+        return 1 - real / padded
+
     def longest(self) -> int:
         """The number of the batch that takes the most memory.
 
@@ -210,10 +220,18 @@ class TrainBatches:
         """Batches that each process takes in the present epoch; the number varies a little with the epoch."""
         return -(-self._size(self._epoch) // self._world_size)
 
+    def padding(self) -> float:
+        """The share of padding in the present epoch: ``Plan.padding``."""
+        return self._plan(self._epoch).padding()
+
     def longest(self) -> Batch:
         """The batch to try first, so that memory runs out at the start or not at all: ``Plan.longest``."""
         plan = self._plan(self._epoch)
         return plan.batch(plan.longest())
+
+    def __str__(self) -> str:
+        """The line of the table of the data that tells of them."""
+        return f"{'batches':14}{self._size(self._epoch):,} an epoch, {self.padding():.1%} of their ids are padding"
 
     def state_dict(self) -> dict[str, Any]:
         """The position of the next batch, and what the order of batches depends on."""

@@ -66,7 +66,7 @@ for (const view of document.querySelectorAll('.view'))
 
 
 def look_page(title: str, sentences: Sequence[tuple[str, Sequence[tuple[str, Picture]]]]) -> str:
-    """The page of some sentences: the text of each, and of each run its name and what it attends to."""
+    """The page of some sentences: the text of each, and of each view its name and what is attended to there."""
     parts = [f"<h1>{escape(title)}</h1>"]
     parts.append(
         '<p class="note">Point at a target token: the bluer a source token, the greater its weight. '
@@ -86,7 +86,7 @@ def look_page(title: str, sentences: Sequence[tuple[str, Sequence[tuple[str, Pic
 
 
 def view(name: str, picture: Picture) -> str:
-    """One run's attention to one sentence."""
+    """One run's attention to one sentence, or of one sentence to itself."""
     layers, heads = picture.maps.weights.shape[:2]
     # Inside a script element only "</" could end it early; in JSON any character may be written so.
     data = json.dumps(values(picture)).replace("<", "\\u003c")

@@ -84,7 +84,7 @@ def train(config: Config, resumed: Path | None = None, told: Callable[[Path], ob
             if saved and saved.damage:
                 said = f"{saved.damage}\ngoing on from the one before it, {saved.path}, step {saved.step:,}"
                 log.event("damaged", said, step=saved.step, damage=saved.damage, used=saved.path)
-            announce(log, directory, config, model, data, begun.tests, device, ranks)
+            announce(log, directory, config, model, data, batches, begun.tests, device, ranks)
             trainer = Trainer(
                 model,
                 batches,
@@ -118,6 +118,7 @@ def announce(
     config: Config,
     model: Seq2Seq,
     data: Prepared,
+    batches: TrainBatches,
     tests: Sequence[ParallelText],
     device: torch.device,
     ranks: Ranks,
@@ -134,9 +135,10 @@ def announce(
         "device": f"{device_name(device)}, {ranks.size} process{'es' * (ranks.size > 1)}",
         "precision": config.trainer.precision.name,
     }
-    text = "\n".join([*(f"{key:14}{value}" for key, value in facts.items()), str(data.table)])
+    text = "\n".join([*(f"{key:14}{value}" for key, value in facts.items()), str(data.table), str(batches)])
     sets = list(dict.fromkeys([data.validation.name, *(test.name for test in tests)]))
-    log.event("built", text, **facts, parameters=parameters, sets=sets, data=data.table.as_dict())
+    more = {"parameters": parameters, "sets": sets, "data": data.table.as_dict(), "padding": batches.padding()}
+    log.event("built", text, **facts, **more)
     settings = {k: v for k, v in flat(to_tree(config)).items() if k not in ("name", "runs", "sweep", "resume")}
     log.hparams(settings, {*always_numbers(config)}, row_name(directory, config))
     for one in (data.validation, *(test for test in tests if test.name != VALIDATION)):

@@ -51,6 +51,24 @@ def test_the_page_has_the_weights_of_every_run_and_needs_no_network(runs, tmp_pa
         assert [unescape(t) for t in re.findall(r'<span tabindex="0">(.*?)</span>', shown)] == attention.target
 
 
+def test_self_attention_stands_beside_it(runs, tmp_path):
+    """Of the run that has some, encoder and decoder; a page of runs without any is refused."""
+    out, both = tmp_path / "look.html", ",".join(map(str, runs.values()))
+    typed = (f"source='{SOURCE}'", f"target='{TARGET}'", f"output={out}", "self_attention=true")
+    page(f"run=[{both}]", *typed)
+    views = out.read_text(encoding="utf-8").split('<div class="view">')[1:]
+    of_run, run = len(runs), runs["transformer"]
+    own = nmt.load(run, device="cpu").self_attention(SOURCE, TARGET)
+    assert [picture.kind for picture in own] == ["encoder", "decoder"]
+    for shown, picture in zip(views[of_run:], own, strict=True):
+        assert shown.startswith(f"<h3>{run}, {picture.kind}</h3>")
+        data = json.loads(re.findall(r'<script type="application/json">(.*?)</script>', shown)[0])
+        np.testing.assert_allclose(data["weights"], picture.maps.weights.numpy(), atol=6e-4)
+        assert [unescape(t) for t in re.findall(r"<span>(.*?)</span>", shown)] == picture.source
+    with pytest.raises(SystemExit, match="self_attention=true: no run has any"):
+        page(f"run={runs['local_p']}", *typed)
+
+
 def test_attention_is_that_of_the_model(runs):
     translator = nmt.load(runs["transformer"], device="cpu")
     attention = translator.attention("two dog", TARGET)

@@ -229,6 +229,19 @@ def test_progress_counts_epochs():
     assert batches.epoch == 1
 
 
+@pytest.mark.parametrize("config", [BatchingConfig(tokens=100), BatchingConfig(sentences=7)], ids=["tokens", "sentences"])
+def test_padding_is_that_of_the_tensors(config):
+    corpus = random_corpus()[0]
+    batches = TrainBatches(corpus, config, seed=3)
+    made = [batches._plan(0).batch(number) for number in range(batches.batches_per_epoch)]
+    tensors = [side for batch in made for side in (batch.source, batch.target_out)]
+    share = sum((side == PAD).sum().item() for side in tensors) / sum(side.numel() for side in tensors)
+    again = TrainBatches(corpus, config, seed=3)
+    assert again.padding() == pytest.approx(share, abs=1e-12)
+    assert str(again).endswith(f"{share:.1%} of their ids are padding")
+    assert again.state_dict()["batch"] == 0  # asking moves nothing
+
+
 def test_longest_has_nearly_the_most_padding():
     """No batch of the epoch has over a ninth more padded ids; a single pair beyond the budget is found."""
     corpus, *_ = random_corpus()

@@ -229,7 +229,9 @@ def test_progress_counts_epochs():
     assert batches.epoch == 1
 
 
-@pytest.mark.parametrize("config", [BatchingConfig(tokens=100), BatchingConfig(sentences=7)], ids=["tokens", "sentences"])
+@pytest.mark.parametrize(
+    "config", [BatchingConfig(tokens=100), BatchingConfig(sentences=7)], ids=["tokens", "sentences"]
+)
 def test_padding_is_that_of_the_tensors(config):
     corpus = random_corpus()[0]
     batches = TrainBatches(corpus, config, seed=3)

@@ -22,6 +22,15 @@ class DropoutPlacement(Enum):
     standard = "standard"
 
 
+class DropoutMask(Enum):
+    """For how many words of a sentence one mask of dropout is drawn."""
+
+    word = "word"  # each word has its own
+    # One for all words of a sentence, at each place where dropout stands (Gal and Ghahramani 2016, section 4).  They
+    # drop recurrent connections, too; here those stay whole.
+    sentence = "sentence"
+
+
 class Mixture(Enum):
     """What the decoder mixes by the attention weights."""
 
@@ -68,6 +77,9 @@ class LSTMConfig(ModelConfig):
     tied: Tied = setting(Tied.none, "none; target: target embedding = projection; all: source embedding too")
     dropout_placement: DropoutPlacement = setting(
         DropoutPlacement.standard, "luong (inputs of LSTM layers) or standard"
+    )
+    dropout_mask: DropoutMask = setting(
+        DropoutMask.word, "word, or sentence: all words of a sentence lose the same features (Gal and Ghahramani 2016)"
     )
     word_dropout: float = setting(
         0.0, "share of the words on both sides whose vector is 0 in training", least=0, below=1
@@ -145,6 +157,11 @@ class LSTMConfig(ModelConfig):
             )
         elif self.intra_attention:
             raise ConfigError("model.intra_attention=true does not apply to model.mixture=predictions")
+        elif self.dropout_mask is not DropoutMask.word:
+            raise ConfigError(
+                "model.dropout_mask=sentence does not apply to model.mixture=predictions, whose dropout is drawn for "
+                "each pair of a target and a source position"
+            )
         elif isinstance(self.attention, FixedMemoryConfig):
             raise ConfigError(
                 "model.mixture=predictions mixes what source positions predict, and model.attention=fixed_memory reads "
@@ -173,6 +190,11 @@ class LSTMConfig(ModelConfig):
     def uses_input_feeding(self) -> bool:
         """Whether the attentional vector of a step enters the next one (Luong et al. 2015, section 3.3)."""
         return not self.attention.previous_state and self.input_feeding is not False
+
+    @property
+    def dropout_axis(self) -> int | None:
+        """``shared`` of the dropout of words (T, B, F): the axis of T, or None where each word has a mask of its own."""
+        return 0 if self.dropout_mask is DropoutMask.sentence else None
 
     @property
     def appends_eos(self) -> bool:

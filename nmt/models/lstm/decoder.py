@@ -65,7 +65,8 @@ class LSTMDecoder(nn.Module):
 
     def __init__(self, config: LSTMConfig) -> None:
         super().__init__()
-        self.hidden_size, self.dropout, self.residual = config.hidden_size, config.dropout, config.residual
+        self.hidden_size, self.residual = config.hidden_size, config.residual
+        self.dropout, self.shared = config.dropout, config.dropout_axis
         self.drops_inputs = config.dropout_placement is DropoutPlacement.luong
         self.mixes_predictions = config.mixture is Mixture.predictions
         self.uses_input_feeding, self.attends_before_step = config.uses_input_feeding, config.attention.previous_state
@@ -118,7 +119,7 @@ class LSTMDecoder(nn.Module):
         else:
             h, attended = self.all_positions(words, start, memory, states_alone)
         if not self.drops_inputs and not states_alone:
-            h = dropout(h, self.dropout, self.training)
+            h = dropout(h, self.dropout, self.training, self.shared)
         return h, attended if want_maps else []
 
     def all_positions(
@@ -126,7 +127,7 @@ class LSTMDecoder(nn.Module):
     ) -> tuple[Tensor, list[Attended]]:
         """Layer by layer; x (T, B, E)."""
         for depth, (layer, (h0, c0)) in enumerate(zip(self.layers, start, strict=True)):
-            dropped = dropout(x, self.dropout, self.training) if depth else x
+            dropped = dropout(x, self.dropout, self.training, self.shared) if depth else x
             h = layer.outputs(dropped, h0, c0)
             x = h + x if self.residual and depth else h
         if self.attention is None or memory is None or self.readout is None:
@@ -181,6 +182,7 @@ class LuongStep:
 
     def __init__(self, decoder: LSTMDecoder, weights: StepWeights[Any]) -> None:
         self.decoder, self.weights = decoder, weights
+        self.masks: dict[int, Tensor] = {}  # of dropout, by layer, where all positions share them
 
     def __call__(
         self,
@@ -212,16 +214,25 @@ class LuongStep:
 
     def layers(self, terms: list[Tensor], states: list[LSTMState], fed: list[Tensor]) -> tuple[list[LSTMState], Tensor]:
         """The stacked LSTM at one position: the state of each layer, and the output of the top one (R, H)."""
-        p, training, residual = self.decoder.dropout, self.decoder.training, self.decoder.residual
-        inputs = [dropout(x, p, training) for x in fed] if self.decoder.drops_inputs else fed
+        residual = self.decoder.residual
+        inputs = [self.dropped(x, 0) for x in fed] if self.decoder.drops_inputs else fed
         after: list[LSTMState] = []
         x = torch.empty(0)
         for depth, (product, state) in enumerate(zip(self.weights.layers, states, strict=True)):
             if depth:
-                inputs = [dropout(x, p, training)]
+                inputs = [self.dropped(x, depth)]
             after.append(cell(product(torch.cat([state.h, *inputs], 1), terms[depth]), state.c))
             x = after[-1].h + x if residual and depth else after[-1].h
         return after, x
+
+    def dropped(self, x: Tensor, depth: int) -> Tensor:
+        """The input x (R, H) of a layer after dropout, with model.dropout_mask=sentence by the same mask each time."""
+        p, training = self.decoder.dropout, self.decoder.training
+        if self.decoder.shared is None or not training or p == 0:
+            return dropout(x, p, training)
+        if depth not in self.masks:
+            self.masks[depth] = dropout(torch.ones_like(x), p, training)
+        return x * self.masks[depth]
 
     def terms(self, words: Tensor) -> list[Sequence[Tensor]]:
         """``terms`` of all positions: for each layer, and the readout, one (B, ...) a position.  words (T, B, E)."""

@@ -32,7 +32,7 @@ class LSTMEncoder(nn.Module):
 
     def __init__(self, config: LSTMConfig) -> None:
         super().__init__()
-        self.dropout, self.residual = config.dropout, config.residual
+        self.dropout, self.shared, self.residual = config.dropout, config.dropout_axis, config.residual
         self.directions = 2 if config.bidirectional else 1
         sizes = [config.embedding_width] + [config.hidden_size] * ((config.encoder_layers or config.num_layers) - 1)
         kind = LSTMNLayer if config.encoder is EncoderKind.lstmn else LSTMLayer
@@ -58,7 +58,7 @@ class LSTMEncoder(nn.Module):
         final, maps = [], []
         for depth in range(0, len(self.layers), self.directions):
             if depth:
-                x = dropout(x, self.dropout, self.training)
+                x = dropout(x, self.dropout, self.training, self.shared)
             layers = self.layers[depth : depth + self.directions]
             if self.remembers:
                 h, state, remembered = remember_padded(layers, x, lengths, want_maps)

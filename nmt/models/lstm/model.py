@@ -265,7 +265,7 @@ class LSTM(CachesWeights, Seq2Seq):
 
     def embed(self, table: nn.Embedding, ids: Tensor) -> Tensor:
         whole = word_dropout(table(ids), self.config.word_dropout, self.training)
-        return dropout(whole, self.config.dropout, self.training)
+        return dropout(whole, self.config.dropout, self.training, self.config.dropout_axis)
 
     def maps(self, attended: list[Attended], memory: Memory | None) -> AttentionMaps | None:
         """Attention of one layer and each of its heads, over all source positions."""

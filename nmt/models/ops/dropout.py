@@ -7,8 +7,11 @@ from torch import Tensor
 LANE = 1 << 16  # outcomes of one draw
 
 
-def dropout(x: Tensor, probability: float, training: bool) -> Tensor:
+def dropout(x: Tensor, probability: float, training: bool, shared: int | None = None) -> Tensor:
     """x with elements zeroed at random and the rest divided by the chance to stay (Srivastava et al. 2014).
+
+    Where all places along an axis are to lose the same features, ``shared`` is that axis, and one mask serves them all
+    (Gal and Ghahramani 2016, eq. 7: the same at every step of a sentence).
 
     torch's generator makes one number at a time on a CPU, a third of the time of all that is not a matrix
     product; here each 64-bit number decides four elements.  The probability is rounded to 1/65536, and what
@@ -16,6 +19,8 @@ def dropout(x: Tensor, probability: float, training: bool) -> Tensor:
     """
     if not training or probability == 0:
         return x
+    if shared is not None:
+        return x * dropout(torch.ones_like(x.narrow(shared, 0, 1)), probability, training)
     if x.device.type != "cpu":
         return F.dropout(x, probability)
     return x * mask(x, probability)

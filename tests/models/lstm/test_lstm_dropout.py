@@ -8,7 +8,8 @@ from closeness import assert_close
 from lstm_cases import V_TARGET, batch_of, build
 
 from nmt.batch import PAD, Batch
-from nmt.models.lstm.config import DropoutPlacement
+from nmt.errors import ConfigError
+from nmt.models.lstm.config import DropoutMask, DropoutPlacement
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ def test_dropout_is_where_its_placement_says(name, placement, monkeypatch):
     assert_close(got, changed)
 
 
-def all_but_the_last(x, probability, training):
+def all_but_the_last(x, probability, training, shared=None):
     """Zeroes what is dropped within a step, (R, H), and leaves the vectors of all positions, (T, B, H), whole."""
     return x if x.dim() == 3 else torch.zeros_like(x)
 
@@ -77,3 +78,42 @@ def test_dropout_off_in_eval_and_random_in_training():
     assert torch.equal(model(batch).nll, model(batch).nll)
     model.train()
     assert not torch.equal(model(batch).nll, model(batch).nll)
+
+
+@pytest.mark.parametrize("name", ["global deep residual", "global deep residual unfed", "bahdanau deep"])
+@pytest.mark.parametrize("placement", DropoutPlacement)
+@pytest.mark.parametrize("mask", DropoutMask)
+def test_one_mask_for_a_sentence_takes_features_from_all_of_its_words(name, placement, mask):
+    """Of one sentence, weights that read a dropped feature get no gradient at all; with a mask a word, each gets some."""
+    torch.manual_seed(0)
+    model = build(name, dropout=0.5, dropout_placement=placement, dropout_mask=mask).train()
+    batch = batch_of([([5, 6, 7, 8, 9, 5, 8, 6, 7] * 2, [6, 5, 7, 9, 8, 7, 5, 6] * 2)])
+    model(batch).loss_sum.backward()
+    lower = 2 if model.config.bidirectional else 1
+    reading = [layer.weight_ih_l0 for layer in (*model.encoder.layers, *model.decoder.layers)]
+    E = model.config.embedding_width
+    parts = [weight.grad[:, :E] for weight in reading[:lower]]  # words
+    parts += [weight.grad for weight in reading[lower : len(model.encoder.layers)]]
+    parts += [model.decoder.layers[0].weight_ih_l0.grad[:, :E]]
+    parts += [layer.weight_ih_l0.grad for layer in model.decoder.layers[1:]]
+    if placement is DropoutPlacement.luong and model.decoder.loops:
+        parts.append(model.decoder.layers[0].weight_ih_l0.grad[:, E:])  # what is fed back, or bahdanau's context
+    if placement is DropoutPlacement.standard:
+        parts.append(model.projection.weight.grad)
+    for grad in parts:
+        untouched = ~grad.any(0)
+        assert untouched.any() == (mask is DropoutMask.sentence)
+        assert not untouched.all()
+
+
+def test_sentences_have_masks_of_their_own():
+    torch.manual_seed(0)
+    model = build("global", dropout=0.5, dropout_mask=DropoutMask.sentence).train()
+    kept = model.embed(model.target_embedding, torch.full((7, 3), 5)) != 0  # (T, B, E)
+    assert torch.equal(kept, kept[:1].expand_as(kept))
+    assert not torch.equal(kept[0, 0], kept[0, 1])
+    assert torch.equal(
+        model.eval().embed(model.target_embedding, torch.tensor([[5]])), model.target_embedding.weight[5][None, None]
+    )
+    with pytest.raises(ConfigError, match="dropout_mask=sentence does not apply to model.mixture=predictions"):
+        build("global latent", dropout_mask=DropoutMask.sentence)

@@ -27,6 +27,13 @@ def test_a_quick_run_writes_its_report(tmp_path, script):
     assert {p.name for p in (tmp_path / "made").iterdir()} == FILES[script]
 
 
+def test_a_monotonic_walk_is_timed(tmp_path):
+    words = [sys.executable, str(ROOT / "benchmarks" / "monotonic.py"), "--quick"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    out = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, check=True).stdout
+    assert "| chunk=4, 20 |" in out
+
+
 def test_centres_are_watched_while_a_model_learns(tmp_path):
     """Before the first update, local_p's centres lie in the middle, those of the diagonal nearer to the gold links."""
     words = [sys.executable, str(ROOT / "benchmarks" / "centres.py"), "--updates=2", "--every=1", "--aside=2"]

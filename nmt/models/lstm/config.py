@@ -193,7 +193,7 @@ class LSTMConfig(ModelConfig):
 
     @property
     def dropout_axis(self) -> int | None:
-        """``shared`` of the dropout of words (T, B, F): the axis of T, or None where each word has a mask of its own."""
+        """``shared`` of the dropout of words (T, B, F): the axis of T, or None where each word has its own mask."""
         return 0 if self.dropout_mask is DropoutMask.sentence else None
 
     @property

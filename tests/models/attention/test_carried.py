@@ -20,6 +20,8 @@ from nmt.models.attention import (
     TemporalConfig,
     build_attention,
 )
+from nmt.models.attention.monotonic_attention import STRIDE
+from nmt.models.ops.additive import additive_scores
 from nmt.testing import check_attention
 
 SIZE = 4
@@ -196,7 +198,7 @@ def test_fertility_slows_coverage_down():
 
 
 @pytest.mark.parametrize("chunk", [1, 3])
-def test_monotonic_search_stops_at_the_first_likely_position(chunk: int):
+def test_monotonic_search_stops_at_the_first_likely_position(chunk: int, monkeypatch: pytest.MonkeyPatch):
     """Hard weights follow the walk, word by word; the gradient is that of the expectation along it."""
     config = MonotonicConfig(hidden_size=3, chunk=chunk)
     query, values = example()
@@ -205,10 +207,39 @@ def test_monotonic_search_stops_at_the_first_likely_position(chunk: int):
     assert out.weights.requires_grad
     weights, _ = attend_in_turn(module, config, query, values, LENGTHS)
     assert_same(out.weights.detach(), weights.detach())
+    monkeypatch.setattr("nmt.models.attention.monotonic_attention.WALKED_FROM", 0)
     with torch.no_grad():
-        assert torch.equal(module.in_turn(query, module.prepare(values, LENGTHS), POSITION).weights, out.weights)
+        walked = module.in_turn(query, module.prepare(values, LENGTHS), POSITION)
+    assert walked.weights.size(2) == chunk
+    assert_same(walked.dense_weights(9), out.weights.detach())
+    assert_same(walked.context, out.context.detach())
     stops = out.weights.sum(2)
     assert set(stops.detach().round(decimals=9).unique().tolist()) == {0.0, 1.0}  # both occur here
+
+
+@pytest.mark.parametrize("chunk", [1, 3])
+def test_monotonic_search_takes_linear_time(chunk: int, monkeypatch: pytest.MonkeyPatch):
+    """A translation asks each position once or twice more than there are, whatever its own length; no S T."""
+    S, words = 400, 60
+    asked = 0
+
+    def counting(query: Tensor, keys: Tensor, v: Tensor) -> Tensor:
+        nonlocal asked
+        asked += keys.size(2)
+        return additive_scores(query, keys, v)
+
+    monkeypatch.setattr("nmt.models.attention.monotonic_attention.additive_scores", counting)
+    module = build(MonotonicConfig(hidden_size=3, chunk=chunk)).eval()
+    torch.manual_seed(0)
+    values = torch.randn(1, S, SIZE, dtype=torch.float64)
+    query = 0.1 * torch.randn(1, words, SIZE, dtype=torch.float64)  # so that every word finds a stop
+    with torch.no_grad():
+        out = module.in_turn(query, module.prepare(values, torch.tensor([S])), torch.arange(words))
+        walked = asked
+        assert out.weights.any(2).all()  # it stopped for every word, inside the source
+    module.in_turn(query, module.prepare(values, torch.tensor([S])), torch.arange(words))
+    assert asked - walked >= S * words  # with gradients
+    assert walked <= S + words * (STRIDE + chunk)
 
 
 def test_monotonic_noise_belongs_to_training():

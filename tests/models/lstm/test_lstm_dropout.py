@@ -84,7 +84,7 @@ def test_dropout_off_in_eval_and_random_in_training():
 @pytest.mark.parametrize("placement", DropoutPlacement)
 @pytest.mark.parametrize("mask", DropoutMask)
 def test_one_mask_for_a_sentence_takes_features_from_all_of_its_words(name, placement, mask):
-    """Of one sentence, weights that read a dropped feature get no gradient at all; with a mask a word, each gets some."""
+    """Of one sentence, weights of a dropped feature get no gradient at all; with a mask for each word, all get some."""
     torch.manual_seed(0)
     model = build(name, dropout=0.5, dropout_placement=placement, dropout_mask=mask).train()
     batch = batch_of([([5, 6, 7, 8, 9, 5, 8, 6, 7] * 2, [6, 5, 7, 9, 8, 7, 5, 6] * 2)])
@@ -115,5 +115,5 @@ def test_sentences_have_masks_of_their_own():
     assert torch.equal(
         model.eval().embed(model.target_embedding, torch.tensor([[5]])), model.target_embedding.weight[5][None, None]
     )
-    with pytest.raises(ConfigError, match="dropout_mask=sentence does not apply to model.mixture=predictions"):
+    with pytest.raises(ConfigError, match=r"dropout_mask=sentence does not apply to model.mixture=predictions"):
         build("global latent", dropout_mask=DropoutMask.sentence)

@@ -5,15 +5,19 @@ set -eu
 python=${PYTHON:-python}
 sentence=${SENTENCE:-177}
 
-draw() { # NAME [KEY=VALUE] ...
+train() { # NAME [KEY=VALUE] ...
     name=$1
     shift
     "$python" -m nmt.train +experiment=demo model.hidden_size=128 trainer.max_minutes=null trainer.max_steps=1500 \
         runs=runs/mechanisms resume=true name="$name" "$@"
+}
+
+draw() { # NAME [KEY=VALUE] ...: what its translation attends to
+    train "$@"
     "$python" scripts/draw_attention.py "runs/mechanisms/$name" "$sentence" "docs/mechanisms/$name.svg"
 }
 
-encoder() { # NAME FILE: what the encoder of a Transformer attends to
+encoder() { # NAME FILE: what an encoder attends to in its own sentence
     "$python" scripts/draw_attention.py --self-attention encoder "runs/mechanisms/$1" "$sentence" "docs/mechanisms/$2.svg"
 }
 
@@ -27,7 +31,11 @@ draw coverage model.attention=coverage
 draw location_aware model.attention=location_aware
 draw gmm model.attention=gmm
 draw monotonic model.attention=monotonic
+draw fixed_memory model.attention=fixed_memory model.attention.shares=of_vector model.attention.vectors=8
 draw latent model.attention=global model.mixture=predictions model.mixture_top_k=5
+
+train lstmn model.encoder=lstmn
+encoder lstmn lstmn
 
 transformer() { # NAME [KEY=VALUE] ...: the recipe of the demo, which has an LSTM, with a smaller step
     name=$1

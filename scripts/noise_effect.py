@@ -108,11 +108,14 @@ def main() -> None:
     }
     if given.only:
         return
-    print("BLEU\n")
     of = {kind: [{test: results(run, test) for test in TESTS} for run in found] for kind, found in runs.items()}
+    bleu = {kind: [{t: r[t]["scores"]["bleu"]["value"] for t in TESTS} for r in rs] for kind, rs in of.items()}
+    print("BLEU\n")
+    table(TESTS, ([kind, *(spread([r[t] for r in rs], ".1f") for t in TESTS)] for kind, rs in bleu.items()))
+    print("BLEU, per cent of the same model's on clean text\n")
     table(
         TESTS,
-        ([kind, *(spread([r[t]["scores"]["bleu"]["value"] for r in rs]) for t in TESTS)] for kind, rs in of.items()),
+        ([kind, *(spread([100 * r[t] / r["clean"] for r in rs], ".0f") for t in TESTS)] for kind, rs in bleu.items()),
     )
     for name in COUNTED:
         print(f"{name}\n")

@@ -38,12 +38,13 @@ def test_centres_are_watched_while_a_model_learns(tmp_path):
     """Before the first update, local_p's centres lie in the middle, those of the diagonal nearer to the gold links."""
     words = [sys.executable, str(ROOT / "benchmarks" / "centres.py"), "--updates=2", "--every=1", "--aside=2"]
     words += ["--variants=half_width=3,half_width=3+centre=diagonal", "model.hidden_size=8", "data.train_size=200"]
-    words += [f"data.cache={tmp_path}", "data.tokenizer.vocab_size=400", "device=cpu", "threads=1"]
+    words += [f"data.cache={tmp_path}", "data.tokenizer.vocab_size=400", "device=cpu", "threads=1", "--plot=a.svg"]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     out = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, check=True).stdout
     rows = [line.split("|") for line in out.splitlines() if line.startswith("| half_width")]
     assert len(rows) == 2 * 4
     assert float(rows[1][2]) < float(rows[0][2])
+    assert (tmp_path / "a.svg").read_text().startswith("<?xml")
 
 
 def test_a_peak_is_what_is_held_at_once(monkeypatch):

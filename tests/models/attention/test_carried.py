@@ -146,10 +146,16 @@ def test_a_batch_equals_its_sentences_one_by_one(config: AttentionConfig):
         assert_same(together.weights[b, :, :length], alone.weights[0])
 
 
-def test_hypotheses_keep_their_own_past(config: AttentionConfig):
+@pytest.mark.parametrize("walks", [False, True])
+def test_hypotheses_keep_their_own_past(config: AttentionConfig, walks: bool, monkeypatch: pytest.MonkeyPatch):
     """Hypotheses that part ways, change places and lose sentences attend as each alone would."""
     query, values = example(queries=6)
     module = build(config)
+    if walks:  # a monotonic walk in search, from position to position
+        if not isinstance(config, MonotonicConfig):
+            pytest.skip("has one way to search")
+        monkeypatch.setattr("nmt.models.attention.monotonic_attention.WALKED_FROM", 0)
+        module.eval()
     with torch.no_grad():
         memory = module.prepare(values, LENGTHS)
         # Both hypotheses begin with query 0; then one goes on with 1 and one with 2; they change places; then 3 and 4.

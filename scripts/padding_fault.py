@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import nmt
-from nmt.batch import Batch
+from nmt.batch import PAD, Batch
 from nmt.data.corpus import test_texts
 from nmt.eval.metrics import METRICS
 from nmt.eval.significance import SignificanceTest, combined_p_value, compare
@@ -112,16 +112,17 @@ class PaddedLSTM(LSTM):
             self.encoder.__class__ = UnmaskedEncoder
 
     def forward(self, batch: Batch, want_maps: bool = False, r_drop: float = 0.0) -> Output:
-        output = super().forward(batch, want_maps, r_drop)
         if not (self.training and self.config.fault is Fault.loss):
-            return output
+            return super().forward(batch, want_maps, r_drop)
         T = batch.target_in.size(1)
         encoded = self.encode(batch.source, batch.source_lengths, 1, T)
         words = self.embed(self.target_embedding, batch.target_in.t())
         vectors, _ = self.decoder(words, encoded.start, encoded.memory, False)
         logits = self.projection(vectors).float().transpose(0, 1)
-        loss = F.cross_entropy(logits.flatten(0, 1), batch.target_out.flatten())  # the mean, PAD a word like others
-        return output._replace(loss_sum=loss * output.tokens)  # training divides by the number of tokens
+        nll = F.cross_entropy(logits.transpose(1, 2), batch.target_out, reduction="none")  # PAD a word like others
+        real = batch.target_out != PAD
+        tokens = real.sum()  # by which training divides
+        return Output(nll.mean() * tokens, tokens, nll.detach() * real)
 
 
 if __name__ != "__main__":  # as a plug-in

@@ -21,7 +21,7 @@ from nmt.models.attention import (
     StructuralConfig,
     TemporalConfig,
 )
-from nmt.models.lstm.config import EncoderKind, Mixture, Tied
+from nmt.models.lstm.config import EncoderKind, Fusion, Mixture, Tied
 
 V_SOURCE, V_TARGET = 13, 11
 PAIRS = [([5, 7, 4], [9, 4, 4, 6, 8]), ([12], [5]), ([8, 4, 6, 11, 9, 4, 10], [10, 7, 5])]
@@ -64,6 +64,30 @@ CONFIGS = {
         bias=False,
     ),
     "lstmn uni": LSTMConfig(attention=NoneConfig(), encoder=EncoderKind.lstmn, bidirectional=False, embedding_size=4),
+    "fused": LSTMConfig(attention=GlobalConfig(), encoder=EncoderKind.lstmn, fusion=Fusion.deep, num_layers=2),
+    "fused unfed uni": LSTMConfig(
+        attention=NoneConfig(),
+        encoder=EncoderKind.lstmn,
+        fusion=Fusion.deep,
+        bidirectional=False,
+        input_feeding=False,
+        embedding_size=4,
+        bias=False,
+    ),
+    "fused bahdanau": LSTMConfig(
+        attention=BahdanauConfig(hidden_size=5),
+        encoder=EncoderKind.lstmn,
+        fusion=Fusion.deep,
+        reverse_source=True,
+        intra_attention=True,
+    ),
+    "fused latent": LSTMConfig(
+        attention=GlobalConfig(),
+        encoder=EncoderKind.lstmn,
+        fusion=Fusion.deep,
+        mixture=Mixture.predictions,
+        input_feeding=False,
+    ),
     "coverage": LSTMConfig(attention=CoverageConfig(hidden_size=5, max_fertility=2.0), num_layers=2),
     "coverage unfed": LSTMConfig(attention=CoverageConfig(hidden_size=5), input_feeding=False),
     "coverage latent": LSTMConfig(attention=CoverageConfig(hidden_size=5), mixture=Mixture.predictions),

@@ -3,18 +3,18 @@
 import torch
 
 from nmt.batch import BOS, EOS
-from nmt.models.lstm.config import EncoderKind, Mixture, Tied
+from nmt.models.lstm.config import EncoderKind, Fusion, Mixture, Tied
 
 
-def lstm_cell(layer, x, state):
-    """x (I,), state (h, c) each (H,): one step of one layer."""
+def lstm_cell(layer, x, state, added=0.0):
+    """x (I,), state (h, c) each (H,): one step of one layer, with something added to c."""
     h, c = state
     z = layer.weight_ih_l0 @ x + layer.weight_hh_l0 @ h
     if layer.bias:
         z = z + layer.bias_ih_l0 + layer.bias_hh_l0
     H = len(h)
     i, f, g, o = (z[k * H : (k + 1) * H] for k in range(4))
-    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g) + added
     return torch.sigmoid(o) * torch.tanh(c), c
 
 
@@ -28,9 +28,12 @@ def run(layer, xs):
     return outputs, state
 
 
-def remember(layer, xs, remembered):
-    """One LSTMN layer over a list of inputs: every output, and the last state; what each remembers goes to a list."""
-    H, hidden, memories = layer.hidden_size, [], []
+def remember(layer, xs, remembered, memories=None):
+    """One LSTMN layer over a list of inputs: every output, and the last state.
+
+    What each word remembers, and the memory tape, are added to lists.
+    """
+    H, hidden, memories = layer.hidden_size, [], [] if memories is None else memories
     summary = memory = xs[0].new_zeros(H)
     for x in xs:
         if hidden:
@@ -52,19 +55,20 @@ def remember(layer, xs, remembered):
     return hidden, (hidden[-1], memories[-1])
 
 
-def encode(model, source, remembered=None):
+def encode(model, source, remembered=None, tapes=None):
     """Word ids -> memory rows in natural order, and every layer's final state.
 
     What the words remember, layer by layer and direction by direction in the order in which they are read, is added to
-    the list ``remembered``.
+    the list ``remembered``, and the top layer's hidden and memory tape, in the same order, to ``tapes``.
     """
     config = model.config
-    read = run
+    read, memories = run, []
     if config.encoder is EncoderKind.lstmn:
 
         def read(layer, xs):
             found = []
-            result = remember(layer, xs, found)
+            memories.append([])
+            result = remember(layer, xs, found, memories[-1])
             if remembered is not None:
                 remembered.append(found)
             return result
@@ -87,6 +91,10 @@ def encode(model, source, remembered=None):
             outputs = [a + b for a, b in zip(outputs, xs, strict=True)]
         xs = outputs
         final.append((h, c))
+    if tapes is not None:
+        top = memories[-2:] if config.bidirectional else memories[-1:]
+        top = [tape[:: -1 if backward else 1] for backward, tape in enumerate(top)]
+        tapes += [xs, [torch.cat(c) for c in zip(*top, strict=True)]]
     memory = [torch.empty(0)] * len(order)
     for place, x in zip(order, xs, strict=True):
         memory[place] = x
@@ -98,8 +106,8 @@ def log_probs(model, source, target, posteriors=None):
 
     Where predictions are mixed, p(s | x, y_t) (S,) of each position is added to the list ``posteriors``.
     """
-    config, decoder = model.config, model.decoder
-    memory, final = encode(model, source)
+    config, decoder, tapes = model.config, model.decoder, []
+    memory, final = encode(model, source, tapes=tapes if model.config.fusion is Fusion.deep else None)
     L = len(decoder.layers)
     states = [final[max(len(final) - L + depth, 0)] for depth in range(L)]
     feed, weights, rows = torch.zeros_like(states[0][0]), torch.empty(0), []
@@ -116,9 +124,24 @@ def log_probs(model, source, target, posteriors=None):
         logits = (model.projection if config.tied is Tied.none else model.target_embedding).weight @ vector
         return (logits + model.projection.bias if config.bias else logits).log_softmax(0)
 
-    written = []
+    def fuse(x):
+        """r_t alpha~_t."""
+        nonlocal summary
+        fusion, (hidden, memories), H = decoder.fusion, tapes, config.hidden_size
+        W_x, of_gate = fusion.word.weight[:H], fusion.word.weight[H:] @ x
+        before = W_x @ x + fusion.look.weight @ summary
+        if config.bias:
+            before, of_gate = before + fusion.word.bias[:H], of_gate + fusion.word.bias[H:]
+        u = fusion.energy.weight[0]
+        p = torch.stack([u @ torch.tanh(fusion.key.weight @ h + before) for h in hidden]).softmax(0)
+        summary = sum(w * h for w, h in zip(p, hidden, strict=True))
+        memory = sum(w * c for w, c in zip(p, memories, strict=True))
+        return torch.sigmoid(fusion.gate.weight @ summary + of_gate) * memory
+
+    written, summary = [], torch.zeros_like(feed)
     for t, (word, next_word) in enumerate(zip([BOS, *target], [*target, EOS], strict=True)):
         x = model.target_embedding.weight[word]
+        added = fuse(x) if tapes else 0.0
         before_step, seen = config.attention.previous_state, feed
         if before_step:
             seen, weights = attend(states[-1][0], t)
@@ -126,7 +149,7 @@ def log_probs(model, source, target, posteriors=None):
         elif config.input_feeding is not False:
             x = torch.cat([x, feed])
         for depth, layer in enumerate(decoder.layers):
-            states[depth] = lstm_cell(layer, x, states[depth])
+            states[depth] = lstm_cell(layer, x, states[depth], 0.0 if depth else added)
             x = states[depth][0] + x if config.residual and depth else states[depth][0]
         if decoder.attention is None:
             feed = x

@@ -51,6 +51,7 @@ def cross_attention(name: str, **keys: Any) -> dict[str, Any]:
 
 PREDICTIONS = {"mixture": "predictions"}
 INTRA = {"intra_attention": True}
+FUSED = {"encoder": "lstmn", "fusion": "deep"}
 LSTMN = {"encoder": "lstmn"}
 LOCAL_P = {"hidden_size": 5, "half_width": 1}
 
@@ -119,6 +120,10 @@ CASES: dict[str, dict[str, Case]] = {
         "lstmn deep residual": Case(
             attention("bahdanau", hidden_size=5) | LSTMN | INTRA | {"num_layers": 2, "residual": True, "bias": False}
         ),
+        "fused": Case(attention("global") | FUSED),
+        "fused deep": Case(attention("bahdanau", hidden_size=5) | FUSED | INTRA | {"num_layers": 2, "residual": True}),
+        "fused none unfed": Case(attention("none") | FUSED | {"input_feeding": False, "bias": False}),
+        "fused latent": Case(attention("local_m", half_width=1) | FUSED | PREDICTIONS),
         "hard": Case(attention("hard")),
         "coverage": Case(attention("coverage", hidden_size=5)),
         "coverage fertility": Case(attention("coverage", hidden_size=5, max_fertility=2.0, normalizer="entmax15")),

@@ -45,6 +45,13 @@ class EncoderKind(Enum):
     lstmn = "lstmn"  # Cheng et al. 2016: nmt/models/lstm/lstmn.py
 
 
+class Fusion(Enum):
+    """Where the source enters the decoder, beside attention."""
+
+    none = "none"
+    deep = "deep"  # Cheng et al. 2016: nmt/models/lstm/deep_fusion.py
+
+
 class EncoderBlock(Enum):
     """What stands between the encoder's layers and attention."""
 
@@ -91,6 +98,9 @@ class LSTMConfig(ModelConfig):
     encoder: EncoderKind = setting(
         EncoderKind.lstm, "lstm, or lstmn: each word looks at all words read before it (Cheng et al. 2016; slow)"
     )
+    fusion: Fusion = setting(
+        Fusion.none, "deep: what the source remembers enters the decoder's cell (Cheng et al. 2016; encoder=lstmn)"
+    )
     encoder_block: EncoderBlock = setting(EncoderBlock.none, "on top of the encoder: none or non_local")
     intra_attention: bool = setting(False, "the decoder also attends to its own earlier states (Paulus et al. 2018)")
     mixture: Mixture = setting(
@@ -132,6 +142,10 @@ class LSTMConfig(ModelConfig):
         if self.intra_attention and isinstance(self.attention, NoneConfig):
             raise ConfigError(
                 "model.intra_attention=true adds to what attention reads: it does not apply to model.attention=none"
+            )
+        if self.fusion is Fusion.deep and self.encoder is not EncoderKind.lstmn:
+            raise ConfigError(
+                "model.fusion=deep reads what an encoder remembers of every word: it needs model.encoder=lstmn"
             )
         self.check_heads()
         self.check_mixture()

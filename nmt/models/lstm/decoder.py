@@ -6,6 +6,7 @@ With h_t the top state and c_t the context it attends to (Luong et al. 2015, sec
     none                  h_t = LSTM([y_{t-1}; h~_{t-1}]),  h~_t = h_t
     bahdanau              c_t = attend(s_{t-1}),  s_t = LSTM([y_{t-1}; c_t]),  h~_t = tanh(W_c [c_t; s_t])
 
+With model.fusion=deep the first layer's c_t has the source's memory in it: nmt/models/lstm/deep_fusion.py.
 With model.intra_attention c^d_t, what the decoder makes of its own earlier states, stands beside c_t in h~_t:
 nmt/models/lstm/intra_attention.py.
 
@@ -26,7 +27,8 @@ import torch
 from torch import Tensor, nn
 
 from nmt.models.attention import Attended, Memory, build_attention
-from nmt.models.lstm.config import DropoutPlacement, LSTMConfig, Mixture
+from nmt.models.lstm.config import DropoutPlacement, Fusion, LSTMConfig, Mixture
+from nmt.models.lstm.deep_fusion import DeepFusion, Fused, SourceTapes
 from nmt.models.lstm.intra_attention import IntraDecoderAttention
 from nmt.models.ops.dropout import dropout
 from nmt.models.ops.lstm_layer import LSTMLayer, LSTMState, cell
@@ -58,6 +60,7 @@ class StepResult(NamedTuple):
     attended: Attended | None
     output: Tensor  # (R, H): h_t
     written: Tensor | None = None  # (R, t + 1, H) all h so far, where the decoder attends to them
+    summary: Tensor | None = None  # gamma~_t (R, H) of deep fusion
 
 
 class LSTMDecoder(nn.Module):
@@ -77,13 +80,19 @@ class LSTMDecoder(nn.Module):
         self.layers = cast(Sequence[LSTMLayer], layers)
         self.attention = build_attention(config.attention, H, H)
         self.intra = IntraDecoderAttention(H) if config.intra_attention else None
+        self.fusion = DeepFusion(E, H, config.bias) if config.fusion is Fusion.deep else None
         read = 3 * H if config.intra_attention else 2 * H
         self.readout = Linear(read, H, bias=False) if self.attention is not None else None
 
     @property
+    def feeds(self) -> bool:
+        """Whether the first layer reads a vector beside the word: h~_{t-1}, or Bahdanau's context."""
+        return self.uses_input_feeding or self.attends_before_step
+
+    @property
     def loops(self) -> bool:
         """Whether a step needs more of the one before it than the LSTM's own state."""
-        return self.uses_input_feeding or self.attends_before_step
+        return self.feeds or self.fusion is not None
 
     def forward(
         self,
@@ -92,6 +101,7 @@ class LSTMDecoder(nn.Module):
         memory: Memory | None,
         want_maps: bool,
         states_alone: bool = False,
+        tapes: SourceTapes | None = None,
     ) -> tuple[Tensor, list[Attended]]:
         """Teacher forcing: words (T, B, E) -> h~ (T, B, H), and who attended where if asked.
 
@@ -106,11 +116,13 @@ class LSTMDecoder(nn.Module):
             step = self.step(self.weights(words, RecurrentLinear))
             terms = step.terms(words)
             states, fed = start, words.new_zeros(words.size(1), self.hidden_size, dtype=step.weights.word.dtype)
-            vectors, attended, written = [], [], self.nothing_written(fed)
+            vectors, attended, written, fused = [], [], self.nothing_written(fed), self.before_fusion(tapes, words)
             for t in range(len(words)):
                 at = target_position(t, 1, words)
                 now = [term[t] for term in terms]
-                states, fed, seen, output, written = step(now, states, fed, memory, at, written)
+                one = None if fused is None else fused._replace(term=fused.term[t])
+                states, fed, seen, output, written, summary = step(now, states, fed, memory, at, written, one)
+                fused = None if fused is None or summary is None else fused._replace(summary=summary)
                 memory = None if memory is None else memory.after(seen)
                 vectors.append(output if states_alone else fed)
                 attended.append(seen)
@@ -142,6 +154,13 @@ class LSTMDecoder(nn.Module):
             parts.append(self.intra.all_positions(query)[0].transpose(0, 1))
         return self.readout(torch.cat(parts, 2)).tanh(), [attended]
 
+    def before_fusion(self, tapes: SourceTapes | None, words: Tensor) -> Fused | None:
+        """What deep fusion begins with, and the terms of all positions of words (T, B, E) in the place of one's."""
+        if self.fusion is None or tapes is None:
+            return None
+        terms = self.fusion.terms(words).to(tapes.keys.dtype)
+        return Fused(tapes, terms, terms.new_zeros(words.size(1), self.hidden_size))
+
     def nothing_written(self, like: Tensor) -> Tensor | None:
         """The states before the first position, (R, 0, H) for ``like`` (R, ...); None where nobody attends to them."""
         return None if self.intra is None else like.new_zeros(like.size(0), 0, self.hidden_size)
@@ -157,7 +176,7 @@ class LSTMDecoder(nn.Module):
     def weights(self, x: Tensor, form: Callable[[Tensor], Product]) -> StepWeights[Product]:
         """Weights for a loop whose input is like ``x``, those of its products as ``form`` makes them."""
         dtype = compute_dtype(x)
-        fed = self.hidden_size if self.loops else 0
+        fed = self.hidden_size if self.feeds else 0
         word, *inputs = self.layers[0].weight_ih_l0.to(dtype).split([self.layers[0].input_size - fed, fed], 1)
         inputs += [layer.weight_ih_l0.to(dtype) for layer in self.layers[1:]]
         layers, biases = [], []
@@ -192,18 +211,19 @@ class LuongStep:
         memory: Memory | None,
         position: Tensor,
         written: Tensor | None = None,
+        fused: Fused | None = None,
     ) -> StepResult:
         """One position (K,) of R rows, from the states and h~_{t-1} (R, H) of the one before, and all of ``written``.
 
         ``terms``: what of each layer's gates (R, 4H), and of the readout's sum (R, H), does not wait for that.
         """
-        states, h = self.layers(terms, states, [fed] if self.decoder.uses_input_feeding else [])
+        states, h, summary = self.layers(terms, states, [fed] if self.decoder.uses_input_feeding else [], fused)
         W_c = self.weights.readout
         if self.decoder.attention is None or memory is None or W_c is None:
-            return StepResult(states, h, None, h)
+            return StepResult(states, h, None, h, summary=summary)
         attended = self.decoder.attention(as_queries(h, position), memory, position)
         both, written = self.with_written([attended.context.flatten(0, 1), h], written)
-        return StepResult(states, W_c(both, terms[-1]).tanh(), attended, h, written)
+        return StepResult(states, W_c(both, terms[-1]).tanh(), attended, h, written, summary)
 
     def with_written(self, parts: list[Tensor], written: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """[c_t; h_t] (R, 2H) or, with what was written (R, t, H), [c_t; h_t; c^d_t] and that for the next step."""
@@ -212,18 +232,24 @@ class LuongStep:
         context, written = self.decoder.intra.step(parts[1], written, self.weights.intra)
         return torch.cat([*parts, context], 1), written
 
-    def layers(self, terms: list[Tensor], states: list[LSTMState], fed: list[Tensor]) -> tuple[list[LSTMState], Tensor]:
-        """The stacked LSTM at one position: the state of each layer, and the output of the top one (R, H)."""
+    def layers(
+        self, terms: list[Tensor], states: list[LSTMState], fed: list[Tensor], fused: Fused | None
+    ) -> tuple[list[LSTMState], Tensor, Tensor | None]:
+        """The stacked LSTM at one position: each layer's state, the output of the top one (R, H), and gamma~_t."""
         residual = self.decoder.residual
         inputs = [self.dropped(x, 0) for x in fed] if self.decoder.drops_inputs else fed
         after: list[LSTMState] = []
         x = torch.empty(0)
+        added = summary = None
+        if self.decoder.fusion is not None and fused is not None:
+            added, summary = self.decoder.fusion.step(fused)
         for depth, (product, state) in enumerate(zip(self.weights.layers, states, strict=True)):
             if depth:
                 inputs = [self.dropped(x, depth)]
-            after.append(cell(product(torch.cat([state.h, *inputs], 1), terms[depth]), state.c))
+            gates = product(torch.cat([state.h, *inputs], 1), terms[depth])
+            after.append(cell(gates, state.c, None if depth else added))
             x = after[-1].h + x if residual and depth else after[-1].h
-        return after, x
+        return after, x, summary
 
     def dropped(self, x: Tensor, depth: int) -> Tensor:
         """The input x (R, H) of a layer after dropout, with model.dropout_mask=sentence by the same mask each time."""
@@ -259,14 +285,15 @@ class BahdanauStep(LuongStep):
         memory: Memory | None,
         position: Tensor,
         written: Tensor | None = None,
+        fused: Fused | None = None,
     ) -> StepResult:
         assert self.decoder.attention is not None
         assert memory is not None
         attended = self.decoder.attention(as_queries(states[-1].h, position), memory, position)
         context = attended.context.flatten(0, 1)
-        states, s = self.layers(terms, states, [context])
+        states, s, summary = self.layers(terms, states, [context], fused)
         both, written = self.with_written([context, s], written)
-        return StepResult(states, both, attended, s, written)
+        return StepResult(states, both, attended, s, written, summary)
 
 
 def as_queries(rows: Tensor, position: Tensor) -> Tensor:

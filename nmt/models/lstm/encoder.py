@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from nmt.models.attention import Memory
 from nmt.models.lstm.config import EncoderBlock, EncoderKind, LSTMConfig
+from nmt.models.lstm.deep_fusion import SourceTapes
 from nmt.models.lstm.lstmn import LSTMNLayer, remember_padded
 from nmt.models.lstm.non_local import NonLocalBlock
 from nmt.models.ops.dropout import dropout
@@ -19,6 +20,16 @@ class Encoded(NamedTuple):
 
     memory: Memory | None  # None without attention
     start: list[LSTMState]  # of each decoder layer
+    tapes: SourceTapes | None = None  # where the decoder's cell reads them
+
+
+class Read(NamedTuple):
+    """What the encoder makes of a batch of sources."""
+
+    values: Tensor  # (S, B, H) top outputs
+    final: list[LSTMState]  # of each layer, (B, H)
+    maps: list[Tensor]  # of lstmn, if asked, what each word remembers in each layer: (B, directions, S, S) float32
+    memories: Tensor | None  # (S, B, H) c of the top layer, of lstmn
 
 
 class LSTMEncoder(nn.Module):
@@ -50,18 +61,18 @@ class LSTMEncoder(nn.Module):
 
         The final state is the forward direction's at the last word, beside the backward direction's at the first.
         """
-        x, final, _ = self.read(x, lengths, want_maps=False)
+        x, final, *_ = self.read(x, lengths, want_maps=False)
         return x, final
 
-    def read(self, x: Tensor, lengths: Tensor, want_maps: bool) -> tuple[Tensor, list[LSTMState], list[Tensor]]:
-        """The same, and of lstmn, if asked, what each word remembers in each layer: (B, directions, S, S) float32."""
-        final, maps = [], []
+    def read(self, x: Tensor, lengths: Tensor, want_maps: bool) -> Read:
+        """The same, and what lstmn remembers, if asked in maps."""
+        final, maps, memories = [], [], None
         for depth in range(0, len(self.layers), self.directions):
             if depth:
                 x = dropout(x, self.dropout, self.training, self.shared)
             layers = self.layers[depth : depth + self.directions]
             if self.remembers:
-                h, state, remembered = remember_padded(layers, x, lengths, want_maps)
+                (h, memories), state, remembered = remember_padded(layers, x, lengths, want_maps)
                 maps += remembered
             else:
                 h, state = read_padded(layers, x, lengths)
@@ -69,7 +80,7 @@ class LSTMEncoder(nn.Module):
             x = h + x if self.residual and depth else h
         if self.block is not None:
             x = self.block(x.transpose(0, 1), lengths).transpose(0, 1)
-        return x, final, maps
+        return Read(x, final, maps, memories)
 
 
 def reversed_places(words: Tensor, size: int) -> Tensor:

@@ -23,8 +23,8 @@ class LSTMNLayer(nn.Module):
     (Cheng, Dong and Lapata 2016, section 3.1, who call it intra-attention: attention of a sentence to itself, within
     the cell).  At the first word h~ and c~ are 0.  The hidden layer of a is as wide as h.  The paper could not be read
     here: the formulas, and the numbers of equations, are from memory.  Its deep layers, gated and with the word itself
-    as input of each, are not built (layers are stacked as those of model.encoder=lstm), nor is its fusion of both
-    tapes in the decoder.
+    as input of each, are not built: layers are stacked as those of model.encoder=lstm.  What the decoder makes of both
+    tapes is in deep_fusion.py.
 
     A step reads both tapes, so that a sentence costs S^2, and training keeps them as they were at each step.
 
@@ -84,24 +84,26 @@ class Remembered(NamedTuple):
 
 def remember_padded(
     layers: Sequence[LSTMNLayer], x: Tensor, lengths: Tensor, want_maps: bool
-) -> tuple[Tensor, LSTMState, list[Tensor]]:
+) -> tuple[LSTMState, LSTMState, list[Tensor]]:
     """Right-padded x (T, B, I) of lengths (B,), read forward and, by a second layer, backward.
 
-    As ``read_padded`` of an LSTM: outputs (T, B, H) of all directions side by side, and final states (B, H); and, if
-    asked, the maps (B, directions, T, T) in natural order, in a list.
+    As ``read_padded`` of an LSTM, states (T, B, H) of all directions side by side, here with their memories, and final
+    states (B, H); and, if asked, the maps (B, directions, T, T) in natural order, in a list.
     """
-    outputs, final, maps = [], [], []
+    tapes: list[LSTMState] = []
+    final, maps = [], []
     places = backward_places(lengths, x.size(0))
     for layer, backward in zip(layers, (False, True), strict=False):
         read = layer(in_order(x, places) if backward else x)
-        outputs.append(in_order(read.h, places) if backward else read.h)
+        tapes.append(LSTMState(*(in_order(tape, places) if backward else tape for tape in (read.h, read.c))))
         final.append(LSTMState(at_last_step(read.h, lengths), at_last_step(read.c, lengths)))
         if want_maps:
             rows = places.t()[:, :, None].expand(-1, -1, len(x))
             found = read.maps()
             maps.append(found.gather(1, rows).gather(2, rows.transpose(1, 2)) if backward else found)
     h, c = (torch.cat(states, 1) for states in zip(*final, strict=True))
-    return torch.cat(outputs, 2), LSTMState(h, c), [torch.stack(maps, 1)] if maps else []
+    all_h, all_c = (torch.cat(states, 2) for states in zip(*tapes, strict=True))
+    return LSTMState(all_h, all_c), LSTMState(h, c), [torch.stack(maps, 1)] if maps else []
 
 
 def backward_places(lengths: Tensor, size: int) -> Tensor:

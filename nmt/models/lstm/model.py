@@ -11,6 +11,7 @@ from nmt.batch import PAD, Batch
 from nmt.models.attention import Attended, Memory
 from nmt.models.lstm.config import LSTMConfig
 from nmt.models.lstm.decoder import LSTMDecoder, LuongStep, StepResult, target_position
+from nmt.models.lstm.deep_fusion import Fused, SourceTapes
 from nmt.models.lstm.encoder import Encoded, LSTMEncoder, reversed_places
 from nmt.models.lstm.latent_alignment import LatentAlignment
 from nmt.models.ops.cross_entropy import projected_cross_entropy
@@ -62,6 +63,8 @@ class LSTMSearchState:
     weights: SearchWeights
     source_terms: Tensor | None = None  # (B, S, H) what W_c makes of each h_s alone, where predictions are mixed
     written: Tensor | None = None  # (B, K, t, H) the decoder's states so far, where it attends to them
+    tapes: SourceTapes | None = None  # of deep fusion
+    summary: Tensor | None = None  # (B, K, H) its gamma~
 
     def reorder(self, parent: Tensor) -> "LSTMSearchState":
         """parent (B, K') in [0, K)"""
@@ -69,19 +72,24 @@ class LSTMSearchState:
         flat = (parent + torch.arange(B, device=parent.device)[:, None] * K).flatten()
         rows = self.rows.flatten(0, 1).index_select(0, flat)
         memory = None if self.memory is None else self.memory.reorder(flat, parent.size(1))
-        written = self.written
-        if written is not None:
-            written = written.flatten(0, 1).index_select(0, flat).unflatten(0, (B, parent.size(1)))
-        return replace(self, rows=rows.unflatten(0, (B, parent.size(1))), memory=memory, written=written)
+        written, summary = (
+            None if x is None else x.flatten(0, 1).index_select(0, flat).unflatten(0, (B, parent.size(1)))
+            for x in (self.written, self.summary)
+        )
+        rows = rows.unflatten(0, (B, parent.size(1)))
+        return replace(self, rows=rows, memory=memory, written=written, summary=summary)
 
     def keep(self, sentences: Tensor) -> "LSTMSearchState":
         """sentences (B',) int64"""
         memory = None if self.memory is None else self.memory.keep(sentences)
-        rows, terms, written = (
-            None if x is None else x.index_select(0, sentences) for x in (self.rows, self.source_terms, self.written)
+        tapes = None if self.tapes is None else self.tapes.keep(sentences)
+        terms, written, summary = (
+            None if x is None else x.index_select(0, sentences) for x in (self.source_terms, self.written, self.summary)
         )
-        assert rows is not None
-        return replace(self, rows=rows, memory=memory, source_terms=terms, written=written)
+        rows = self.rows.index_select(0, sentences)
+        return replace(
+            self, rows=rows, memory=memory, source_terms=terms, written=written, tapes=tapes, summary=summary
+        )
 
 
 class LSTM(CachesWeights, Seq2Seq):
@@ -131,17 +139,23 @@ class LSTM(CachesWeights, Seq2Seq):
     def encode(self, source: Tensor, lengths: Tensor, hypotheses: int = 1, queries: int | None = None) -> Encoded:
         """source (B, S), lengths (B,); ``queries``: how many a sentence will come, where known."""
         x, lengths, places = self.read(source, lengths)
-        values, final = self.encoder(x, lengths)
+        tapes = None
+        if self.decoder.fusion is None:
+            values, final = self.encoder(x, lengths)
+        else:
+            values, final, _, memories = self.encoder.read(x, lengths, want_maps=False)
+            assert memories is not None  # of lstmn
+            tapes = self.decoder.fusion.prepare(values, memories, lengths)
         shift = len(final) - len(self.decoder.layers)
         start = [final[max(depth + shift, 0)] for depth in range(len(self.decoder.layers))]
         if self.decoder.attention is None:
-            return Encoded(None, start)
+            return Encoded(None, start, tapes)
         if places is None:
             values = values.transpose(0, 1).contiguous()
         else:
             rows = places * lengths.size(0) + torch.arange(lengths.size(0), device=lengths.device)[:, None]
             values = F.embedding(rows, values.flatten(0, 1))
-        return Encoded(self.decoder.attention.prepare(values, lengths, queries, hypotheses), start)
+        return Encoded(self.decoder.attention.prepare(values, lengths, queries, hypotheses), start, tapes)
 
     def read(self, source: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Word vectors (S, B, E) in the encoder's order, lengths (B,) with end-of-sentence, and where each stands.
@@ -161,14 +175,14 @@ class LSTM(CachesWeights, Seq2Seq):
         encoder, decoder = None, None
         if self.encoder.remembers:
             x, lengths, places = self.read(batch.source, batch.source_lengths)
-            encoder = torch.stack(self.encoder.read(x, lengths, want_maps=True)[2], 1)
+            encoder = torch.stack(self.encoder.read(x, lengths, want_maps=True).maps, 1)
             if places is not None:
                 rows = places[:, None, None, :, None].expand_as(encoder)
                 encoder = encoder.gather(3, rows).gather(4, rows.transpose(3, 4))
         if self.decoder.intra is not None:
             encoded = self.encode(batch.source, batch.source_lengths, 1, batch.target_in.size(1))
             words = self.embed(self.target_embedding, batch.target_in.t())
-            h, _ = self.decoder(words, encoded.start, encoded.memory, False, states_alone=True)
+            h, _ = self.decoder(words, encoded.start, encoded.memory, False, True, encoded.tapes)
             decoder = self.decoder.intra.all_positions(h.transpose(0, 1))[1].float()[:, None, None]
         return None if encoder is None and decoder is None else (encoder, decoder)
 
@@ -179,7 +193,7 @@ class LSTM(CachesWeights, Seq2Seq):
         words = self.embed(self.target_embedding, batch.target_in.t())
         if self.latent is not None:
             return self.mixture_output(self.latent, batch, encoded, words, want_maps, r_drop)
-        vectors, attended = self.decoder(words, encoded.start, encoded.memory, want_maps)
+        vectors, attended = self.decoder(words, encoded.start, encoded.memory, want_maps, tapes=encoded.tapes)
         loss_sum, nll = projected_cross_entropy(
             vectors.transpose(0, 1),
             batch.target_out,
@@ -197,7 +211,7 @@ class LSTM(CachesWeights, Seq2Seq):
         """What ``forward`` returns where predictions are mixed, with the posterior among the maps."""
         assert encoded.memory is not None
         values = encoded.memory.values
-        h, steps = self.decoder(words, encoded.start, encoded.memory, True)
+        h, steps = self.decoder(words, encoded.start, encoded.memory, True, tapes=encoded.tapes)
         mixed = latent.positions(steps, values.size(1))
         found = mixture_cross_entropy(
             latent.query_terms(h.transpose(0, 1)),
@@ -224,9 +238,9 @@ class LSTM(CachesWeights, Seq2Seq):
         if self.latent is not None and encoded.memory is not None:
             terms = self.latent.source_terms(encoded.memory.values)
         written = self.decoder.nothing_written(rows.new_zeros(len(rows), dtype=weights.step.weights.word.dtype))
-        return LSTMSearchState(
-            rows[:, None], encoded.memory, 0, weights, terms, None if written is None else written[:, None]
-        )
+        written = None if written is None else written[:, None]
+        summary = None if encoded.tapes is None else torch.zeros_like(encoded.tapes.keys[:, :1])
+        return LSTMSearchState(rows[:, None], encoded.memory, 0, weights, terms, written, encoded.tapes, summary)
 
     def search_weights(self, x: Tensor) -> SearchWeights:
         """The weights that a step of search multiplies by, for inputs like ``x``."""
@@ -245,14 +259,17 @@ class LSTM(CachesWeights, Seq2Seq):
         terms = [state.weights.word(words), *step.weights.biases[1:], words.new_zeros(self.config.hidden_size)]
         position = target_position(state.position, K, tokens)
         written = None if state.written is None else state.written.flatten(0, 1)
-        result = step(terms, before.layers, before.vector, state.memory, position, written)
+        fused = None
+        if self.decoder.fusion is not None and state.tapes is not None and state.summary is not None:
+            fused = Fused(state.tapes, self.decoder.fusion.terms(words), state.summary.flatten(0, 1))
+        result = step(terms, before.layers, before.vector, state.memory, position, written, fused)
         vector = self.decoder.after_loop(result.vector)
         logits = self.logits(result, vector, state).to(wide)
         rows = Recurrent(result.states, vector).pack(wide).unflatten(0, (B, K))
         attended = [result.attended] if want_maps and result.attended is not None else []
         memory = None if state.memory is None else state.memory.after(result.attended)
-        written = None if result.written is None else result.written.unflatten(0, (B, K))
-        after = replace(state, rows=rows, memory=memory, position=state.position + 1, written=written)
+        written, summary = (None if x is None else x.unflatten(0, (B, K)) for x in (result.written, result.summary))
+        after = replace(state, rows=rows, memory=memory, position=state.position + 1, written=written, summary=summary)
         return logits.view(B, K, -1), after, self.maps(attended, state.memory)
 
     def logits(self, result: StepResult, vector: Tensor, state: LSTMSearchState) -> Tensor:

@@ -149,11 +149,12 @@ def at_last_step(x: Tensor, lengths: Tensor) -> Tensor:
     return F.embedding((lengths - 1) * B + torch.arange(B, device=x.device), x.flatten(0, 1))
 
 
-def cell(gates: Tensor, c: Tensor) -> LSTMState:
-    """One step: gates (B, 4H) before their nonlinearities, c (B, H) -> the next state."""
-    if is_plain():
+def cell(gates: Tensor, c: Tensor, added: Tensor | None = None) -> LSTMState:
+    """One step: gates (B, 4H) before their nonlinearities, c (B, H) -> the next state, c with ``added`` (B, H)."""
+    if is_plain() or added is not None:
         i, f, g, o = gates.to(c.dtype).chunk(4, 1)
         after = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        after = after if added is None else after + added
         return LSTMState((o.sigmoid() * after.tanh()).to(gates.dtype), after)
     return _fused_cell(gates, c) if gates.is_cuda else LSTMState(*_Cell.apply(gates, c))
 

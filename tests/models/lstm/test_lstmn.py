@@ -11,7 +11,7 @@ from lstm_reference import encode, remember
 from nmt.errors import ConfigError
 from nmt.models import LSTMConfig
 from nmt.models.attention import GlobalConfig, NoneConfig
-from nmt.models.lstm.config import Mixture
+from nmt.models.lstm.config import Fusion, Mixture
 from nmt.models.lstm.intra_attention import IntraDecoderAttention
 from nmt.models.lstm.lstmn import LSTMNLayer
 
@@ -82,6 +82,7 @@ def test_others_have_no_maps():
     ("make", "message"),
     [
         (lambda: LSTMConfig(attention=NoneConfig(), intra_attention=True), "does not apply to model.attention=none"),
+        (lambda: LSTMConfig(attention=GlobalConfig(), fusion=Fusion.deep), "it needs model.encoder=lstmn"),
         (
             lambda: LSTMConfig(attention=GlobalConfig(), intra_attention=True, mixture=Mixture.predictions),
             "model.intra_attention=true does not apply to model.mixture=predictions",

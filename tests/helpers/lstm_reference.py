@@ -6,7 +6,7 @@ from nmt.batch import BOS, EOS
 from nmt.models.lstm.config import EncoderKind, Fusion, Mixture, Tied
 
 
-def lstm_cell(layer, x, state, added=0.0):
+def lstm_cell(layer, x, state, added: torch.Tensor | float = 0.0):
     """x (I,), state (h, c) each (H,): one step of one layer, with something added to c."""
     h, c = state
     z = layer.weight_ih_l0 @ x + layer.weight_hh_l0 @ h

@@ -68,7 +68,7 @@ class LSTMGraphs(Graphs):
             self.memory |= {"terms": 1} if model.latent is not None else {}
 
     def encode(self, source: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
-        memory, start = self.model.encode(source, lengths, 2)
+        memory, start, _ = self.model.encode(source, lengths, 2)
         c = start[0].c
         state = Recurrent(start, torch.zeros_like(c)).pack(c.dtype)
         if memory is None:

@@ -60,11 +60,12 @@ def main() -> None:
     updates(WARM_UP)
     updater.statistics.read(Ranks())
     print(f"{precision.name}, {torch.get_num_threads()} threads; {peak():.0f} MB after {WARM_UP} updates")
-    start = time.perf_counter()
+    start, start_cpu = time.perf_counter(), time.process_time()
     updates(options.steps)
     facts, _ = updater.statistics.read(Ranks())
-    seconds = time.perf_counter() - start
-    print(f"{facts['tokens'] / seconds:,.0f} target tokens/s, {seconds / options.steps * 1e3:.0f} ms an update")
+    seconds, cpu = time.perf_counter() - start, time.process_time() - start_cpu
+    wall = f"{seconds / options.steps * 1e3:.0f} ms an update"
+    print(f"{facts['tokens'] / seconds:,.0f} target tokens/s, {wall}, {cpu / options.steps * 1e3:.0f} ms of CPU time")
     print(f"{peak():.0f} MB at most after {number} updates")
     print(profile(lambda: updates(options.profiled)))
 

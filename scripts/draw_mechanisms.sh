@@ -52,3 +52,6 @@ transformer local_self_attention model.self_attention=local model.self_attention
 encoder local_self_attention local_self_attention
 transformer hard_coded model.self_attention=hard_coded
 encoder hard_coded hard_coded
+transformer cross_attention model.cross_attention=local_p model.cross_attention.half_width=3 \
+    model.cross_attention.centre=diagonal model.cross_attention.gaussian=bias
+"$python" scripts/draw_attention.py runs/mechanisms/cross_attention "$sentence" docs/mechanisms/cross_attention.svg

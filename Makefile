@@ -7,7 +7,7 @@ MEASUREMENTS := attention self_attention lengths lstm_step ops training data_mem
 export HYDRA_FULL_ERROR := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-gpu test-all test-oldest test-newest notebooks release fuzz soak kills check format lint types bench audit docs clean
+.PHONY: help setup demo test test-gpu test-all test-oldest test-newest notebooks commands release fuzz soak kills check format lint types bench audit docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -42,6 +42,9 @@ test-newest: $(READY) ## the same with the newest releases; PYTHON=python3.13 ch
 
 notebooks: $(READY) ## execute every cell of docs/notebooks, with few updates
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/slow/test_notebooks_run.py
+
+commands: $(READY) ## run every command line of README, docs and help, made small
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow tests/slow/test_commands_run.py
 
 release: $(READY) ## build the release, install it in an empty environment, try the README's commands, its extras and its tests
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/check_release.py --extras --tests

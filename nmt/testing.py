@@ -128,10 +128,11 @@ def check_autocast(module: type[Attention], config: AttentionConfig) -> None:
     """The types that come out under bfloat16."""
     with on_trial(module, config) as (attention, query, values):
         attention.float()
-        with torch.autocast("cpu", torch.bfloat16):
-            context, weights = attend(attention, query.float(), values.float())
-    assert context.dtype == torch.float32, f"autocast: the query is float32 and the context {context.dtype}"
-    assert weights.dtype == torch.float32, f"autocast: the weights are {weights.dtype}, not float32"
+        for dtype in (torch.float32, torch.bfloat16):  # a decoder's query has either
+            with torch.autocast("cpu", torch.bfloat16):
+                context, weights = attend(attention, query.to(dtype), values.to(dtype))
+            assert context.dtype == dtype, f"autocast: the query is {dtype} and the context {context.dtype}"
+            assert weights.dtype == torch.float32, f"autocast: the weights are {weights.dtype}, not float32"
 
 
 def check_cost(module: type[Attention], config: AttentionConfig) -> None:

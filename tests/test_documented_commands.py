@@ -25,8 +25,8 @@ from nmt.cli import app
 
 COMMANDS = commands()
 LINES = documented()
-OURS = [line for line in LINES if not line.words[1].endswith(".py")]
-FILES = [line for line in LINES if line.words[1].endswith(".py")]
+OURS = [line for line in LINES if line.file is None]
+FILES = [line for line in LINES if line.file is not None]
 TRAINING = "benchmarks/training.py"  # takes the overrides of nmt.train
 
 
@@ -51,10 +51,7 @@ def understand(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Plugins, "instantiate_launcher", lambda *args, **kwargs: Launcher())
 
     def understand(line: Line) -> None:
-        if line.words[0] == "python":
-            module, typed = line.words[2], line.words[3:]
-        else:
-            module, typed = line.words[0].replace("nmt-align", "nmt-eval-align").replace("-", "."), line.words[1:]
+        module, typed = line.module, line.typed
         if module not in COMMANDS:
             pytest.fail(f"{line}: there is no such command")
         if any(word.startswith("hydra/launcher=joblib") for word in typed) and not find_spec("hydra_plugins"):
@@ -111,7 +108,7 @@ def test_the_command_is_understood(line, understand):
 @pytest.mark.parametrize("line", FILES, ids=str)
 def test_the_script_is_there(line, understand):
     """And knows the flags that are typed."""
-    file, typed = line.words[1], line.words[2:]
+    file, typed = str(line.file), line.typed
     assert (ROOT / file).is_file(), line
     text = (ROOT / file).read_text(encoding="utf-8")
     for flag in (word for word in typed if word.startswith("--")):
@@ -125,14 +122,19 @@ def test_lines_are_found():
     """In every kind of place, continued lines in one piece."""
     for place in ("README.md:", "configs/experiment/", "benchmarks/results/", "examples of nmt.translate"):
         assert any(line.place.startswith(place) for line in LINES), place
-    assert set(COMMANDS) <= {line.words[2] for line in OURS if line.words[0] == "python"}
+    assert set(COMMANDS) <= {line.module for line in OURS}
     text = (
         "text\n    python -m nmt.train data=files \\\n        data.source=en  # comment\n"
         "    $ python -m nmt.eval run=R > x\n# python -m nmt.data: what it is for\n"
+        "    echo two weeks | python -m nmt.translate run=R\n    torchrun --nproc-per-node=2 -m nmt.train threads=1\n"
+        "    nmt-align run=R"
     )
-    assert [line.words[2:] for line in lines_of(text, "x")] == [
+    assert [[line.module, *line.typed] for line in lines_of(text, "x")] == [
         ["nmt.train", "data=files", "data.source=en"],
         ["nmt.eval", "run=R"],
+        ["nmt.translate", "run=R"],
+        ["nmt.train", "threads=1"],
+        ["nmt.eval.align", "run=R"],
     ]
 
 

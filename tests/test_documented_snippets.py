@@ -3,13 +3,16 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib as mpl
 import pytest
 from documented import ROOT
 from tiny_runs import MODELS, make_run
 
+from nmt.cli import look
 from nmt.plugins import copied, restore_tables
 
 FENCE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -33,6 +36,21 @@ def test_there_are_snippets():
     assert any(place.startswith("docs/start.md") for place, _ in SNIPPETS)
 
 
+def test_python_stands_in_fences():
+    """An indented block would not be run."""
+    lines = [(page.name, line) for page in PAGES for line in page.read_text(encoding="utf-8").splitlines()]
+    assert [
+        found
+        for found in lines
+        if re.match(r" {4,}(import \w|from [\w.]+ import|>>> |.*\bnmt\.(load|train)\()", found[1])
+    ] == []
+
+
+def look_at(cross_attention, encoder_tokens, decoder_tokens, include_layers):
+    """What BertViz's head_view is given, with one tensor a layer, (1, heads, T, S)."""
+    assert [layer.shape for layer in cross_attention] == [(1, 1, len(decoder_tokens), len(encoder_tokens))]
+
+
 @pytest.mark.parametrize(("place", "code"), SNIPPETS, ids=[place for place, _ in SNIPPETS])
 def test_the_snippet_runs(place, code, run, tmp_path, monkeypatch):
     """Each by itself, with every run directory that it names."""
@@ -40,6 +58,13 @@ def test_the_snippet_runs(place, code, run, tmp_path, monkeypatch):
         shutil.copytree(run, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     mpl.use("Agg")
+    if "bertviz" in code:
+        monkeypatch.setitem(
+            sys.modules, "bertviz", SimpleNamespace(head_view=look_at)
+        )  # a package that need not be here
+        shutil.copytree(run, "run")
+        monkeypatch.setattr(sys, "argv", ["look", "run=run", "source=one two", "to=bertviz", "output=look.json"])
+        look.main()
     before = copied()  # a snippet may add a row to a table
     exec(compile(code, place, "exec"), {"__name__": "snippet"})
     restore_tables(before)

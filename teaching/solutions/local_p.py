@@ -21,8 +21,10 @@ class MyLocalP(Assignment):
     def forward(self, query: Tensor, memory: Memory, position: Tensor) -> Attended:
         D, S = self.D, memory.lengths[:, None]  # (B, 1)
         # In float32 or wider: bfloat16 would put position 257 at 256.
+        # The query may be bfloat16, the weights never are.
         with torch.autocast(query.device.type, enabled=False):
-            p = S * self.v_p(torch.tanh(self.W_p(query))).squeeze(2).sigmoid()  # (B, N)
+            h = query.to(self.W_p.weight.dtype)
+            p = S * self.v_p(torch.tanh(self.W_p(h))).squeeze(2).sigmoid()  # (B, N)
         p, s = p[..., None], torch.arange(memory.values.size(1), device=query.device)
         outside = ((s - p.floor()).abs() > D) | memory.padding  # (B, N, S)
         scores = query.to(memory.keys.dtype) @ memory.keys.transpose(1, 2)

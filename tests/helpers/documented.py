@@ -13,7 +13,8 @@ from nmt.cli.help import Command
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("*.md", "docs/**/*.md", "data/*.md", "benchmarks/results/*.md", "configs/**/*.yaml")
-BEGINNINGS = ("python -m nmt", "python scripts/", "python benchmarks/", "python teaching/", "nmt-")
+BEGINNINGS = ("python -m nmt", "python scripts/", "python benchmarks/", "python teaching/", "nmt-", "torchrun ")
+PIPED = re.compile(r"echo [^|]*\| ")
 SHELL = ("<", ">", "|", "&&", ";")
 
 
@@ -25,6 +26,29 @@ class Line(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.place}: {' '.join(self.words)}"
+
+    @property
+    def file(self) -> str | None:
+        """The script that it starts, if it is one."""
+        return self.words[1] if self.words[1].endswith(".py") else None
+
+    @property
+    def module(self) -> str:
+        """What it starts, as after ``python -m``."""
+        if "-m" in self.words[:-1] and self.words[0] in ("python", "torchrun"):
+            return self.words[self.words.index("-m") + 1]
+        return (
+            self.words[0].replace("nmt-align", "nmt-eval-align").replace("nmt-look", "nmt-eval-look").replace("-", ".")
+        )
+
+    @property
+    def typed(self) -> list[str]:
+        """The words after that."""
+        if self.file is not None:
+            return self.words[2:]
+        if self.words[0] in ("python", "torchrun"):
+            return self.words[self.words.index("-m") + 2 :]
+        return self.words[1:]
 
 
 def commands() -> dict[str, tuple[str, Command]]:
@@ -51,6 +75,7 @@ def lines_of(text: str, name: str) -> Iterator[Line]:
     rows = iter(enumerate(text.splitlines(), 1))
     for number, row in rows:
         line = row.strip().removeprefix("# ").removeprefix("$ ").removeprefix("- ").removeprefix("command: ").strip()
+        line = PIPED.sub("", line, count=1)
         if not line.startswith(BEGINNINGS):
             continue
         while line.endswith("\\"):

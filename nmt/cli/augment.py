@@ -61,9 +61,9 @@ COMMAND = Command(
     summary="Make new training pairs with trained models: back-translation, forward translation, distillation.",
     examples=(
         "run=runs/de_en method=back input=news.de output=back decode=sample \"tag='<BT>'\"",
-        "run=runs/en_de method=forward input=[news.en,web.en.gz] output=forward",
-        "run=[[runs/a,runs/b,runs/c]] method=distill output=distilled",
-        "run=[runs/a,runs/b] reverse=[runs/c,runs/d] method=diversify output=diverse",
+        "run=runs/en_de method=forward 'input=[news.en,web.en.gz]' output=forward",
+        "'run=[[runs/a,runs/b,runs/c]]' method=distill output=distilled",
+        "'run=[runs/a,runs/b]' 'reverse=[runs/c,runs/d]' method=diversify output=diverse",
     ),
     groups=("data", "decode"),
     of_runs=True,

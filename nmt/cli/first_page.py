@@ -59,8 +59,8 @@ PAGES = {
         "Score a run on its test sets, or compare several runs; results and hypotheses go to DIR/scores.",
         (
             "run=runs/local_p",
-            "run=[runs/global,runs/local_p]",
-            "run=[[runs/a,runs/b,runs/c]]",
+            "'run=[runs/global,runs/local_p]'",
+            "'run=[[runs/a,runs/b,runs/c]]'",
         ),
         (
             *ON_RUN,
@@ -93,7 +93,7 @@ PAGES = {
         "Write a page that shows what a model attends to: one HTML file, for any browser, without a network.",
         (
             "run=runs/local_p source='A man in an orange hat.'",
-            "run=[runs/global,runs/local_p] source=test.en target=test.de limit=5 output=look.html",
+            "'run=[runs/global,runs/local_p]' source=test.en target=test.de limit=5 output=look.html",
         ),
         (
             *ON_RUN,
@@ -140,8 +140,8 @@ PAGES = {
         "Make new training pairs with trained models: back-translation, forward translation, distillation.",
         (
             "run=runs/de_en method=back input=news.de output=back decode=sample \"tag='<BT>'\"",
-            "run=[[runs/a,runs/b,runs/c]] method=distill output=distilled",
-            "run=[runs/a,runs/b] reverse=[runs/c,runs/d] method=diversify output=diverse",
+            "'run=[[runs/a,runs/b,runs/c]]' method=distill output=distilled",
+            "'run=[runs/a,runs/b]' 'reverse=[runs/c,runs/d]' method=diversify output=diverse",
         ),
         (
             *ON_RUN,

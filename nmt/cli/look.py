@@ -61,7 +61,7 @@ COMMAND = Command(
     summary="Write a page that shows what a model attends to: one HTML file, for any browser, without a network.",
     examples=(
         "run=runs/local_p source='A man in an orange hat.'",
-        "run=[runs/global,runs/local_p] source=test.en target=test.de limit=5 output=look.html",
+        "'run=[runs/global,runs/local_p]' source=test.en target=test.de limit=5 output=look.html",
         "run=runs/transformer source='A man in an orange hat.' self_attention=true",
         "run=runs/transformer source='A man in an orange hat.' to=bertviz output=look.json",
     ),

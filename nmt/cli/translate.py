@@ -65,7 +65,7 @@ COMMAND = Command(
     examples=(
         "run=runs/local_p < in.txt > out.txt",
         "run=runs/local_p decode=greedy checkpoint=avg:5 input=in.txt output=out.txt",
-        "run=[runs/a,runs/b] decode.ensemble=log_probabilities < in.txt",
+        "'run=[runs/a,runs/b]' decode.ensemble=log_probabilities < in.txt",
         "run=runs/local_p translate.alignments=hard translate.alignments_file=out.align < in.txt > out.txt",
         "run=runs/local_p decode.n_best=5 < in.txt > lists.txt",
         "run=runs/local_p decode.n_best=5 translate.format=jsonl translate.token_scores=true < in.txt > out.jsonl",

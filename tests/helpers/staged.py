@@ -39,6 +39,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "none": ("model.attention=none",),
     "reverse": ("model.attention=global", "data.source=de", "data.target=en"),
     "transformer": TRANSFORMER,
+    "lstmn": ("model.encoder=lstmn",),
     "both": ("model.attention=global", "data.pairs=[en-de,de-en]", "data.tags=true"),
     "even": ("plugins=[my_attention.py]", "model.attention=mine"),
 }

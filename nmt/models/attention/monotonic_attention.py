@@ -96,7 +96,7 @@ class MonotonicAttention(Attention):
         while walking.any():
             s = place[..., None] + torch.arange(STRIDE)
             e = self.energies(queries[0], self.keys(memory, s)[0])
-            here = (e > 0) & (s < S[..., None])
+            here = e > 0  # a stop beyond the sentence is none, below
             found = here.any(2) & walking
             stop = torch.where(found, place + here.int().argmax(2), stop)
             place = place + STRIDE

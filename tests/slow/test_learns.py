@@ -44,7 +44,7 @@ MECHANISMS: dict[str, tuple[list[str], tuple[str, ...]]] = {
         lstm("model.attention=global", "model.attention.heads=4", "model.attention.score=scaled_dot"),
         ("copy", "reverse", "translate"),
     ),
-    "fused": (lstm("model.attention=none", "model.encoder=lstmn", "model.fusion=deep"), ("copy",)),
+    "fused": (lstm("model.attention=none", "model.encoder=lstmn", "model.fusion=deep"), ("copy", "reverse")),
     "lstmn": (lstm("model.attention=global", "model.encoder=lstmn"), ("copy", "reverse", "translate")),
     "temporal intra": (
         lstm("model.attention=temporal", "model.intra_attention=true"),

@@ -98,9 +98,11 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("data"), help="data.root (%(default)s)")
     parser.add_argument("--seeds", default="1,2", help="(%(default)s)")
     parser.add_argument("--only", choices=[*TRAINED], help="train this one, and print no table")
+    parser.add_argument("more", nargs="*", help="KEY=VALUE of nmt.train, after those of this file")
     given = parser.parse_args()
     seeds = [int(seed) for seed in given.seeds.split(",")]
     more = [f"data.root={given.root}", *write_tests(given.root / "multi30k", given.runs / "tests")]
+    more += given.more
     runs = {
         kind: [trained(kind, seed, given.runs, more) for seed in seeds]
         for kind in TRAINED

@@ -21,6 +21,7 @@ from nmt.models.attention.local_attention import LocalAttention
 from nmt.models.attention.several_heads import for_heads
 from nmt.models.lstm.config import EncoderKind
 from nmt.models.lstm.model import LSTM, LSTMSearchState, Recurrent
+from nmt.models.ops.plain import plain_operations
 from nmt.models.ops.rows import Rows
 from nmt.models.seq2seq import Seq2Seq, append_eos
 from nmt.models.transformer.layers import SourceMemory
@@ -57,9 +58,10 @@ class LSTMGraphs(Graphs):
         for module in model.modules():
             if isinstance(module, LocalAttention):
                 module.always_gather = False
-        with torch.no_grad():
+        with plain_operations():
             example = model.encode(torch.tensor([[5]]), torch.tensor([1]), 2)
-            # Made before the graph is traced, so that they are constants in it.
+            # Made before the graph is traced, so that they are constants in it; in no library's own order, which a
+            # graph cannot hold.
             self.weights = model.search_weights(model.start(example).rows)
         self.keyed = example.memory is not None and example.memory.keyed
         if example.memory is not None:

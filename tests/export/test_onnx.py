@@ -20,6 +20,7 @@ from nmt.export import onnx_export as exporting
 from nmt.export.onnx_graphs import graphs_of
 from nmt.models import build_model
 from nmt.models.attention import GlobalConfig
+from nmt.models.ops import matmul
 from nmt.models.transformer.config import (
     HardCodedSelfAttentionConfig,
     LocalnessSelfAttentionConfig,
@@ -51,6 +52,15 @@ SOME = (
 
 @pytest.mark.parametrize("name", SOME)
 def test_models_translate_and_score_the_same(tmp_path, name):
+    compare_with_torch(build(name).float(), PAIRS, tmp_path)
+
+
+@pytest.mark.skipif(matmul._ONEDNN_LINEAR is None, reason="this torch has no oneDNN")
+@pytest.mark.parametrize("name", ["lstm: none", "lstm: local_p", "transformer: before"])
+def test_graphs_hold_no_operator_of_one_processor(tmp_path, monkeypatch, name):
+    """On AMD processors with AVX-512 this project multiplies by an operator of oneDNN's, unknown to ONNX."""
+    monkeypatch.setattr(matmul, "_ONEDNN", matmul._ONEDNN_LINEAR)
+    monkeypatch.setattr(matmul, "_BEATS_MKL", True)
     compare_with_torch(build(name).float(), PAIRS, tmp_path)
 
 

@@ -173,6 +173,9 @@ ATTENTION = "--sources=5 --queries=1 --batch=2 --width=16 --words=20 --steps=4 -
 SCRIPTS = {
     "scripts/align_loop.py": "--pairs=20 --updates=2",
     "scripts/padding_fault.py": "model.hidden_size=16 trainer.max_steps=2 trainer.validate_every=2",
+    "scripts/noise_effect.py": (
+        "--seeds=1 model.hidden_size=16 trainer.max_steps=2 trainer.validate_every=2 optim.warmup=1 optim.decay_steps=2"
+    ),
     "benchmarks/attention.py": ATTENTION,
     "benchmarks/self_attention.py": "--lengths=8 --width=16 --heads=2 --rounds=1 --out=out",
     "benchmarks/search.py": "--sentences=4 --threads=1",

@@ -49,7 +49,8 @@ def in_batches(
     def one(chosen: list[int]) -> list[Found]:
         rows = [list(sources[i]) or [UNK] for i in chosen]
         lengths = torch.tensor([len(row) for row in rows], device=device)
-        with memory_explained(device, lambda: describe_sources(rows, config)), autocast(resolved, device):
+        explained = memory_explained(device, lambda: describe_sources(rows, config))
+        with explained, autocast(resolved, device), cached_weights(model):
             return work(chosen, pad(rows).to(device), lengths)
 
     result: dict[int, Found] = {}

@@ -5,9 +5,10 @@ it (``PrepackedLinear``) takes longer than the product.  Within ``cached_weights
 the context forgets everything, so that a weight which training or another checkpoint changes is never stale.
 """
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from threading import RLock
+from threading import RLock, get_ident
 from typing import Any, TypeVar
 
 import torch
@@ -23,7 +24,17 @@ LOCK = RLock()  # several batches are searched at the same time, and need the sa
 class CachesWeights:
     """Mixin of a module that makes something of its weights before search can use them."""
 
-    weight_cache: dict[Hashable, Any] | None = None  # what has been made so far; None outside of ``cached_weights``
+    _made: dict[Hashable, Any] | None = None
+    _open_in: Counter[int] | None = None  # how many contexts each thread has open
+
+    @property
+    def weight_cache(self) -> dict[Hashable, Any] | None:
+        """What has been made so far; None where this thread has no ``cached_weights`` open.
+
+        A prepacked weight rounds otherwise than the weight itself, so that what one thread computes must not depend on
+        whether another one searches meanwhile.
+        """
+        return self._made if self._open_in is not None and get_ident() in self._open_in else None
 
     def cached(self, key: Hashable, make: Callable[[], Made]) -> Made:
         """What ``make`` returns, called once for each key within ``cached_weights`` and every time outside of it.
@@ -43,16 +54,24 @@ class CachesWeights:
 def cached_weights(model: nn.Module) -> Iterator[None]:
     """Within, no weight of the model changes, and its modules keep what they make of their weights.
 
-    For search, without gradients.  Contexts may be nested: the outermost one decides how long things are kept.
+    For search, without gradients, in the thread that opens it.  Contexts may be nested, and open in several threads:
+    what has been made is shared, and kept until the last one ends.
     """
-    modules = [m for m in model.modules() if isinstance(m, CachesWeights) and m.weight_cache is None]
-    for module in modules:
-        module.weight_cache = {}
+    modules, thread = [module for module in model.modules() if isinstance(module, CachesWeights)], get_ident()
+    with LOCK:
+        for module in modules:
+            if module._open_in is None:
+                module._made, module._open_in = {}, Counter()
+            module._open_in[thread] += 1
     try:
         yield
     finally:
-        for module in modules:
-            module.weight_cache = None
+        with LOCK:
+            for module in modules:
+                assert module._open_in is not None
+                module._open_in -= Counter([thread])  # without those at 0
+                if not module._open_in:
+                    module._made = module._open_in = None
 
 
 class Linear(CachesWeights, nn.Linear):

@@ -122,13 +122,42 @@ def test_made_once_by_threads_that_ask_together():
         return object()
 
     def ask(_):
-        together.wait()
-        return linear.cached(torch.float32, make)
+        with cached_weights(linear):
+            together.wait()
+            return linear.cached(torch.float32, make)
 
     with cached_weights(linear), ThreadPoolExecutor(2) as pool:
         first, second = pool.map(ask, range(2))
     assert first is second
     assert len(made) == 1
+
+
+def test_a_thread_does_not_see_that_another_searches():
+    """Its products would be rounded otherwise, by chance."""
+    linear = Linear(3, 2)
+    with cached_weights(linear), ThreadPoolExecutor(1) as pool:
+        assert pool.submit(lambda: linear.weight_cache).result() is None
+        assert linear.weight_cache == {}
+
+
+def test_the_first_thread_to_end_leaves_the_others_what_was_made():
+    linear, entered, leave = Linear(3, 2), threading.Event(), threading.Event()
+
+    def search():
+        with cached_weights(linear):
+            made = linear.cached(torch.float32, object)
+            entered.set()
+            assert leave.wait(20)
+            return linear.weight_cache == {torch.float32: made}
+
+    with ThreadPoolExecutor(1) as pool:
+        with cached_weights(linear):
+            found = pool.submit(search)
+            assert entered.wait(20)
+        leave.set()
+        assert found.result()
+    with cached_weights(linear):
+        assert linear.weight_cache == {}
 
 
 def test_a_transposed_request_after_a_plain_one_gets_its_own_matrix():

@@ -6,7 +6,8 @@ RUN translates from source to target, REVERSE from target to source; any corpus,
 
 1. Links of the training pairs are found by both (align.layer=auto) and merged: FOLDER/found.align.
 2. Each run goes on from its best weights with those links as guided alignment, taught at the decoder step that has read
-   the word (trainer.guided_shift=1): FOLDER/forward and FOLDER/reverse.
+   the word (trainer.guided_shift=1): FOLDER/forward and FOLDER/reverse.  Where model.mixture=predictions, it is the
+   step that predicts the word (trainer.guided_shift=0): the posterior, which is read, has seen the word there.
 
 After that, ``python -m nmt.eval.align run=FOLDER/forward reverse=FOLDER/reverse source=... target=...`` aligns.  Garg
 et al. 2019 train a head of the model so; Chen et al. 2020 have the step after the word, and train an alignment module
@@ -31,6 +32,7 @@ from nmt.data.text import DataConfig, TextFiles
 from nmt.data.textfile import strict_lines
 from nmt.errors import UserError
 from nmt.eval.symmetrize import Symmetrize, turned
+from nmt.models.lstm.config import LSTMConfig, Mixture
 from nmt.runs.directory import Run, write_text_file
 from nmt.runs.training import train
 
@@ -115,10 +117,11 @@ def guided(config: Config, run: Path, folder: Path, name: str, links: Path, opti
     data = FilesConfig(
         **{**kept, **texts, "name": "files", "test": [], "tests": {}, "gold": None, "alignments": str(links)}
     )
+    latent = isinstance(config.model, LSTMConfig) and config.model.mixture is Mixture.predictions
     trainer = replace(
         config.trainer,
         guided_alignment=options.weight,
-        guided_shift=1,
+        guided_shift=0 if latent else 1,
         max_steps=options.updates,
         max_minutes=None,
         max_epochs=None,

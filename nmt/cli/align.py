@@ -26,6 +26,7 @@ from nmt.device import Precision, resolve_device, set_up
 from nmt.errors import ConfigError, DataError
 from nmt.eval.agreement import Reading, links_by_reading, most_agreeing
 from nmt.eval.alignment import SHIFTS, AlignConfig, hard_alignment, score_alignments
+from nmt.eval.drift import offsets
 from nmt.eval.evaluate import spread
 from nmt.eval.forced import align
 from nmt.eval.symmetrize import Symmetrize, symmetrize, turned
@@ -151,7 +152,7 @@ def align_files(configs: Sequence[AlignCommandConfig]) -> None:
             sink.write([line])
             found.append(links)
     if gold is not None:
-        print(score_alignments(found, gold), file=sys.stderr)
+        print(score_alignments(found, gold), *offsets(found, gold), sep="\n", file=sys.stderr)
 
 
 def links_file(given: Any) -> Path | None:

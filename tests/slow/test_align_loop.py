@@ -14,6 +14,7 @@ from nmt.data.corpus import PhrasesConfig
 from nmt.data.pharaoh import parse_pharaoh
 from nmt.data.tokenizer import train_tokenizers
 from nmt.eval.symmetrize import turned
+from nmt.models.lstm.config import Mixture
 from nmt.runs.directory import TOKENIZER, Run, read_config, save_config
 
 ROOT = Path(__file__).parents[2]
@@ -21,12 +22,21 @@ pytestmark = pytest.mark.slow
 PAIRS = 24
 
 
+LATENT = replace(MODELS["local_p"], mixture=Mixture.predictions)
+
+
+@pytest.fixture(scope="module", params=[(MODELS["transformer"], 1), (LATENT, 0)], ids=["transformer", "latent"])
+def model_and_step(request):
+    """A model, and the decoder step at which it is read, counted from the one that predicts the word."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """The result of a loop over a Transformer each way."""
+def folder(tmp_path_factory, model_and_step):
+    """The result of a loop over a model each way."""
     root = tmp_path_factory.mktemp("loop")
     for name, (source, target) in {"there": ("en", "de"), "back": ("de", "en")}.items():
-        run = make_run(root / name, MODELS["transformer"])
+        run = make_run(root / name, model_and_step[0])
         config = read_config(run)
         data = PhrasesConfig(
             source=source,
@@ -62,10 +72,13 @@ def test_links_of_both_directions_are_those_that_were_found(folder):
 
 
 @pytest.mark.parametrize(("name", "of", "links"), [("forward", "there", "found"), ("reverse", "back", "found.turned")])
-def test_each_direction_learns_them_at_the_step_that_has_read_the_word(folder, name, of, links):
+def test_each_direction_learns_them_at_the_step_where_what_is_read_knows_the_word(
+    folder, name, of, links, model_and_step
+):
+    step = model_and_step[1]
     run = Run.open(folder / name)
     config: Config = run.config
-    assert (config.trainer.guided_alignment, config.trainer.guided_shift, config.trainer.max_steps) == (1.0, 1, 4)
+    assert (config.trainer.guided_alignment, config.trainer.guided_shift, config.trainer.max_steps) == (1.0, step, 4)
     assert config.init_from == str(folder.parent / of)
     assert config.data.alignments == str(folder / f"{links}.align")
     assert run.weights("best")

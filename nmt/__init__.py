@@ -32,6 +32,8 @@ def load(
     checkpoint: str = "best",
     engine: str = "torch",
     into: str | None = None,
+    plugins: "Sequence[str]" = (),
+    trust: bool = False,
 ) -> "LoadedModel":
     """What a training left in a run directory, ready to translate: ``nmt.load("runs/local_p").translate(["..."])``.
 
@@ -39,8 +41,10 @@ def load(
     ``attention`` and ``evaluate`` of LoadedModel read given translations, ``hypotheses`` gives more than the best
     translation, ``export`` writes the model for other programs.  ``engine``:
     torch, or another program that runs the model (ctranslate2, onnx), for which it is exported once into the run.
-    ``into``: of a run of several directions (data.tags=true), the language to translate into.
+    ``into``: of a run of several directions (data.tags=true), the language to translate into; by default that of the
+    first direction.  ``plugins``: files or modules that the run was trained with; ``trust``: execute the run's own
+    copies of them.
     """
     from nmt.translate.loaded import load  # here, because it brings torch
 
-    return load(directory, device, checkpoint, engine, into)
+    return load(directory, device, checkpoint, engine, into, plugins, trust)

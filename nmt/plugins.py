@@ -88,6 +88,31 @@ def loaded_plugin(name: str) -> Plugin | None:
     return _loaded.get(name)
 
 
+def used_plugins(config: Any) -> list[Plugin]:
+    """Of the plug-ins that this process has executed, those of which a configuration names a row, in whatever way."""
+    parts = list(sections(config))
+
+    def uses(key: str, row: Any) -> bool:
+        if isinstance(row, type):
+            return any(type(part) is row for part in parts)
+        values = (getattr(part, key.rpartition(".")[2], None) for part in parts)
+        return any(row in value if isinstance(value, list) else row == value for value in values)
+
+    return [
+        plugin
+        for name, plugin in _loaded.items()
+        if any(uses(key, row) for key, table in _rows[name].items() for row in table)
+    ]
+
+
+def sections(config: Any) -> Iterator[Any]:
+    """A dataclass and all dataclasses in it."""
+    yield config
+    for value in vars(config).values():
+        if is_dataclass(value) and not isinstance(value, type):
+            yield from sections(value)
+
+
 def load_plugins(typed: Sequence[str]) -> list[Plugin]:
     """Execute the files and modules that are not yet; raises ConfigError, naming the file and line, where one fails."""
     return [load_file(Path(name), name) if is_file(name) else load_module(name) for name in typed]
@@ -111,10 +136,10 @@ def load_file(path: Path, typed: str) -> Plugin:
             return before
         if before is None and is_module_of(path):
             return adopt(Plugin(path.stem, typed, source))
-        if before is None and (path.stem in sys.modules or not path.stem.isidentifier()):
-            raise ConfigError(
-                f"plugins: {typed}: {path.stem} is no name for a plug-in, or that of a module that is loaded"
-            )
+        if not path.stem.isidentifier():
+            raise ConfigError(f"plugins: {typed}: a plug-in's file needs a name of letters, digits and _; rename it")
+        if before is None and path.stem in sys.modules:
+            raise ConfigError(f"plugins: {typed}: a module named {path.stem} is loaded already; rename the file")
         return execute(Plugin(path.stem, typed, source), lambda: run_file(path, source))
 
 
@@ -183,7 +208,7 @@ def execute(plugin: Plugin, run: Any) -> Plugin:
         sys.modules.pop(plugin.name, None)
         if imported is not None:
             sys.modules[plugin.name] = imported
-        if isinstance(error, ConfigError) or not isinstance(error, Exception):
+        if isinstance(error, ConfigError) or not isinstance(error, Exception | SystemExit):
             raise
         raise ConfigError(
             f"plugins: {plugin.typed}{line_of(error, plugin)}: {type(error).__name__}: {error}"
@@ -231,7 +256,7 @@ def row_name(row: Any) -> str:
     return row if isinstance(row, str) else str(row.name)
 
 
-def line_of(error: Exception, plugin: Plugin) -> str:
+def line_of(error: BaseException, plugin: Plugin) -> str:
     """Where in the file of a plug-in an error happened, as far as that is known."""
     if isinstance(error, SyntaxError):
         return f", line {error.lineno}"

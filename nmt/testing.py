@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nmt.models.attention import Attention, AttentionConfig
+from nmt.models.attention import ATTENTIONS, Attention, AttentionConfig
 
 LENGTHS = (5, 1, 3)  # of the sentences that a mechanism is tried on
 SIZE = 4  # Q and M, features of a query and of a position
@@ -19,8 +19,10 @@ SIZE = 4  # Q and M, features of a query and of a position
 Trial = tuple[Attention, Tensor, Tensor]  # a mechanism in float64, queries (3, 6, SIZE) and values (3, 5, SIZE)
 
 
-def check_attention(module: type[Attention], config: AttentionConfig) -> None:
+def check_attention(module: type[Attention], config: AttentionConfig | None = None) -> None:
     """Try a mechanism, built as ``module(config, 4, 4)``, on random sentences in float64.
+
+    ``config`` None: that of its row in ATTENTIONS, with the defaults of its settings.
 
     padding     what lies beyond a sentence's length (not a number) changes nothing, and gets no weight
     batch       a sentence alone gives what it gives among others
@@ -30,8 +32,13 @@ def check_attention(module: type[Attention], config: AttentionConfig) -> None:
     cost        the number of torch's operations does not grow with N: there is no loop over queries
     memory      no encoder state is copied for each query: no tensor is as large as N S M
 
-    Weights are compared in ``module.eval()``.  Raises AssertionError with a sentence that names what does not hold.
+    Weights are compared in ``module.eval()``.  Raises AssertionError with a sentence that names what does not hold,
+    and ValueError without ``config`` for a mechanism that has no row.
     """
+    if config is None:
+        config = next((row() for row, made in ATTENTIONS.items() if made is module), None)
+    if config is None:
+        raise ValueError(f"{module.__name__} has no row in nmt.models.attention.ATTENTIONS; give its settings, too")
     for check in CHECKS.values():
         check(module, config)
 

@@ -145,7 +145,13 @@ def answer(path: Path) -> ModuleType:
         sys.exit(f"error: {path} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules["answer"] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        sys.exit(f"error: {path} cannot be read: {type(error).__name__}: {error}")
+    missing = [name for name in ("MyLocalP", "MyLocalPConfig") if not hasattr(module, name)]
+    if missing:
+        sys.exit(f"error: {path} has no {' and no '.join(missing)}; the names of teaching/local_p.py have to stay")
     return module
 
 

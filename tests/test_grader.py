@@ -21,7 +21,7 @@ def graded(tmp_path, monkeypatch):
 
     def graded(text: str) -> set[str]:
         path = tmp_path / "answer.py"
-        path.write_text(text.replace("Path(__file__).parents[1]", repr(str(TEACHING))), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
         module = grade.answer(path)
         found = grade.grade(module.MyLocalP, module.MyLocalPConfig(half_width=grade.HALF_WIDTH))
         assert list(found) == list(grade.POINTS)
@@ -30,7 +30,7 @@ def graded(tmp_path, monkeypatch):
     yield graded
     ATTENTIONS.clear()
     ATTENTIONS.update(before)
-    for name in ("grade", "answer", "local_p"):
+    for name in ("grade", "answer"):
         sys.modules.pop(name, None)
 
 
@@ -39,6 +39,19 @@ def test_the_solution_gets_all_points_and_the_empty_file_none(graded):
 
     assert graded(SOLUTION.read_text(encoding="utf-8")) == set()
     assert graded(ASSIGNMENT.read_text(encoding="utf-8")) == set(grade.POINTS)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("def f(:\n", r"answer\.py cannot be read: SyntaxError: "),
+        ("import nothing_of_that_name\n", r"answer\.py cannot be read: ModuleNotFoundError: "),
+        ("class MyLocalP: pass\n", r"answer\.py has no MyLocalPConfig; the names of teaching/local_p\.py have to stay"),
+    ],
+)
+def test_a_file_that_is_no_answer_is_refused_in_a_line(graded, text, said):
+    with pytest.raises(SystemExit, match=said):
+        graded(text)
 
 
 @pytest.mark.parametrize(
@@ -56,8 +69,8 @@ def test_the_solution_gets_all_points_and_the_empty_file_none(graded):
             {"sum"},
         ),
         (
-            "memory.value_rows.weighted_sum(weights)",
-            "(weights[..., None] * memory.values[:, None]).sum(2)",
+            "return Attended(memory.value_rows.weighted_sum(weights)",
+            "return Attended((weights[..., None] * memory.values[:, None]).sum(2)",
             {"memory"},
         ),
     ],

@@ -65,6 +65,12 @@ def test_mistakes_are_named(module: type[Attention], message):
         check_attention(module, GlobalConfig())
 
 
+def test_a_row_of_the_table_needs_no_settings():
+    check_attention(GlobalAttention)
+    with pytest.raises(ValueError, match=r"^Leaks has no row in .*ATTENTIONS; give its settings, too$"):
+        check_attention(Leaks)
+
+
 def test_what_fails_has_a_sentence_for_every_check():
     class Unfinished(GlobalAttention):
         def forward(self, query, memory, position):

@@ -18,7 +18,7 @@ from nmt.cli.on_run import OnRun, as_list
 from nmt.cli.options import Command
 from nmt.cli.streams import refuse_same_file, writing
 from nmt.data.corpus import validation_text
-from nmt.data.directions import toward
+from nmt.data.directions import said_of_default, toward
 from nmt.data.files import explain_unequal, paths
 from nmt.data.pharaoh import Alignment, parse_pharaoh, split_words
 from nmt.data.textfile import strict_lines
@@ -194,6 +194,8 @@ def between_words(
     """The weights between the words of each pair, (target words, source words), from the run's model."""
     model, _ = run.load_model(config.checkpoint, device)
     how = alignment_config(run.config, how)
+    if note := said_of_default(run.config.data, config.align.into, "align.into"):
+        print(note, file=sys.stderr)
     tokenizers, _, _ = toward(run.tokenizers, run.config.data, config.align.into, "align.into")
     matrices = align(model, tokenizers, sources, targets, ForcedOptions(device, config.precision), how)
     # Where the lines go to a terminal, they themselves show the progress.

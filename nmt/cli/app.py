@@ -51,7 +51,7 @@ def run(command: Command, job: Callable[..., Any]) -> None:
         if args.shell_completion:
             print(completion_script(args.shell_completion, args.config_dir, FLAGS))
             return
-        with plugins_loaded(args.overrides) as args.overrides:
+        with plugins_loaded(args.overrides, command) as args.overrides:
             register(command)
             if command.of_runs:
                 register_run(with_config(named_run(command, args), command))

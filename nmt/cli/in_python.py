@@ -90,7 +90,7 @@ def composed(overrides: Sequence[str]) -> tuple[Config, Path | None]:
         if word.startswith("-"):
             raise ConfigError(f"overrides: {word} is a flag of the command line; nmt.train takes KEY=VALUE alone")
     try:
-        with plugins_loaded(parse(words, COMMAND).overrides) as typed:
+        with plugins_loaded(parse(words, COMMAND).overrides, COMMAND) as typed:
             register(COMMAND)
             if directory := resume.named_run(typed):
                 return resume.config_on_top(COMMAND, directory, typed), directory

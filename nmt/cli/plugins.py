@@ -2,21 +2,23 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
 
 from nmt.cli.on_run import as_list
+from nmt.cli.options import Command
 from nmt.errors import ConfigError
 from nmt.plugins import load_plugins, trusting
 
 
 @contextmanager
-def plugins_loaded(overrides: Sequence[str]) -> Iterator[list[str]]:
+def plugins_loaded(overrides: Sequence[str], command: Command) -> Iterator[list[str]]:
     """A context with the plug-ins that the overrides name, and with their trust in run directories.
 
     Gives the overrides back with ``plugins`` as a list where one name was typed.  Raises ConfigError for plug-ins that
-    cannot be loaded, and for a sweep over them.
+    cannot be loaded, for a sweep over them, and for trust= where the command has no such key.
     """
     words, names, trust = [], [], False
     for word, override in zip(overrides, OverridesParser.create().parse_overrides(list(overrides)), strict=True):
@@ -28,6 +30,11 @@ def plugins_loaded(overrides: Sequence[str]) -> Iterator[list[str]]:
                 word = f"plugins=[{word.partition('=')[2]}]"
             names = [text_of(name) for name in as_list(value)] if value else []
         if override.key_or_group == "trust":
+            if "trust" not in {f.name for f in fields(command.schema)}:
+                raise ConfigError(
+                    f"trust: {command.module} executes no copies of plug-ins; name your file or a copy in "
+                    "plugins=[FILE]"
+                )
             trust = override.value() is True
         words.append(word)
     load_plugins(names)

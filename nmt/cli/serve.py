@@ -8,7 +8,7 @@ from pathlib import Path
 from nmt.cli import app
 from nmt.cli.on_run import EngineOnRun, as_list
 from nmt.cli.options import Command
-from nmt.data.directions import toward
+from nmt.data.directions import said_of_default, toward
 from nmt.device import resolve_device, set_up
 from nmt.export.engines import open_engine
 from nmt.libraries import needed
@@ -52,6 +52,8 @@ def serve(configs: Sequence[ServeConfig]) -> None:
     run = open_run(directories, config.decode.ensemble)
     device = resolve_device(config.device)
     engine = open_engine(config.engine, run, config.checkpoint, device, config.decode, config.quantization, print_line)
+    if note := said_of_default(run.config.data, config.serve.into, "serve.into"):
+        print(note, file=sys.stderr)
     toward(run.tokenizers, run.config.data, config.serve.into, "serve.into")  # refuses what the run was not trained for
     options = TranslateOptions(into=config.serve.into)
     translator = Translator(run, config.decode, device, config.checkpoint, options, engine=engine)

@@ -15,6 +15,7 @@ from nmt.cli.on_run import EngineOnRun, as_list
 from nmt.cli.options import Command
 from nmt.cli.streams import Lines, Sink, count_lines, reading, refuse_same_file, typed_lines, warn, writing
 from nmt.cli.translation_input import Window, add_prefixes, compare_line_counts, parse_json_lines, read_lines
+from nmt.data.directions import said_of_default
 from nmt.device import resolve_device, set_up
 from nmt.errors import ConfigError, DataError
 from nmt.eval.alignment import AlignConfig, hard_alignment, soft_line
@@ -95,6 +96,8 @@ def open_and_translate(config: TranslateConfig, runs: Sequence[str]) -> None:
         raise ConfigError(NO_FILE_FOR_TYPED_LINES)
     set_up(config.threads, deterministic=False)
     run = open_run(list(runs), config.decode.ensemble)
+    if note := said_of_default(run.config.data, options.into, "translate.into"):
+        print_note(note)
     device = resolve_device(config.device)
     with ExitStack() as stack:
         source = stack.enter_context(reading("input", config.input))

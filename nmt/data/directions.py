@@ -162,6 +162,14 @@ class TaggedTokenizer:
         return self.inner.to_bytes()
 
 
+def said_of_default(config: DataConfig, into: str | None, key: str) -> str:
+    """A note where a run translates into several languages and none was named by ``key``; else ""."""
+    known = list(dict.fromkeys(target for _, target in config.directions()))
+    if into is not None or not config.tags or len(known) < 2:
+        return ""
+    return f"note: into {known[0]}, the first of {', '.join(known)}; {key}=LANGUAGE chooses"
+
+
 def toward(tokenizers: Tokenizers, config: DataConfig, into: str | None, key: str) -> tuple[Tokenizers, str, str]:
     """The tokenizers for one direction of a run trained with ``config``, and its source and target language.
 

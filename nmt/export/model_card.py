@@ -122,9 +122,15 @@ def corpus_name(data: DataConfig) -> str:
 def score_table(results: list[tuple[str, dict[str, Any]]]) -> str:
     """Every score with its signature, which says how to compute it again."""
     rows = [
-        f"| {test} | {scored['sentences']:,} | {score['name']} | {score['value']:.2f} | `{score['signature']}` |"
+        f"| {test} | {scored['sentences']:,} | {score['name']} | {score['value']:.2f} | "
+        f"`{in_cell(score['signature'])}` |"
         for test, scored in results
         for score in scored["scores"].values()
     ]
     head = ["| set | sentences | metric | value | signature of sacreBLEU |", "|---|---|---|---|---|"]
     return "\n".join([*head, *rows]) if rows else NO_SCORES
+
+
+def in_cell(text: str) -> str:
+    """Text for a Markdown table, where | ends a cell, in backquotes too."""
+    return text.replace("|", "\\|")

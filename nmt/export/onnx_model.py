@@ -25,6 +25,7 @@ from nmt.models.transformer.model import Transformer
 ENCODER, STEP = "encoder.onnx", "step.onnx"
 OPSET = 17
 NO_ATTENTION = "attention is not to be had with engine=onnx; engine=torch has it"
+READ_BY = "translate.alignments, translate.replace_unknown and translate.tags read attention: "
 
 
 def write_graphs(graphs: Graphs, folder: Path) -> None:
@@ -167,7 +168,7 @@ class OnnxModel(Seq2Seq):
     def step(self, tokens: Tensor, state: State, want_maps: bool = False) -> tuple[Tensor, State, AttentionMaps | None]:
         assert isinstance(state, OnnxState)
         if want_maps:
-            raise ConfigError(NO_ATTENTION)
+            raise ConfigError(READ_BY + NO_ATTENTION)
         given = {"tokens": tokens, "position": torch.tensor(state.position), "state": state.rows, **state.memory}
         arrays = {name: tensor.contiguous().numpy() for name, tensor in given.items() if name in self.wanted}
         logits, rows = map(torch.from_numpy, self.sessions[1].run(["logits", "next_state"], arrays))

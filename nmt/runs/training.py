@@ -22,7 +22,7 @@ from nmt.eval.evaluate import EvaluationOptions, PictureRequest, evaluate, sente
 from nmt.eval.metrics import METRICS, EvalConfig
 from nmt.eval.references import notes_on_references
 from nmt.models.seq2seq import Seq2Seq
-from nmt.plugins import load_plugins
+from nmt.plugins import load_plugins, used_plugins
 from nmt.runs import checkpoint
 from nmt.runs.checkpoint_store import RunCheckpoints
 from nmt.runs.directory import (
@@ -62,6 +62,8 @@ def train(config: Config, resumed: Path | None = None, told: Callable[[Path], ob
     Raises Stopped, a KeyboardInterrupt, where a signal ended training, once everything is saved; it ends a sweep, too.
     """
     plugins = load_plugins(config.plugins)
+    # In a Python program an earlier call may have loaded what this run needs.
+    plugins += [plugin for plugin in used_plugins(config) if plugin not in plugins]
     check_sections(config)
     device = resolve_device(config.device)
     set_up(config.threads, config.deterministic)

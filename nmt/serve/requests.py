@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from nmt.errors import shown
 from nmt.serve.config import ServeOptions
+from nmt.translate.arguments import has_half_pair
 
 KEYS = ("text", "texts", "n_best", "attention")
 FORM = 'send {"text": TEXT} or {"texts": [TEXT, ...]}'
@@ -81,7 +82,7 @@ def given_texts(tree: dict[str, Any]) -> list[str]:
     for name, text in named.items():
         if not isinstance(text, str):
             raise RefusedError(400, f"{name} must be a text, got {as_json(text)}")
-        if any("\ud800" <= character <= "\udfff" for character in text):
+        if has_half_pair(text):
             raise RefusedError(400, f"{name} has half of a surrogate pair, which is no character")
     return list(named.values())
 

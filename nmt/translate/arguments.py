@@ -1,10 +1,11 @@
 """Checks of what a Python program passes to ``nmt.load`` and a ``Translator``: a TypeError says what is wanted."""
 
 import os
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
+from nmt.errors import DataError
 from nmt.runs.hub import local_directory
 
 NO_SERIES = (str, bytes, bytearray, Mapping, Set)  # iterable, but no list of texts
@@ -27,17 +28,32 @@ def list_of(name: str, wanted: str, types: tuple[type, ...], value: Any) -> list
 def given_texts(texts: Any, prefixes: Any) -> tuple[list[str], list[str | None] | None]:
     """Texts and prefixes as lists; a str is one text, whose prefix is a str, too.
 
-    Raises TypeError for anything but text, or None for a prefix.
+    Raises TypeError for anything but text, or None for a prefix, and DataError for what is no character.
     """
     if isinstance(texts, str):
         if prefixes is not None and not isinstance(prefixes, str):
             raise TypeError(f"prefixes must be a str or None for one text, got {shown(prefixes)}")
-        return [texts], [prefixes]
-    listed = list_of("texts", "a str or a list of str", (str,), texts)
-    if prefixes is None:
-        return listed, None
-    wanted = "a list with a str or None for each text, or None"
-    return listed, list_of("prefixes", wanted, (str, type(None)), prefixes)
+        listed, forced = [texts], [prefixes]
+    else:
+        listed, forced = list_of("texts", "a str or a list of str", (str,), texts), None
+        if prefixes is not None:
+            wanted = "a list with a str or None for each text, or None"
+            forced = list_of("prefixes", wanted, (str, type(None)), prefixes)
+    check_characters("texts", listed)
+    check_characters("prefixes", forced or [])
+    return listed, forced
+
+
+def check_characters(name: str, texts: Sequence[str | None]) -> None:
+    """Raise DataError for half of a surrogate pair, which is no character, and which no tokenizer takes."""
+    for number, text in enumerate(texts):
+        if text is not None and has_half_pair(text):
+            raise DataError(f"{name}: number {number}, counted from 0, has half of a surrogate pair, no character")
+
+
+def has_half_pair(text: str) -> bool:
+    """Whether a text has half of a surrogate pair."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def given_directories(directory: Any) -> list[Path]:

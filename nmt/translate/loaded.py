@@ -13,9 +13,10 @@ from nmt.eval.evaluate import Evaluation, EvaluationOptions, evaluate
 from nmt.eval.forced import align
 from nmt.eval.metrics import METRICS
 from nmt.export.engines import EngineKind, open_engine
+from nmt.plugins import load_plugins, trusting
 from nmt.runs.ensemble import open_run
 from nmt.search import ForcedOptions, Scored
-from nmt.translate.arguments import check_str, given_directories, list_of
+from nmt.translate.arguments import check_characters, check_str, given_directories, list_of
 from nmt.translate.options import TranslateOptions
 from nmt.translate.translator import Translator
 
@@ -90,6 +91,8 @@ class LoadedModel(Translator):
         source = list_of("sources", "a list of str", (str,), sources)
         target = list_of("references", "a list of str", (str,), references)
         check_counts("references", source, target)
+        check_characters("sources", source)
+        check_characters("references", target)
         if not source:
             raise DataError("sources is empty: there is nothing to evaluate")
         for name in (names := list_of("metrics", "a list of str", (str,), metrics)):
@@ -105,10 +108,13 @@ def given_pairs(sources: Any, targets: Any) -> tuple[list[str], list[str]]:
     """Sources and targets as lists.  Raises TypeError for anything but two str or two lists of str, and DataError."""
     if isinstance(sources, str):
         check_str("targets", targets)
-        return [sources], [targets]
-    wanted = "a str or a list of str"
-    listed = list_of("sources", wanted, (str,), sources), list_of("targets", wanted, (str,), targets)
-    check_counts("targets", *listed)
+        listed = [sources], [targets]
+    else:
+        wanted = "a str or a list of str"
+        listed = list_of("sources", wanted, (str,), sources), list_of("targets", wanted, (str,), targets)
+        check_counts("targets", *listed)
+    check_characters("sources", listed[0])
+    check_characters("targets", listed[1])
     return listed
 
 
@@ -124,6 +130,8 @@ def load(
     checkpoint: str = "best",
     engine: str = "torch",
     into: str | None = None,
+    plugins: Sequence[str] = (),
+    trust: bool = False,
 ) -> LoadedModel:
     """The model of a run directory, or an ensemble of several, decoding as the (first) config.yaml says.
 
@@ -135,6 +143,8 @@ def load(
         engine: the program that runs the model: torch, ctranslate2 or onnx.  For another one than torch the model is
             exported once, into the run directory.
         into: of a run of several directions (data.tags=true), the language to translate into; None: that of the first.
+        plugins: files or modules that the run was trained with, which are executed as ``plugins=[...]`` of a command.
+        trust: execute the copies of plug-ins that lie in the run directory.
 
     Raises:
         TypeError: an argument is something else.
@@ -150,6 +160,9 @@ def load(
         check_str("into", into)
     if engine not in EngineKind.__members__:
         raise ConfigError(f"engine={engine} is not one of {', '.join(EngineKind.__members__)}")
-    run, where = open_run(directories), resolve_device(device)
+    load_plugins(list_of("plugins", "a list of files or modules (str)", (str,), plugins))
+    with trusting(trust):
+        run = open_run(directories)
+    where = resolve_device(device)
     runner = open_engine(EngineKind[engine], run, checkpoint, where, run.config.decode)
     return LoadedModel(run, run.config.decode, where, checkpoint, TranslateOptions(into=into), engine=runner)

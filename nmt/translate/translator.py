@@ -29,7 +29,7 @@ from nmt.runs.directory import Run, alignment_config
 from nmt.runs.ensemble import EnsembleRun
 from nmt.search import DecodeConfig, ForcedOptions, Hypothesis, evaluating
 from nmt.search.engine import Engine, ModelEngine
-from nmt.translate.arguments import check_str, given_texts
+from nmt.translate.arguments import check_characters, check_str, given_texts
 from nmt.translate.attention import Attention
 from nmt.translate.markup import Marked, take_out
 from nmt.translate.options import ORDINARY, AlignmentOutput, TranslateOptions
@@ -236,6 +236,8 @@ class Translator:
     def pictures(self, text: str, target: str | None, paint: Callable[[Painter, Pair], list[Picture]]) -> list[Picture]:
         """What ``paint`` makes of a text and ``target``, or its own translation where that is None."""
         check_str("text", text)
+        check_characters("text", [text])
+        check_characters("target", [target])
         if target is None:
             target = "" if blank(text) else self.translate(text)
         check_str("target", target)

@@ -97,6 +97,57 @@ def test_attention_score_and_metric_from_training_to_a_run_that_is_read(capsys):
     assert "was executed from the run directory" in capsys.readouterr().err
 
 
+def test_a_loaded_model_names_or_trusts_the_plug_ins():
+    directory = trained("plugins=[even_attention.py]", "model.attention=even")
+    for how in ({"plugins": ["even_attention.py"]}, {"trust": True}):
+        forget()
+        with pytest.raises(RunError, match="which is code"):
+            nmt.load(directory)
+        assert isinstance(nmt.load(directory, **how).translate("one"), str)
+
+
+def test_a_later_training_of_the_program_keeps_the_plug_in_that_it_uses():
+    """And none that it does not use."""
+    load_plugins(["even_attention.py", "directions.py"])
+    directory = trained("model.attention=even")
+    assert [path.name for path in (directory / "plugins").glob("*.py")] == ["even_attention.py"]
+    (config,) = typed("model.attention.score=cosine", *TINY, "name=other")
+    train(config)
+    assert [path.name for path in Path("runs/other/plugins").glob("*.py")] == ["directions.py"]
+    (config,) = typed(*TINY, "name=neither")
+    train(config)
+    assert not Path("runs/neither/plugins").exists()
+
+
+def test_trust_is_refused_by_training_before_anything_is_executed():
+    directory = trained("plugins=[even_attention.py]", "model.attention=even")
+    forget()
+    said = refused(f"resume={directory}", "trust=true")
+    assert said == (
+        "error: trust: nmt.train executes no copies of plug-ins; name your file or a copy in plugins=[FILE]"
+    )
+    assert plugins.loaded_plugin("even_attention") is None
+
+
+@pytest.mark.parametrize("name", ["a-b.py", "mein ö.py", "2x.py"])
+def test_a_file_whose_name_is_none_of_pythons_is_refused(name):
+    shutil.copy("even_attention.py", name)
+    with pytest.raises(ConfigError, match=r"a plug-in's file needs a name of letters, digits and _; rename it$"):
+        load_plugins([name])
+
+
+def test_a_plug_in_that_ends_the_program_is_refused():
+    Path("mine.py").write_text("import sys\n\nsys.exit(3)\n")
+    with pytest.raises(ConfigError, match=r"^plugins: mine\.py, line 3: SystemExit: 3$"):
+        load_plugins(["mine.py"])
+
+
+def test_the_teaching_solution_is_a_plug_in():
+    solution = Path(__file__).parents[2] / "teaching" / "solutions" / "local_p.py"
+    shutil.copy(solution, "mine.py")
+    assert trained("plugins=[mine.py]", "model.attention=my_local_p").is_dir()
+
+
 def test_an_attention_serves_in_a_transformer():
     """As cross-attention, like the rows of the table that come with the project."""
     words = ("plugins=[even_attention.py]", "model=transformer", "model.cross_attention=even", "model.hidden_size=8")
@@ -227,4 +278,4 @@ def test_mistakes_are_one_line():
     assert "cannot be read: No such file" in refused("plugins=[nowhere.py]")
     assert "if a plug-in adds it" not in refused("model.attention=nowhere")  # Hydra remembers the even of other tests
     Path("json.py").write_text("")
-    assert "is no name for a plug-in" in refused("plugins=[json.py]")
+    assert "a module named json is loaded already" in refused("plugins=[json.py]")

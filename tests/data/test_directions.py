@@ -209,6 +209,7 @@ def test_from_training_to_translation(both, tmp_path, capsys):
         words = (f"run={both}", f"input={source}", f"output={tmp_path / 'out'}", f"translate.into={language}")
         run(translate.main, *words, "device=cpu", "threads=1")
         assert (tmp_path / "out").read_text(encoding="utf-8").splitlines() == loaded.translate(texts)
+        assert "chooses" not in capsys.readouterr().err
         links = loaded.align(texts, ["eins zwei", "three dogs"])
         assert {s for row in links for s, _ in row} <= {0, 1}
         capsys.readouterr()
@@ -218,6 +219,14 @@ def test_from_training_to_translation(both, tmp_path, capsys):
             " ".join(f"{s}-{t}" for s, t in row) for row in loaded.align(texts, texts)
         ]
     assert nmt.load(both, device="cpu").language == "de"
+
+
+def test_which_direction_is_taken_by_default_is_said(both, tmp_path, capsys):
+    source = write(tmp_path / "in", "one two")
+    run(translate.main, f"run={both}", f"input={source}", "device=cpu", "threads=1")
+    assert "note: into de, the first of de, en; translate.into=LANGUAGE chooses\n" in capsys.readouterr().err
+    run(align.main, f"run={both}", f"source={source}", f"target={source}", "device=cpu", "threads=1")
+    assert "note: into de, the first of de, en; align.into=LANGUAGE chooses\n" in capsys.readouterr().err
 
 
 def test_a_server_translates_into_the_language_that_was_typed(both, monkeypatch):

@@ -35,7 +35,7 @@ MINUTES = "measures for minutes"
 LEFT_OUT: dict[str, str] = {
     "hydra/sweeper=optuna": "needs the package hydra-optuna-sweeper and a release candidate of Hydra",
     "/opt/comet": "needs COMET; the line below it, with a program that is there, is run",
-    "logger.more=[wandb]": "needs the package wandb; tests/slow/test_trackers_offline.py is for who has it",
+    "logger=wandb": "needs the package wandb; tests/slow/test_trackers_offline.py is for who has it",
     "torchrun --nproc-per-node=8": "eight processes; the line with two of them is run",
     "torchrun --nnodes=2": "two machines; tests/slow/test_many_processes.py has several processes of one",
     "scripts/compare_commits.py": "trains sixty models twice; tests/test_compare_commits.py has its parts",

@@ -99,11 +99,11 @@ def test_attention_score_and_metric_from_training_to_a_run_that_is_read(capsys):
 
 def test_a_loaded_model_names_or_trusts_the_plug_ins():
     directory = trained("plugins=[even_attention.py]", "model.attention=even")
-    for how in ({"plugins": ["even_attention.py"]}, {"trust": True}):
+    for named, trust in ((["even_attention.py"], False), ([], True)):
         forget()
         with pytest.raises(RunError, match="which is code"):
             nmt.load(directory)
-        assert isinstance(nmt.load(directory, **how).translate("one"), str)
+        assert isinstance(nmt.load(directory, plugins=named, trust=trust).translate("one"), str)
 
 
 def test_a_later_training_of_the_program_keeps_the_plug_in_that_it_uses():

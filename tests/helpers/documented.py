@@ -70,7 +70,7 @@ def documented() -> list[Line]:
     return list({" ".join(line.words): line for line in found}.values())
 
 
-def lines_of(text: str, name: str) -> Iterator[Line]:
+def lines_of(text: str, name: str, *, one_seed: bool = True) -> Iterator[Line]:
     """The commands of a file: lines that begin as one, after `#`, `$`, `-` or `command:`, with what is continued."""
     rows = iter(enumerate(text.splitlines(), 1))
     for number, row in rows:
@@ -80,15 +80,15 @@ def lines_of(text: str, name: str) -> Iterator[Line]:
             continue
         while line.endswith("\\"):
             line = line[:-1] + next(rows, (0, ""))[1].strip().removeprefix("# ")
-        if (cut := words(line)) is not None:
+        if (cut := words(line, one_seed)) is not None:
             yield Line(f"{name}:{number}", cut)
 
 
-def words(line: str) -> list[str] | None:
+def words(line: str, one_seed: bool = True) -> list[str] | None:
     """A line as the shell cuts it; None where it goes on as a sentence after a colon.
 
     Variables keep their names, `...` and words in capitals stand for what the reader has, and of several seeds one is
-    as good as all.
+    as good as all, unless ``one_seed`` is false.
     """
     found = []
     for word in shlex.split(line.replace("$", "").replace(",...", ""), comments=True):
@@ -97,5 +97,5 @@ def words(line: str) -> list[str] | None:
         if word.endswith(":"):
             return None
         if not word.isupper():
-            found.append(re.sub(r"^seed=(\d+),.*", r"seed=\1", word))
+            found.append(re.sub(r"^seed=(\d+),.*", r"seed=\1", word) if one_seed else word)
     return found

@@ -69,7 +69,7 @@ def loop(options: argparse.Namespace) -> None:
     sides = write_pairs(folder, config, options.pairs)
     found, back = folder / "found.align", folder / "found.turned.align"
     if not found.exists():
-        align(runs, sides, found, options.symmetrize)
+        align(runs, sides, found, options.symmetrize, config.threads)
     write_lines(back, (str(turned(links)) for links in parse_pharaoh(strict_lines(found), str(found))))
     for name, run, links in (("forward", options.run, found), ("reverse", options.reverse, back)):
         train(guided(Run.open(run).config, run, folder, name, links, options))
@@ -99,10 +99,15 @@ def write_lines(path: Path, rows: Iterator[str] | Sequence[str]) -> None:
     write_text_file(path, "".join(f"{row}\n" for row in rows))
 
 
-def align(runs: tuple[Path, Path], sides: tuple[Path, Path], output: Path, symmetrize: str) -> None:
+def align(
+    runs: tuple[Path, Path], sides: tuple[Path, Path], output: Path, symmetrize: str, threads: int | None
+) -> None:
     """The merged links of both runs, by the command that anybody would type."""
     words = [f"run={runs[0]}", f"reverse={runs[1]}", f"source={sides[0]}", f"target={sides[1]}", f"output={output}"]
-    command = [sys.executable, "-m", "nmt.eval.align", *words, "align.layer=auto", f"symmetrize={symmetrize}"]
+    words += ["align.layer=auto", f"symmetrize={symmetrize}"]
+    # As many threads as in training: more, on cores that are busy, made it ten times slower.
+    words += [f"threads={threads}"] if threads else []
+    command = [sys.executable, "-m", "nmt.eval.align", *words]
     if subprocess.run(command, check=False).returncode:
         sys.exit(1)  # the command has said why
 

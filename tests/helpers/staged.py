@@ -172,7 +172,8 @@ SCRIPTS = {
     ),
     "benchmarks/attention.py": ATTENTION,
     "benchmarks/self_attention.py": "--lengths=8 --width=16 --heads=2 --rounds=1 --out=out",
-    "benchmarks/search.py": "--sentences=4 --threads=1",
+    "benchmarks/monotonic.py": "--quick",
+    "benchmarks/search.py": "--sentences=4 --threads=1 --batches=32 --beams=1,5 --precisions=fp32",
     "benchmarks/engines.py": "--sentences=10 --rounds=1 --threads=1",
     "benchmarks/training.py": "--steps=2 --profiled=1",
 }

@@ -1,5 +1,6 @@
 """The grader of teaching/: all points for the solution, none for the empty file; a mistake costs what it breaks."""
 
+import ast
 import sys
 from pathlib import Path
 
@@ -32,6 +33,25 @@ def graded(tmp_path, monkeypatch):
     ATTENTIONS.update(before)
     for name in ("grade", "answer"):
         sys.modules.pop(name, None)
+
+
+def without_forward(text: str) -> str:
+    """A file's code without imports, docstrings of file and class, and what forward does."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and node.name == "forward":
+            del node.body[1:]
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    del classes[-1].body[0]
+    kept = [node for node in tree.body[1:] if not isinstance(node, ast.Import | ast.ImportFrom)]
+    return "\n".join(map(ast.unparse, kept))
+
+
+def test_the_solution_is_the_assignment_but_for_its_forward_pass():
+    """It is a whole file, as a plug-in has to be, and must not drift from what is handed out."""
+    found, given = (without_forward(path.read_text(encoding="utf-8")) for path in (SOLUTION, ASSIGNMENT))
+    assert "def project_keys" in given
+    assert found == given
 
 
 def test_the_solution_gets_all_points_and_the_empty_file_none(graded):

@@ -160,6 +160,8 @@ def load(
         check_str("into", into)
     if engine not in EngineKind.__members__:
         raise ConfigError(f"engine={engine} is not one of {', '.join(EngineKind.__members__)}")
+    if not isinstance(trust, bool):  # "false" would execute code
+        raise TypeError(f"trust must be True or False, got {trust!r}")
     load_plugins(list_of("plugins", "a list of files or modules (str)", (str,), plugins))
     with trusting(trust):
         run = open_run(directories)

@@ -237,10 +237,10 @@ class Translator:
         """What ``paint`` makes of a text and ``target``, or its own translation where that is None."""
         check_str("text", text)
         check_characters("text", [text])
-        check_characters("target", [target])
         if target is None:
             target = "" if blank(text) else self.translate(text)
         check_str("target", target)
+        check_characters("target", [target])
         for name, value in (("text", text), ("target", target)):
             if blank(value):
                 raise DataError(f"{name} is blank: there is nothing to attend to")

@@ -97,6 +97,8 @@ def test_what_is_no_run_directory_is_a_type_error(directory, message):
 
 
 def test_other_arguments_of_load_are_text(run):
+    with pytest.raises(TypeError, match="trust must be True or False, got 'false'"):
+        nmt.load("runs/none", trust="false")  # pyright: ignore[reportArgumentType]
     with pytest.raises(TypeError, match="device must be a str, got 5"):
         nmt.load(run, device=5)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="checkpoint must be a str, got None"):

@@ -104,6 +104,8 @@ def test_nothing_of_the_process_is_changed(model):
         (lambda m: m.translate("one", prefixes="\udc00"), DataError, "^prefixes: number 0, counted from 0, has half"),
         (lambda m: m.score("one", "\ud800"), DataError, "^targets: number 0, counted from 0, has half"),
         (lambda m: m.attention("\ud800"), DataError, "^text: number 0, counted from 0, has half"),
+        (lambda m: m.attention("one", "\ud800"), DataError, "^target: number 0, counted from 0, has half"),
+        (lambda m: m.attention("one", 5), TypeError, "target must be a str, got 5"),
         (lambda m: m.score(["one", "two"], ["eins"]), DataError, "targets: there are 1 of them, and 2 sources"),
         (lambda m: m.align(["one"], [1]), TypeError, "targets must be"),
         (lambda m: m.attention(3), TypeError, "text must be a str"),

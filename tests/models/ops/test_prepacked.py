@@ -57,15 +57,21 @@ def test_changed_weights_are_seen(model):
     assert after == found(fresh)
 
 
-def test_made_once_for_all_batches(model, monkeypatch):
-    made = []
+@pytest.mark.parametrize("threads", [1, 2])
+def test_made_once_for_all_batches(model, monkeypatch, threads):
+    """Of two threads each searches batches of its own, with the weights of both."""
+    before, made = torch.get_num_threads(), []
+    torch.set_num_threads(threads)
     cached = CachesWeights.cached
 
     def counted(self, key, make):
         return cached(self, key, lambda: made.append((self, key)) or make())
 
     monkeypatch.setattr(CachesWeights, "cached", counted)
-    translate_ids(model, SOURCES, DecodeConfig(beam_size=3, max_length=8, batch_size=2), CPU)
+    try:
+        translate_ids(model, SOURCES, DecodeConfig(beam_size=3, max_length=8, batch_size=2), CPU)
+    finally:
+        torch.set_num_threads(before)
     assert made
     assert len(made) == len(set(made))
 

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from nmt.data.pieces import SUBWORDS, Tokenizer, TokenizerKind
 from nmt.errors import ConfigError
+from nmt.languages import without_spaces
 from nmt.settings import check_ranges, setting
 
 # Unless translate.max_source says otherwise, a source of so many pieces is translated in one piece even where
@@ -94,3 +96,25 @@ class TranslateOptions:
                 f"translate.alignments={self.alignments.name} has nowhere to go: type "
                 "translate.alignments_file=FILE or translate.format=jsonl"
             )
+
+
+def check_words(name: str, tokenizer: Tokenizer) -> None:
+    """Raise ConfigError unless the target vocabulary is made of words, so that <unk> stands for a whole one."""
+    if tokenizer.kind is TokenizerKind.word:
+        return
+    reason = (
+        "its pieces spell every word, so it never writes <unk>"
+        if tokenizer.kind in SUBWORDS
+        else "what it does not know are characters, not words"
+    )
+    raise ConfigError(
+        f"translate.replace_unknown is for models of whole words; {name} has "
+        f"data.tokenizer.kind={tokenizer.kind.name}: {reason}"
+    )
+
+
+def check_spaces(*languages: str) -> None:
+    """Raise ConfigError for a language that has no spaces between words, which tags are put around."""
+    for language in languages:
+        if without_spaces(language):
+            raise ConfigError(f"translate.tags=true puts tags around words, and {language} has no spaces between words")

@@ -17,13 +17,14 @@ import re
 import unicodedata
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from nmt.data.pharaoh import SEPARATORS
 from nmt.translate.markup import Mark, Marked
+from nmt.translate.translation import Translation
 
 WORD = re.compile(rf"[^{SEPARATORS}]+")
 
@@ -70,6 +71,21 @@ class Node:
     taken: list[tuple[int, int, int]] = field(default_factory=list)  # where its elements lie: first, end, order
     start: int = 0  # in the target
     end: int = 0
+
+
+def with_marks(marked: Marked, found: Sequence[Translation], keep_alignment: bool) -> list[Translation]:
+    """The hypotheses of a text with the tags and placeholders that were taken out of it.
+
+    A text of marks alone has no hypothesis; its marks are its translation.
+    """
+    if not found and marked.marks:
+        return [Translation("".join(mark.raw for mark in marked.marks), 0.0, 0.0, True, [])]
+    whole: list[Translation] = []
+    for h in found:
+        assert h.alignment is not None
+        text = put_back(marked, h.text, h.alignment)
+        whole.append(replace(h, text=text, alignment=h.alignment if keep_alignment else None))
+    return whole
 
 
 def put_back(marked: Marked, target: str, weights: np.ndarray) -> str:

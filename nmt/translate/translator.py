@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import overload
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from nmt.batch import EOS, UNK
 from nmt.data.checks import blank
 from nmt.data.directions import toward
 from nmt.data.pharaoh import split_words
-from nmt.data.pieces import SUBWORDS, Tokenizer, TokenizerKind, normalize
+from nmt.data.pieces import normalize
 from nmt.errors import ConfigError, DataError
 from nmt.eval.alignment import AlignConfig
 from nmt.eval.figures.painter import Painter, Pair
@@ -31,25 +31,17 @@ from nmt.search import DecodeConfig, ForcedOptions, Hypothesis, evaluating
 from nmt.search.engine import Engine, ModelEngine
 from nmt.translate.arguments import check_characters, check_str, given_texts
 from nmt.translate.attention import Attention
-from nmt.translate.markup import Marked, take_out
-from nmt.translate.options import ORDINARY, AlignmentOutput, TranslateOptions
-from nmt.translate.prefix import NO_PREFIX, Prefix, check_prefix, tokenize_prefixes
-from nmt.translate.put_back import put_back
-from nmt.translate.sentence_split import Span, describe_split, sentence_spans, split_long
+from nmt.translate.markup import take_out
+from nmt.translate.options import ORDINARY, AlignmentOutput, TranslateOptions, check_spaces, check_words
+from nmt.translate.parts import TextDivider, TextPart
+from nmt.translate.prefix import Prefix, check_prefix, tokenize_prefixes
+from nmt.translate.put_back import with_marks
+from nmt.translate.sentence_split import sentence_spans
 from nmt.translate.translation import Translation, join_parts
 from nmt.translate.unknown_words import read_dictionary, replace_unknown
 
 Progress = Callable[[int], object]  # called with how many more are done
 Warn = Callable[[int, str], object]  # called with the place of a text and a message
-
-
-class TextPart(NamedTuple):
-    """What is translated at once: a text, or a part of a long one."""
-
-    text: str
-    ids: list[int]
-    start: int = 0  # its first character in the whole text
-    prefix: Prefix = NO_PREFIX
 
 
 class Translator:
@@ -206,7 +198,8 @@ class Translator:
             self.join(text, group, [next(found) for _ in group]) for text, group in zip(listed, plan, strict=True)
         ]
         if marked:
-            joined = [self.with_marks(*each) for each in zip(marked, joined, strict=True)]
+            keep = self.options.alignments is not AlignmentOutput.none
+            joined = [with_marks(each, found, keep) for each, found in zip(marked, joined, strict=True)]
         return joined[0] if isinstance(texts, str) else joined
 
     def attention(self, text: str, target: str | None = None) -> Attention:
@@ -263,51 +256,27 @@ class Translator:
         self, texts: Sequence[str], prefixes: Sequence[Prefix], warn: Callable[[int, str], object]
     ) -> Iterator[list[TextPart]]:
         """The parts of each text: none of a blank one, one of most."""
-        limit, encode = self.source_limit(), self.tokenizers.source.encode
-        spans = [self.sentences(text) for text in texts]
-        encoded = iter(encode([text[a:b] for text, inside in zip(texts, spans, strict=True) for a, b in inside]))
-        for number, (text, inside, prefix) in enumerate(zip(texts, spans, prefixes, strict=True)):
-            if blank(text):
+        divider = TextDivider(
+            self.tokenizers.source,
+            self.source_language,
+            self.options.paragraphs,
+            self.source_limit(),
+            self.source_ceiling(),
+        )
+        for number, ((parts, messages), prefix) in enumerate(zip(divider.parts(texts), prefixes, strict=True)):
+            if not parts:
                 if prefix.ids:
                     warn(number, "there is nothing to translate, so the prefix is ignored")
                 yield []
                 continue
-            parts: list[TextPart] = []
-            for a, b in inside:
-                ids = next(encoded)
-                if len(ids) <= limit:
-                    parts.append(TextPart(text[a:b], ids, a))
-                else:
-                    more, message = self.split(text[a:b], len(ids), a)
-                    parts += more
-                    first = "; the prefix begins the translation of the first part" * bool(prefix.ids and len(more) > 1)
-                    warn(number, message + first)
+            first = "; the prefix begins the translation of the first part" * bool(prefix.ids and len(parts) > 1)
+            for message in messages:
+                warn(number, message + first)
             parts[0] = parts[0]._replace(prefix=prefix)
             if prefix.ids:
                 _, most = self.decode.lengths(len(parts[0].ids))
                 check_prefix(number, len(prefix.ids), most, self.engine.longest_target, warn)
             yield parts
-
-    def sentences(self, text: str) -> list[Span]:
-        """Where the sentences of a text lie that are translated one by one: with ``paragraphs`` all, else one."""
-        if blank(text):
-            return []
-        return sentence_spans(text, self.source_language) if self.options.paragraphs else [(0, len(text))]
-
-    def split(self, text: str, total: int, start: int) -> tuple[list[TextPart], str]:
-        """The parts of a text of ``total`` pieces that is over the limit, and a message that says what was done.
-
-        ``start`` is where it begins in the whole text.
-        """
-        limit, ceiling, encode = self.source_limit(), self.source_ceiling(), self.tokenizers.source.encode
-
-        def sizes(texts: Sequence[str]) -> list[int]:
-            return [len(ids) for ids in encode(texts)]
-
-        spans, where = split_long(text, limit, sizes, ceiling)
-        rows = encode([text[a:b] for a, b in spans])
-        message = describe_split(total, limit, [len(row) for row in rows], where, ceiling)
-        return [TextPart(text[a:b], row[:ceiling], start + a) for (a, b), row in zip(spans, rows, strict=True)], message
 
     def search(self, parts: Sequence[TextPart], progress: Callable[[int], object] | None) -> list[list[Translation]]:
         """The best translations of each part, ``decode.n_best`` of them if so many differ as texts.
@@ -385,43 +354,9 @@ class Translator:
             joined.setdefault(translation.text, translation)
         return list(joined.values())
 
-    def with_marks(self, marked: Marked, found: Sequence[Translation]) -> list[Translation]:
-        """The hypotheses of a text with the tags and placeholders that were taken out of it."""
-        if not found and marked.marks:
-            return [Translation("".join(mark.raw for mark in marked.marks), 0.0, 0.0, True, [])]
-        keep = self.options.alignments is not AlignmentOutput.none
-        whole: list[Translation] = []
-        for h in found:
-            assert h.alignment is not None
-            text = put_back(marked, h.text, h.alignment)
-            whole.append(replace(h, text=text, alignment=h.alignment if keep else None))
-        return whole
-
     def normalize_source(self, text: str) -> str:
         """Source text in the form that its tokenizer encodes."""
         return normalize(text, self.tokenizers.source.lowercase)
-
-
-def check_words(name: str, tokenizer: Tokenizer) -> None:
-    """Raise ConfigError unless the target vocabulary is made of words, so that <unk> stands for a whole one."""
-    if tokenizer.kind is TokenizerKind.word:
-        return
-    reason = (
-        "its pieces spell every word, so it never writes <unk>"
-        if tokenizer.kind in SUBWORDS
-        else "what it does not know are characters, not words"
-    )
-    raise ConfigError(
-        f"translate.replace_unknown is for models of whole words; {name} has "
-        f"data.tokenizer.kind={tokenizer.kind.name}: {reason}"
-    )
-
-
-def check_spaces(*languages: str) -> None:
-    """Raise ConfigError for a language that has no spaces between words, which tags are put around."""
-    for language in languages:
-        if without_spaces(language):
-            raise ConfigError(f"translate.tags=true puts tags around words, and {language} has no spaces between words")
 
 
 def warn_in_python(number: int, message: str) -> None:

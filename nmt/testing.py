@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nmt.models.attention import ATTENTIONS, Attention, AttentionConfig
+from nmt.models.attention import ATTENTIONS, Attended, Attention, AttentionConfig
 
 LENGTHS = (5, 1, 3)  # of the sentences that a mechanism is tried on
 SIZE = 4  # Q and M, features of a query and of a position
@@ -79,15 +79,29 @@ def on_trial(module: type[Attention], config: AttentionConfig) -> Iterator[Trial
 def attend(attention: Attention, query: Tensor, values: Tensor, lengths: Any = LENGTHS, first: int = 0) -> Any:
     """Context and weights over all positions, of queries (B, N, Q) of the target positions from ``first`` on."""
     memory = attention.prepare(values, torch.tensor(lengths))
-    found = attention(query, memory, torch.arange(first, first + query.size(1)))
-    return found.context, found.by_head(found.dense_weights(values.size(1))).mean(1)
+    return read(attention(query, memory, torch.arange(first, first + query.size(1))), query, values)
+
+
+def read(found: Any, query: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Context (B, N, M) and weights (B, N, S), the mean over heads, of what ``forward`` returned for query and values.
+
+    Raises AssertionError where it is nothing of the kind, so that no check holds of nothing.
+    """
+    assert isinstance(found, Attended), f"forward returns {type(found).__name__}, and should return Attended"
+    for name, x in (("context", found.context), ("weights", found.weights)):
+        assert isinstance(x, Tensor), f"{name} is {type(x).__name__}, and should be a tensor"
+    (B, N), (S, M) = query.shape[:2], values.shape[1:]
+    assert found.context.shape == (B, N, M), f"context is {tuple(found.context.shape)}, and (B, N, M) is {B, N, M}"
+    weights = found.by_head(found.dense_weights(S)).mean(1)
+    assert weights.shape == (B, N, S), f"weights are {tuple(weights.shape)}, and (B, N, S) is {B, N, S}"
+    assert weights.any(), "no position of any sentence has weight"
+    return found.context, weights
 
 
 def check_padding(module: type[Attention], config: AttentionConfig) -> None:
     """What lies beyond a sentence's length."""
     with on_trial(module, config) as (attention, query, values):
         context, weights = attend(attention, query, values)
-        assert context.shape == query.shape, f"context is {tuple(context.shape)}, and (B, N, M) is {tuple(query.shape)}"
         damaged = values.clone()
         for b, length in enumerate(LENGTHS):
             damaged[b, length:] = float("nan")
@@ -192,5 +206,6 @@ def operations(attention: Attention, query: Tensor, values: Tensor, lengths: Any
     """What one call of ``forward`` takes."""
     memory = attention.prepare(values, torch.tensor(lengths))
     with torch.no_grad(), Counter() as counter:
-        attention(query, memory, torch.arange(query.size(1)))
+        found = attention(query, memory, torch.arange(query.size(1)))
+    read(found, query, values)
     return counter

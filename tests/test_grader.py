@@ -9,6 +9,7 @@ import pytest
 from nmt.models.attention import ATTENTIONS
 
 TEACHING = Path(__file__).parents[1] / "teaching"
+RAISES = 'raise NotImplementedError("forward is not written yet")'  # all that forward of the assignment does
 ASSIGNMENT, SOLUTION = TEACHING / "local_p.py", TEACHING / "solutions" / "local_p.py"
 
 
@@ -59,6 +60,25 @@ def test_the_solution_gets_all_points_and_the_empty_file_none(graded):
 
     assert graded(SOLUTION.read_text(encoding="utf-8")) == set()
     assert graded(ASSIGNMENT.read_text(encoding="utf-8")) == set(grade.POINTS)
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        "return 3",
+        "return None",
+        "return Attended(3, 3)",
+        "return Attended(query, memory.padding)",
+        "return Attended(query, query)",
+        "return Attended(query * 0, memory.padding.expand(-1, query.size(1), -1) * 0.0)",
+    ],
+)
+def test_what_is_no_attention_gets_no_points(returned, graded):
+    import grade
+
+    text = ASSIGNMENT.read_text(encoding="utf-8")
+    assert text.count(RAISES) == 1
+    assert graded(text.replace(RAISES, returned)) == set(grade.POINTS)
 
 
 @pytest.mark.parametrize(

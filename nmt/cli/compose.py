@@ -14,7 +14,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from nmt.cli.help import help_text
 from nmt.cli.hydra_keys import refuse_composed, refuse_typed
-from nmt.cli.mistakes import hint
+from nmt.cli.mistakes import explain_missing, hint
 from nmt.cli.on_run import directories
 from nmt.cli.options import WITHOUT_DEFAULT, Command, config_groups, is_below, known_keys
 from nmt.config import (
@@ -104,7 +104,8 @@ def typed(cfg: DictConfig) -> Any:
     try:
         config = to_dataclasses(cfg)
     except MissingMandatoryValue as error:
-        raise ConfigError(f"{error.full_key} is missing: type {error.full_key}=...") from None
+        schema: Any = OmegaConf.get_type(cfg)
+        raise ConfigError(explain_missing(str(error.full_key), schema)) from None
     except OmegaConfBaseException as error:
         raise ConfigError(explain_type(str(error.full_key), str(error.msg))) from None
     refuse_extras(config, type(config))

@@ -103,6 +103,12 @@ def explain_value(key: str, message: str, command: Command) -> str:
     return said + null_instead(key, {option.key: option.text for option in key_options(command.schema)}.get(key, ""))
 
 
+def explain_missing(key: str, schema: type) -> str:
+    """What to type for a key that has no default, and what it is for."""
+    purpose = "".join(f", {option.help}" for option in key_options(schema) if option.key == key)
+    return f"{key} is missing: type {key}=...{purpose}"
+
+
 def explain_key(key: str, command: Command) -> str:
     """Why a key cannot be set: it belongs to a choice that was not made, or to another command, or does not exist."""
     if choices_with(key):

@@ -25,8 +25,7 @@ from nmt.settings import check_ranges, setting
 class ReportConfig:
     """What to report."""
 
-    # "???" is OmegaConf's sign for a value that must be given.
-    of: Any = setting("???", "folders of runs, such as a sweep's; typed without of=, one after the other")
+    of: Any = setting([], "folders of runs, such as a sweep's; typed without of=, one after the other")
     baseline: str | None = setting(
         None, "what the others are tested against: a configuration, a value in it such as global, or a run's folder"
     )
@@ -64,8 +63,9 @@ COMMAND = Command(
 
 def report(config: ReportConfig) -> None:
     """Make the report, print its tables, and write it."""
-    set_up(config.threads, deterministic=False)
-    folders = [home_expanded(str(folder), "of") for folder in as_list(config.of)]
+    folders = [home_expanded(str(folder), "of") for folder in as_list(config.of or [])]
+    if not folders:
+        raise ConfigError("which runs?  python -m nmt.report runs/SWEEP")
     missing = next((folder for folder in folders if not folder.is_dir()), None)
     if missing is not None:
         raise ConfigError(f"there is no folder {missing} (looked for from {Path.cwd()})")
@@ -78,6 +78,7 @@ def report(config: ReportConfig) -> None:
         config.alignments,
         resolve_device(config.device),
     )
+    set_up(config.threads, deterministic=False)
     output = home_expanded(config.output, "output") if config.output else folders[0]
     with tqdm(bar_format="{desc}", leave=False, disable=None) as bar:
         made = make_report(folders, options, bar.set_description_str)

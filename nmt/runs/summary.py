@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -94,8 +95,23 @@ class RunSummary:
 
 
 def find_runs(directories: Iterable[Path]) -> list[Path]:
-    """All run directories that these are or hold, sorted."""
-    return sorted({path.parent for directory in directories for path in directory.rglob(CONFIG_FILE)})
+    """All run directories that these are or hold, sorted, each once.
+
+    Symbolic links to folders are followed, after everything that is there without them, so that a run is called by a
+    link only where it lies nowhere else.
+    """
+    found, seen, waiting = set(), set(), list(directories)
+    for start in waiting:
+        for path, inner, files in os.walk(start):
+            folder = Path(path)
+            if (place := folder.resolve()) in seen:  # a link may lead back to a folder above it
+                inner.clear()
+                continue
+            seen.add(place)
+            if CONFIG_FILE in files:
+                found.add(folder)
+            waiting += [folder / name for name in sorted(inner) if (folder / name).is_symlink()]
+    return sorted(found)
 
 
 def read_runs(directories: Sequence[Path]) -> list[RunSummary]:

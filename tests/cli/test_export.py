@@ -38,7 +38,7 @@ def test_it_says_where_the_folder_is_and_what_was_checked(command, tmp_path):
     ("words", "message"),
     [
         (["run=lstm", "to=ctranslate2"], "lstm is an LSTM: CTranslate2 holds the Transformer alone"),
-        (["run=lstm"], "to is missing: type to=..."),
+        (["run=lstm"], r"to is missing: type to=\.\.\., what to make \(ctranslate2, "),
         (["run=lstm", "to=marian"], "to: 'marian' is not one of ctranslate2"),
         (["run=[lstm,lstm]", "to=ctranslate2"], "nmt.export writes one model; name one run"),
         (["run=lstm", "to=ctranslate2", "checkpoint=avg:2"], "has none; train with trainer.keep_last=2"),

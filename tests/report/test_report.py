@@ -8,11 +8,13 @@ from html.parser import HTMLParser
 
 import pytest
 import torch
+from command_line import refused
 from test_comparison import REFERENCES, worse, write
 from tiny_runs import ENGLISH, GERMAN, MODELS, make_run
 from written_runs import write_result
 
 from nmt.cli.report import COMMAND, with_key
+from nmt.cli.report import report as report_command
 from nmt.errors import ConfigError
 from nmt.report.formats import latex
 from nmt.report.report import ReportOptions, make_report
@@ -161,6 +163,11 @@ def test_folders_are_typed_without_a_key(tmp_path, monkeypatch):
     assert with_key(["runs/x", "baseline=none", "a=b"]) == ["of=['runs/x','a=b']", "baseline=none"]
     assert with_key(["--config-dir", "d", "--help"]) == ["--config-dir", "d", "--help"]
     assert COMMAND.module == "nmt.report"
+
+
+@pytest.mark.parametrize("words", [[], ["of=[]"], ["of=null"], ["baseline=none"]])
+def test_without_a_folder_the_command_says_what_to_type(words):
+    assert refused(*words, command=COMMAND, job=report_command) == "error: which runs?  python -m nmt.report runs/SWEEP"
 
 
 def test_small_things():

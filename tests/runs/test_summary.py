@@ -91,6 +91,22 @@ def test_a_folder_without_runs_is_refused(tmp_path):
         read_runs([tmp_path])
 
 
+def test_links_to_runs_are_followed_and_none_is_counted_twice(tmp_path):
+    """Also not where a link leads to its own folder, to the one above, or to a run that is there anyway."""
+    sweep, archive = tmp_path / "sweep", tmp_path / "archive"
+    for folder in (sweep / "a", archive / "b"):
+        write_run(folder, {"name": "global"}, 1)
+    (sweep / "b").symlink_to(archive / "b")
+    (sweep / "a_again").symlink_to(sweep / "a")
+    (sweep / "a" / "above").symlink_to(sweep)
+    (sweep / "itself").symlink_to("itself")
+    (tmp_path / "other").symlink_to(sweep)
+    names = [sweep / "a", sweep / "b"]
+    assert [run.directory for run in read_runs([sweep])] == names
+    assert [run.directory for run in read_runs([sweep, sweep / "a", tmp_path / "other"])] == names
+    assert [run.directory.parent.name for run in read_runs([tmp_path / "other"])] == ["other", "other"]
+
+
 @pytest.mark.parametrize("text", ["a: [", "- 1", "3", "a: &x\n  b: *x\n", "[" * 5000 + "]" * 5000])
 def test_a_damaged_configuration_is_named(tmp_path, text):
     path = write_run(tmp_path / "a", {"name": "global"}, 1) / "config.yaml"

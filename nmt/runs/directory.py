@@ -20,7 +20,7 @@ from nmt.eval.alignment import AlignConfig
 from nmt.models import build_model
 from nmt.models.seq2seq import Seq2Seq
 from nmt.runs import checkpoint, retention
-from nmt.runs.plugins import need_plugins
+from nmt.runs.plugins import need_plugins, no_copies
 from nmt.runs.safetensors_file import WEIGHTS_FILE, load_weights
 from nmt.search import average_states
 
@@ -134,7 +134,7 @@ def read_config(directory: Path) -> Config:
     except (FileNotFoundError, NotADirectoryError):
         raise RunError(explain_missing_run(directory)) from None
     except (ConfigError, UnicodeDecodeError, OSError) as error:
-        raise RunError(f"{path}: {error}") from None
+        raise RunError(f"{path}: {error}{no_copies(directory)}") from None
 
 
 def read_checked(path: Path) -> str:

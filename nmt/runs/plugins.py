@@ -7,7 +7,7 @@ import hashlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from nmt.atomic import whole_file
 from nmt.checksum import json_with_checksum, parse_json
@@ -15,6 +15,17 @@ from nmt.errors import RunError
 from nmt.plugins import Plugin, load_file, loaded_plugin, trusted
 
 FOLDER, RECORD = "plugins", "plugins.json"
+
+
+class Copy(NamedTuple):
+    """A plug-in of a run, as its record has it."""
+
+    name: str  # of the module
+    typed: str  # in training
+    path: Path  # the copy in the run directory
+    sha256: str
+
+
 _said: set[tuple[str, str]] = set()  # (run directory, message): a command reads config.yaml several times
 
 
@@ -50,38 +61,62 @@ def store_plugins(directory: Path, plugins: Sequence[Plugin]) -> None:
 def need_plugins(directory: Path) -> None:
     """See to it that the plug-ins of a run are loaded, before its configuration is made.
 
-    One that is not is executed from the run directory where that is trusted; else RunError says what to type.
+    Those that are not are executed from the run directory where that is trusted; else RunError says what to type.
     """
     record = directory / FOLDER / RECORD
     if not record.exists():
         return
     try:
         rows: list[dict[str, Any]] = parse_json(record.read_text(encoding="utf-8"))["plugins"]
-        for row in rows:
-            need_plugin(directory, row["name"], row["typed"], directory / FOLDER / row["file"], row["sha256"])
+        copies = [Copy(row["name"], row["typed"], directory / FOLDER / row["file"], row["sha256"]) for row in rows]
+        if not trusted() and not all(loaded_plugin(copy.name) for copy in copies):
+            raise RunError(what_to_type(directory, copies))
+        for copy in copies:
+            need_plugin(directory, copy)
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, RunError):
             raise
         raise RunError(f"{record}: {error}") from None
 
 
-def need_plugin(directory: Path, name: str, typed: str, copy: Path, sha256: str) -> None:
-    """The same for one plug-in, of which ``copy`` is the file in the run directory."""
-    found = loaded_plugin(name)
+def what_to_type(directory: Path, copies: Sequence[Copy]) -> str:
+    """That the plug-ins of a run are not loaded, or not all of them, and every way to have them all."""
+    loaded = {copy.name: plugin.typed for copy in copies if (plugin := loaded_plugin(copy.name))}
+    needed = [copy for copy in copies if copy.name not in loaded]
+    one = len(needed) == 1
+    own = ",".join(loaded.get(copy.name, copy.typed) for copy in copies)
+    kept = ",".join(loaded.get(copy.name, str(copy.path)) for copy in copies)
+    return (
+        f"{directory} was trained with the plug-in{'s' * (not one)} {', '.join(copy.typed for copy in needed)}, which "
+        f"{'is' if one else 'are'} code: type plugins=[{own}] to use your file{'s' * (not one)}, or trust=true "
+        f"(nmt.train: plugins=[{kept}]) to execute {'its copy' if one else 'their copies'}, "
+        + ", ".join(f"{copy.path} (sha256 {copy.sha256[:12]})" for copy in needed)
+    )
+
+
+def need_plugin(directory: Path, copy: Copy) -> None:
+    """Execute the copy of a plug-in that is not loaded, and say on standard error which one is used."""
+    found, name, sha256 = loaded_plugin(copy.name), copy.name, copy.sha256
     if found is None:
-        if not trusted():
+        if not copy.path.is_file():
             raise RunError(
-                f"{directory} was trained with the plug-in {typed}, which is code: type plugins=[{typed}] to use your "
-                f"file, or trust=true (nmt.train: plugins=[{copy}]) to execute its copy, {copy} (sha256 {sha256[:12]})"
+                f"{copy.path} is missing, so that trust=true cannot execute it: type plugins=[{copy.typed}] to use "
+                "your file"
             )
-        if hashlib.sha256(copy.read_bytes()).hexdigest() != sha256:
-            raise RunError(f"{copy} is not the file that the run was trained with: its checksum is another")
-        load_file(copy, str(copy))
+        if hashlib.sha256(copy.path.read_bytes()).hexdigest() != sha256:
+            raise RunError(f"{copy.path} is not the file that the run was trained with: its checksum is another")
+        load_file(copy.path, str(copy.path))
         say(directory, f"plug-in {name} (sha256 {sha256[:12]}) was executed from the run directory")
     elif found.sha256 != sha256:
         say(directory, f"plug-in {name} differs from the one of training: {found.sha256[:12]}, then {sha256[:12]}")
     else:
         say(directory, f"plug-in {name} (sha256 {sha256[:12]}) is loaded, the same as in training")
+
+
+def no_copies(directory: Path) -> str:
+    """What to add to an error of config.yaml where trust=true has nothing to execute; else ""."""
+    folder = directory / FOLDER
+    return "" if not trusted() or folder.is_dir() else f"; trust=true executes nothing, because there is no {folder}"
 
 
 def say(directory: Path, message: str) -> None:

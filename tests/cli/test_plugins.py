@@ -88,13 +88,48 @@ def test_attention_score_and_metric_from_training_to_a_run_that_is_read(capsys):
     assert any("bleu2" in line for line in (directory / "log.jsonl").read_text().splitlines() if '"validation"' in line)
     forget()
     message = refused("run=runs/run", command=EVAL)
-    assert "type plugins=[even_attention.py] to use your file, or trust=true (nmt.train: plugins=[" in message
-    with pytest.raises(RunError, match="which is code"):
+    assert (
+        "type plugins=[even_attention.py,directions.py] to use your files, or trust=true (nmt.train: plugins=["
+        in message
+    )
+    with pytest.raises(RunError, match="which are code"):
         Run.open(directory)
     capsys.readouterr()
     with trusting(True):
         Run.open(directory).load_model("best", torch.device("cpu"))
     assert "was executed from the run directory" in capsys.readouterr().err
+
+
+def test_all_plug_ins_of_a_run_are_named_at_once():
+    """Also those that were typed already, because plugins= of one command is one list."""
+    words = ("plugins=[even_attention.py,directions.py]", "model.attention=even", "trainer.metric=bleu2")
+    directory = trained(*words)
+    forget()
+    with pytest.raises(RunError, match=r"plug-ins even_attention\.py, directions\.py, which are") as refusal:
+        Run.open(directory)
+    assert "type plugins=[even_attention.py,directions.py] to use your files" in str(refusal.value)
+    copies = [f"{directory}/plugins/{name}.py" for name in ("even_attention", "directions")]
+    assert f"(nmt.train: plugins=[{','.join(copies)}])" in str(refusal.value)
+    said = refused("run=runs/run", "plugins=[./directions.py]", command=EVAL)
+    assert "with the plug-in even_attention.py, which is code: type plugins=[even_attention.py,./directions.py]" in said
+    assert f"(nmt.train: plugins=[{copies[0]},./directions.py])" in said
+    (configs,) = typed("run=runs/run", "plugins=[even_attention.py,./directions.py]", command=EVAL)
+    assert configs[0].run == "runs/run"
+
+
+def test_trust_in_copies_that_are_not_there_is_refused_in_a_line():
+    directory = trained("plugins=[even_attention.py]", "model.attention=even")
+    forget()
+    copy = directory / "plugins" / "even_attention.py"
+    copy.unlink()
+    said = f"error: {copy} is missing, so that trust=true cannot execute it: type plugins=[even_attention.py] to use "
+    assert refused("run=runs/run", "trust=true", command=EVAL) == f"{said}your file"
+    shutil.rmtree(directory / "plugins")
+    forget()
+    said = refused("run=runs/run", "trust=true", command=EVAL)
+    assert "model.attention has no choice 'even'; if a plug-in adds it, type plugins=[FILE]; trust=true exec" in said
+    assert said.endswith(f"; trust=true executes nothing, because there is no {directory / 'plugins'}")
+    assert "trust" not in refused("run=runs/run", command=EVAL)
 
 
 def test_a_loaded_model_names_or_trusts_the_plug_ins():

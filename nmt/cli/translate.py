@@ -20,7 +20,7 @@ from nmt.device import resolve_device, set_up
 from nmt.errors import ConfigError, DataError
 from nmt.eval.alignment import AlignConfig, hard_alignment, soft_line
 from nmt.eval.copying import CopyCounts
-from nmt.export.engines import open_engine
+from nmt.export.engines import EngineKind, open_engine
 from nmt.runs.ensemble import open_run
 from nmt.settings import setting
 from nmt.translate.options import AlignmentOutput, Format, InputFormat, TranslateOptions
@@ -54,8 +54,18 @@ class TranslateConfig(EngineOnRun):
         if self.interactive and self.translate.prefix_file is not None:
             raise ConfigError(NO_FILE_FOR_TYPED_LINES)
         read, options = {"input": self.input}, self.translate
+        check_engine(self.engine, options)
         read |= {"translate.prefix_file": options.prefix_file, "translate.dictionary": options.dictionary}
         refuse_same_file(read, {"output": self.output, "translate.alignments_file": options.alignments_file})
+
+
+def check_engine(engine: EngineKind, options: TranslateOptions) -> None:
+    """Raise ConfigError, naming both keys, for an option that an engine lacks, before anything is exported or read."""
+    lacking = options.reads_attention if engine is not EngineKind.torch else None
+    if engine is EngineKind.ctranslate2 and options.prefix_file is not None:
+        lacking = f"translate.prefix_file={options.prefix_file}"
+    if lacking is not None:
+        raise ConfigError(f"{lacking} is not to be had with engine={engine.name}; engine=torch has it")
 
 
 COMMAND = Command(

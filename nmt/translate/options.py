@@ -97,6 +97,13 @@ class TranslateOptions:
                 "translate.alignments_file=FILE or translate.format=jsonl"
             )
 
+    @property
+    def reads_attention(self) -> str | None:
+        """An option, with its value, for which attention is read; None where none is set."""
+        if self.alignments is not AlignmentOutput.none:
+            return f"translate.alignments={self.alignments.name}"
+        return next((f"translate.{key}=true" for key in ("replace_unknown", "tags") if getattr(self, key)), None)
+
 
 def check_words(name: str, tokenizer: Tokenizer) -> None:
     """Raise ConfigError unless the target vocabulary is made of words, so that <unk> stands for a whole one."""

@@ -289,7 +289,7 @@ class Translator:
         count = decode.n_best
         if count > 1:
             decode = replace(decode, n_best=decode.candidates)
-        attended = options.alignments is not AlignmentOutput.none or options.replace_unknown or options.tags
+        attended = options.reads_attention is not None
         found = self.engine.translate_ids(
             sources,
             decode,

@@ -115,16 +115,28 @@ def test_it_runs_one_transformer(command, tmp_path):
         command("engine=ctranslate2", of="lstm")
 
 
-def test_prefixes_attention_and_types_are_refused(command, tmp_path):
-    """They are known when the first line is read."""
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        (["translate.alignments=hard", "translate.alignments_file=links"], "translate.alignments=hard"),
+        (["translate.alignments=soft", "translate.format=jsonl"], "translate.alignments=soft"),
+        (["translate.replace_unknown=true"], "translate.replace_unknown=true"),
+        (["translate.tags=true"], "translate.tags=true"),
+        (["translate.prefix_file=prefixes"], "translate.prefix_file=prefixes"),
+    ],
+)
+def test_what_an_engine_cannot_give_is_refused_at_the_start(command, run, words, key):
+    """Before anything is exported or read, so also without a line of input and without the library."""
+    for engine in ("ctranslate2", "onnx") if "prefix" not in key else ("ctranslate2",):
+        exports = sorted(run.directory.glob("engines/*"))
+        with pytest.raises(SystemExit) as caught:
+            command(f"engine={engine}", "input=/dev/null", *words)
+        assert caught.value.code == f"error: {key} is not to be had with engine={engine}; engine=torch has it"
+        assert sorted(run.directory.glob("engines/*")) == exports
+
+
+def test_types_are_refused(command):
     library = pytest.importorskip("ctranslate2")
-    (tmp_path / "prefixes").write_text("eins\n\n\n\n")
-    for words, message in (
-        (["translate.prefix_file=prefixes"], r"a prefix \(translate.prefix_file"),
-        (["translate.alignments=hard", "translate.alignments_file=links"], r"attention \(translate.alignments"),
-    ):
-        with pytest.raises(SystemExit, match=message):
-            command("engine=ctranslate2", *words)
     if "float16" not in library.get_supported_compute_types("cpu"):
         with pytest.raises(SystemExit, match="quantization=fp16: CTranslate2 does not compute in float16 on this cpu"):
             command("engine=ctranslate2", "quantization=fp16")

@@ -177,7 +177,7 @@ def test_the_command_runs_it(tmp_path, monkeypatch):
         (["quantization=int16"], "quantization=int16 is not to be had with engine=onnx"),
         (
             ["translate.alignments=hard", "translate.alignments_file=links"],
-            "attention is not to be had with engine=onnx",
+            "translate.alignments=hard is not to be had with engine=onnx",
         ),
     ):
         with pytest.raises(SystemExit, match=message):

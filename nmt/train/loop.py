@@ -100,6 +100,7 @@ class Trainer:
         with self.signals, self.watchdog:
             if resume:
                 self.restore()
+            begun = self.state.step
             self.updater.try_longest(self.batches.longest())
             self.last_tick, self.reported_seconds = time.perf_counter(), self.state.seconds
             with contextlib.closing(iter(self.batches)) as stream:  # it may have a thread of its own
@@ -108,7 +109,7 @@ class Trainer:
                     self.state.step += 1
                     self.updater.step(group, self.state.step, epoch)
                     self.after_update()
-        return self.finish(ending)
+        return self.finish(ending, trained=self.state.step > begun)
 
     def validate_when_due(self) -> Ending | None:
         """Before each update: validate if it is time to, and return the reason to end now, if there is one."""
@@ -282,7 +283,7 @@ class Trainer:
             name = self.checkpoints.last_name
             raise RunError(f"{name} does not fit this configuration or cannot be resumed: {reason}") from error
 
-    def finish(self, ending: Ending) -> TrainingResult:
+    def finish(self, ending: Ending, trained: bool) -> TrainingResult:
         """Log how training ended."""
         state = self.state
         number = max(self.ranks.gather(self.signals.received)) if ending is Ending.interrupted else 0
@@ -290,5 +291,8 @@ class Trainer:
         text = f"ended at step {result.step:,} after {result.minutes:.1f} minutes of training: {ending.value}"
         if ending is Ending.interrupted:
             text += f"\n{self.checkpoints.last_name} is saved; the same command with resume=true goes on from it"
+        elif not trained:
+            limit = getattr(self.config, ending.value.removeprefix("trainer."))
+            text += f"\nnothing was trained: training was finished before; raise {ending.value} (now {limit}) to go on"
         self.log.event("end", text, **asdict(result))
         return result

@@ -1,6 +1,7 @@
 """A resumed run is the uninterrupted one, whatever ended it."""
 
 import os
+import re
 import signal
 
 import pytest
@@ -180,3 +181,19 @@ def test_a_resumed_run_takes_the_settings_it_is_given(tmp_path):
     run(tmp_path, max_steps=10, optim=OptimConfig(warmup=0, lr=0.01, weight_decay=0.5), resume=True)
     matrices, rest = checkpoint.load(tmp_path / checkpoint.LAST)["optimizer"]["param_groups"]
     assert (matrices["lr"], matrices["weight_decay"], rest["weight_decay"]) == (0.01, 0.5, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [({"max_steps": 10}, r"trainer\.max_steps \(now 10\)"), ({"patience": 1}, r"trainer\.patience \(now 1\)")],
+)
+def test_a_run_that_was_finished_says_that_nothing_was_trained(tmp_path, capsys, config, key):
+    def worse(model, step):
+        return found(step)
+
+    first, _ = run(tmp_path, worse, **config)
+    assert "nothing was trained" not in capsys.readouterr().out
+    again, _ = run(tmp_path, worse, resume=True, **config)
+    assert again == first
+    said = capsys.readouterr().out
+    assert re.search(rf"\nnothing was trained: training was finished before; raise {key} to go on\n", said)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.singleton import Singleton
 
 from nmt.cli import resume
@@ -90,7 +91,9 @@ def composed(overrides: Sequence[str]) -> tuple[Config, Path | None]:
         if word.startswith("-"):
             raise ConfigError(f"overrides: {word} is a flag of the command line; nmt.train takes KEY=VALUE alone")
     try:
-        with plugins_loaded(parse(words, COMMAND).overrides, COMMAND) as typed:
+        overrides = parse(words, COMMAND).overrides
+        refuse_sweeps(overrides)
+        with plugins_loaded(overrides, COMMAND) as typed:
             register(COMMAND)
             if directory := resume.named_run(typed):
                 return resume.config_on_top(COMMAND, directory, typed), directory
@@ -99,6 +102,19 @@ def composed(overrides: Sequence[str]) -> tuple[Config, Path | None]:
         if isinstance(error, UserError) or not for_user(error):
             raise
         raise ConfigError(explain(error, COMMAND)) from None
+
+
+def refuse_sweeps(overrides: Sequence[str]) -> None:
+    """Raise ConfigError for an override with several values, of which one call trains none."""
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        if override.is_sweep_override():
+            word = str(override.input_line)
+            key, _, values = word.partition("=")
+            raise ConfigError(
+                f"{word} has several values, and nmt.train trains one model: call it once for each (a sweep is the "
+                f"command line's: python -m nmt.train -m {word}), type {key}=[{values}] for a list, or quote one text: "
+                f"{key}='{values}'"
+            )
 
 
 @contextlib.contextmanager

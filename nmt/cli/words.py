@@ -3,7 +3,7 @@
 import re
 import shlex
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -78,8 +78,11 @@ def parse(words: Sequence[str], command: Command) -> Namespace:
     command = replace(command, config_dirs=tuple(args.config_dir))
     args.overrides = with_plus([home_quoted(word) for word in args.overrides], command) + search_path(args)
     groups = config_groups(command.config_dirs)
+    booleans = {option.key for option in key_options(command.schema) if option.boolean}
     for word in args.overrides:
-        check_override(word, groups)
+        if command.of_runs and Path(word).is_dir():
+            raise ConfigError(f"cannot read {word!r}: a run is typed as run={word}")
+        check_override(word, groups, booleans)
     return args
 
 
@@ -94,8 +97,9 @@ def with_help_all(words: Sequence[str]) -> list[str]:
     return joined
 
 
-def check_override(word: str, groups: dict[str, dict[str, str]]) -> None:
-    """Raise ConfigError for a word that is no override, and for a choice of a group that is no name."""
+def check_override(word: str, groups: dict[str, dict[str, str]], booleans: Set[str]) -> None:
+    """Raise ConfigError for a word that is no override, for a choice of a group that is no name, and for a number but 0
+    and 1 where a key is true or false: OmegaConf takes every other number for true."""
     try:
         (override,) = OverridesParser.create().parse_overrides([word])
     except (OverrideParseException, ValueError):  # ValueError: of thousands of digits Python makes no number
@@ -103,9 +107,13 @@ def check_override(word: str, groups: dict[str, dict[str, str]]) -> None:
     group = override.key_or_group
     if not group:
         raise ConfigError(f"cannot read {word!r}: expected KEY=VALUE")
-    if group not in groups or override.is_delete() or isinstance(override.value(), Glob):
+    if group not in {*groups, *booleans} or override.is_delete() or isinstance(override.value(), Glob):
         return
     for value in override.sweep_iterator() if override.is_sweep_override() else [override.value()]:
+        if group in booleans:
+            if isinstance(value, int) and value not in (0, 1):
+                raise ConfigError(f"{group} must be true or false, got {value}")
+            continue
         name = value.text if isinstance(value, QuotedString) else value
         if not name or not isinstance(name, str | list):
             typed = "null" if name is None else str(name) or "''"

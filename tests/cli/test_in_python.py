@@ -2,11 +2,13 @@
 
 import importlib
 import json
+import logging
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -48,7 +50,8 @@ def process_state():
         random.getstate(),
         [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)],
         dict(os.environ),
-        (sys.stdout, sys.stderr, sys.argv),
+        (sys.stdout, sys.stderr, sys.argv, list(sys.path), sys.excepthook, threading.excepthook),
+        (logging.getLogger().level, list(logging.getLogger().handlers), Path.cwd()),
     )
 
 
@@ -89,6 +92,11 @@ def test_threads_and_a_config_give_the_weights_of_the_command(folder):
         ("seed=1", TypeError, "overrides must be a list of str"),
         ([1], TypeError, "overrides must be a list of str"),
         (["-m", "seed=1,2"], ConfigError, "overrides: -m is a flag"),
+        (
+            ["seed=1,2"],
+            ConfigError,
+            r"^seed=1,2 has several values, .* call it once for each .*nmt\.train -m seed=1,2\)",
+        ),
         (["modle=lstm"], ConfigError, "modle"),
         (["model.attention=nothing_such"], ConfigError, "model.attention"),
         (["trainer.max_steps=soon"], ConfigError, "trainer.max_steps"),

@@ -219,3 +219,28 @@ def test_the_home_folder_needs_no_quotes(monkeypatch, typed_word, value):
     for part in key.split("."):
         config = getattr(config, part)
     assert config == value
+
+
+@pytest.mark.parametrize(
+    ("words", "key", "number"),
+    [
+        ("deterministic=999", "deterministic", 999),
+        ("++deterministic=-1", "deterministic", -1),
+        ("-m deterministic=0,7", "deterministic", 7),
+        ("model.source_eos=2", "model.source_eos", 2),
+    ],
+)
+def test_no_other_number_than_0_and_1_is_true_or_false(words, key, number):
+    assert refused(*words.split()) == f"error: {key} must be true or false, got {number}"
+
+
+@pytest.mark.parametrize(("word", "value"), [("0", False), ("1", True), ("true", True), ("off", False)])
+def test_what_is_true_or_false(word, value):
+    assert [config.deterministic for config in typed(f"deterministic={word}")] == [value]
+
+
+def test_a_run_that_is_typed_without_its_key_is_told_from_other_words(tmp_path):
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    assert refused("runs/a", command=EVAL) == "error: cannot read 'runs/a': a run is typed as run=runs/a"
+    assert refused("runs/b", command=EVAL) == "error: cannot read 'runs/b': expected KEY=VALUE"
+    assert refused("runs/a", command=TRAIN) == "error: cannot read 'runs/a': expected KEY=VALUE"

@@ -42,7 +42,7 @@ class ReportConfig:
     alignments: int = setting(2, "sentences whose attention is drawn, for which models are loaded", least=0)
     output: str | None = setting(None, "folder of report.md, .csv, .tex and .html; null: the first folder of runs")
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
-    threads: int | None = setting(None, "CPU threads; null: as many as torch finds", least=1)
+    threads: int | None = setting(None, "CPU threads; null: as many as torch finds", least=1, most=1024)
 
     def __post_init__(self) -> None:
         check_ranges(self, "")

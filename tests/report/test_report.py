@@ -170,6 +170,10 @@ def test_without_a_folder_the_command_says_what_to_type(words):
     assert refused(*words, command=COMMAND, job=report_command) == "error: which runs?  python -m nmt.report runs/SWEEP"
 
 
+def test_more_threads_than_a_command_takes_are_refused():
+    assert refused("of=[runs/x]", "threads=1025", command=COMMAND).endswith("threads must be 1 to 1024, got 1025")
+
+
 def test_small_things():
     assert latex("a_b & 3% ± 1") == r"a\_b \& 3\% $\pm$ 1"
     assert (p_shown(0.0), p_shown(0.05)) == ("< 0.0001", "0.0500")

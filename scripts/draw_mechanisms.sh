@@ -1,52 +1,81 @@
 #!/bin/sh
-# Train every attention mechanism on the embedded corpus, some three minutes each on one core, and draw one and the same
-# validation sentence for the pages in docs/mechanisms.  Repeat it after an interruption: finished runs are resumed at their end.
+# Draw one and the same sentence for the pages in docs/mechanisms, by the runs that lie in docs/mechanisms/runs: a minute.
+#     sh scripts/draw_mechanisms.sh [NAME ...]        all of them, or these runs alone
+# A run that is not there is trained, some three minutes on one core, scored, and put there with weights in bfloat16: remove its
+# folder to train it anew.  Repeat the command after an interruption: the training goes on where it was.
 set -eu
 python=${PYTHON:-python}
-sentence=${SENTENCE:-177}
+sentence=${SENTENCE:-3 minutes and 20 seconds – August 26, 2022}
+runs=docs/mechanisms/runs
+names=$*
 
-train() { # NAME [KEY=VALUE] ...
+wanted() { # NAME
+    case " $names " in "  " | *" $1 "*) ;; *) false ;; esac
+}
+
+train() { # NAME KEY=VALUE ...
     name=$1
     shift
-    "$python" -m nmt.train +experiment=demo model.hidden_size=128 trainer.max_minutes=null trainer.max_steps=1500 \
-        runs=runs/mechanisms resume=true name="$name" "$@"
+    if ! wanted "$name" || [ -d "$runs/$name" ]; then return 0; fi
+    trained=runs/mechanisms/$name small=runs/mechanisms/$name.bf16
+    "$python" -m nmt.train "$@" model.dropout=0 model.tied=all data.tokenizer.vocab_size=1400 data.batching.tokens=2048 \
+        decode=greedy threads=1 optim.schedule=cosine optim.warmup=100 optim.decay_steps=800 optim.min_lr=0.0002 \
+        trainer.max_steps=800 trainer.validate_every=400 runs=runs/mechanisms resume=true name="$name"
+    "$python" -m nmt.export run="$trained" to=run quantization=bf16 output="$small"
+    "$python" -m nmt.eval run="$small" # the scores of the rounded weights
+    rm "$small"/scores/*/*.txt
+    mkdir -p "$runs"
+    mv "$small" "$runs/$name"
 }
 
-draw() { # NAME [KEY=VALUE] ...: what its translation attends to
-    train "$@"
-    "$python" scripts/draw_attention.py "runs/mechanisms/$name" "$sentence" "docs/mechanisms/$name.svg"
+lstm() { # NAME KEY=VALUE ...
+    train "$@" model.hidden_size=56 optim.lr=0.006
 }
 
-encoder() { # NAME FILE: what an encoder attends to in its own sentence
-    "$python" scripts/draw_attention.py --self-attention encoder "runs/mechanisms/$1" "$sentence" "docs/mechanisms/$2.svg"
+transformer() { # NAME KEY=VALUE ...
+    train "$@" model=transformer_tiny model.num_layers=2 model.hidden_size=48 model.ffn_size=96 optim.lr=0.005
 }
 
-draw bahdanau model.attention=bahdanau
-draw global model.attention=global
-draw local_m model.attention=local_m model.attention.half_width=3
-draw local_p model.attention=local_p model.attention.half_width=3
-draw hard model.attention=hard
-draw sparsemax model.attention=global model.attention.normalizer=sparsemax
-draw coverage model.attention=coverage
-draw location_aware model.attention=location_aware
-draw gmm model.attention=gmm
-draw monotonic model.attention=monotonic
-draw fixed_memory model.attention=fixed_memory model.attention.shares=of_vector model.attention.vectors=8
-draw latent model.attention=global model.mixture=predictions model.mixture_top_k=5
+draw() { # NAME: what its translation attends to
+    if wanted "$1"; then
+        "$python" scripts/draw_attention.py "$runs/$1" "$sentence" "docs/mechanisms/$1.svg"
+    fi
+}
 
-train lstmn model.encoder=lstmn
+encoder() { # NAME FILE: what its encoder attends to in its own sentence
+    if wanted "$1"; then
+        "$python" scripts/draw_attention.py --self-attention encoder "$runs/$1" "$sentence" "docs/mechanisms/$2.svg"
+    fi
+}
+
+lstm bahdanau model.attention=bahdanau
+draw bahdanau
+lstm global model.attention=global
+draw global
+lstm local_m model.attention=local_m model.attention.half_width=3
+draw local_m
+lstm local_p model.attention=local_p model.attention.half_width=3
+draw local_p
+lstm hard model.attention=hard
+draw hard
+lstm sparsemax model.attention=global model.attention.normalizer=sparsemax
+draw sparsemax
+lstm coverage model.attention=coverage
+draw coverage
+lstm location_aware model.attention=location_aware
+draw location_aware
+lstm gmm model.attention=gmm
+draw gmm
+lstm monotonic model.attention=monotonic
+draw monotonic
+lstm fixed_memory model.attention=fixed_memory model.attention.shares=of_vector model.attention.vectors=8
+draw fixed_memory
+lstm latent model.attention=global model.mixture=predictions model.mixture_top_k=5
+draw latent
+lstm lstmn model.encoder=lstmn
 encoder lstmn lstmn
-
-transformer() { # NAME [KEY=VALUE] ...: the recipe of the demo, which has an LSTM, with a smaller step
-    name=$1
-    shift
-    "$python" -m nmt.train model=transformer_tiny model.num_layers=2 model.dropout=0.1 decode=greedy threads=1 \
-        optim.lr=0.003 optim.schedule=cosine optim.warmup=200 optim.decay_steps=1500 optim.min_lr=0.0002 \
-        trainer.max_steps=1500 trainer.validate_every=400 runs=runs/mechanisms resume=true name="$name" "$@"
-}
-
 transformer transformer
-"$python" scripts/draw_attention.py runs/mechanisms/transformer "$sentence" docs/mechanisms/transformer.svg
+draw transformer
 encoder transformer transformer_encoder
 transformer local_self_attention model.self_attention=local model.self_attention.half_width=2
 encoder local_self_attention local_self_attention
@@ -54,4 +83,4 @@ transformer hard_coded model.self_attention=hard_coded
 encoder hard_coded hard_coded
 transformer cross_attention model.cross_attention=local_p model.cross_attention.half_width=3 \
     model.cross_attention.centre=diagonal model.cross_attention.gaussian=bias
-"$python" scripts/draw_attention.py runs/mechanisms/cross_attention "$sentence" docs/mechanisms/cross_attention.svg
+draw cross_attention

@@ -38,7 +38,9 @@ EXPORTS: dict[str, Form] = {
         "any model as a folder that nmt.load and run=DIR read, without pickle", export_safetensors, DTYPES
     ),
     "huggingface": Form("the same with a model card, for the Hugging Face hub", export_huggingface, DTYPES, card=True),
-    "run": Form("a slim copy of the run to give away: no optimizer, no logs, no private paths", export_run_copy, ()),
+    "run": Form(
+        "a slim copy of the run to give away: no optimizer, no logs, no private paths", export_run_copy, DTYPES
+    ),
 }
 
 

@@ -7,11 +7,15 @@ import torch
 
 from nmt.config import flat, restore, to_tree
 from nmt.errors import RunError
+from nmt.export.check import agreement
+from nmt.export.quantization import Quantization
 from nmt.export.request import RECORD, ExportRequest
+from nmt.export.safetensors_export import DTYPES
 from nmt.runs import checkpoint
 from nmt.runs.directory import ORIGIN, RESULTS, TOKENIZER, Run, read_json, read_weights, save_config, write_json
 from nmt.runs.results import RESULTS_FILE
 from nmt.runs.summary import read_all_results
+from nmt.search.engine import ModelEngine
 
 CPU = torch.device("cpu")
 # What of origin.json says by what the run was made; the rest says where, and names folders.
@@ -24,23 +28,36 @@ def export_run_copy(request: ExportRequest, folder: Path) -> str:
     """Write the copy, and compare its weights with those of the run in every bit; see ``nmt.export.export``.
 
     It has the weights as checkpoints/best.pt, the tokenizer, the configuration with the paths outside its folder cut to
-    file names, the scores without the sentences, and of origin.json the versions.  Returns what was left out.
+    file names, the scores without the sentences, and of origin.json the versions.  A copy whose weights are rounded
+    (``request.quantization``) has no scores: they are of other weights.  Returns what was left out.
     """
-    run = request.run
+    run, dtype = request.run, DTYPES[request.quantization or Quantization.fp32]
     model, step = run.load_model(request.checkpoint, CPU)
+    if dtype is not None:
+        model = model.to(dtype)
     paths = run.weights(request.checkpoint)
-    # A mean of weights was validated nowhere.
-    saved = read_weights(paths[0]) if len(paths) == 1 else {}
+    # A mean of weights was validated nowhere, nor were rounded ones.
+    saved = read_weights(paths[0]) if len(paths) == 1 and dtype is None else {}
     about = {key: saved[key] for key in ABOUT_WEIGHTS if key in saved}
     checkpoint.save(folder / checkpoint.BEST, {"model": model.state_dict(), "step": step, **about})
     run.tokenizers.save(folder / TOKENIZER)
     tree, cut = without_folders(to_tree(run.config))
     save_config(folder, restore(tree))
     write_origin(run, folder)
-    write_scores(run, folder)
+    if dtype is None:
+        write_scores(run, folder)
     check_weights(folder, model.state_dict(), run.name)
     write_json(folder / RECORD, request.record(step=step))
-    return left_out(run, folder, cut)
+    return left_out(run, folder, cut, None if dtype is None else f"weights in {rounding(request, folder, dtype)}")
+
+
+def rounding(request: ExportRequest, folder: Path, dtype: torch.dtype) -> str:
+    """The type of a copy's weights, and how many sentences are translated as the run translates them."""
+    ours, theirs = (
+        run.load_model(which, CPU)[0] for run, which in ((request.run, request.checkpoint), (Run.open(folder), "best"))
+    )
+    found = agreement(request.run, ModelEngine(ours, CPU), ModelEngine(theirs, CPU))
+    return f"{str(dtype).removeprefix('torch.')}: {found}"
 
 
 def without_folders(tree: Any) -> tuple[Any, list[str]]:
@@ -80,14 +97,16 @@ def write_scores(run: Run, folder: Path) -> None:
 
 
 def check_weights(folder: Path, weights: dict[str, Any], name: str) -> None:
-    """Raise RunError unless the copy, read as a run is, has these weights."""
+    """Raise RunError unless the copy, read as a run is, has these weights in every bit."""
     copied = Run.open(folder).load_model("best", CPU)[0].state_dict()
-    if copied.keys() != weights.keys() or not all(torch.equal(copied[key], weights[key]) for key in weights):
+    if copied.keys() != weights.keys() or not all(
+        torch.equal(copied[key], weights[key].to(copied[key].dtype)) for key in weights
+    ):
         raise RunError(f"the copy of {name} does not have its weights")
 
 
-def left_out(run: Run, folder: Path, cut: list[str]) -> str:
-    """What the copy has and has not, with sizes."""
+def left_out(run: Run, folder: Path, cut: list[str], rounded: str | None) -> str:
+    """What the copy has and has not, with sizes; ``rounded`` says so of weights that are."""
     have = {path.relative_to(folder) for path in folder.rglob("*")}
     missing: dict[str, int] = {}
     for path in sorted(p for p in run.directory.rglob("*") if p.is_file() and not p.name.startswith(".")):
@@ -99,8 +118,12 @@ def left_out(run: Run, folder: Path, cut: list[str]) -> str:
             missing[name] = missing.get(name, 0) + path.stat().st_size
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     listed = ", ".join(f"{name} ({bytes_ / 2**20:.1f} MiB)" for name, bytes_ in missing.items()) or "nothing"
-    lines = [f"a copy of {run.name}, {size / 2**20:.1f} MiB, with the same weights", f"left out: {listed}"]
-    lines.append("left out of origin.json: the command and the folder; of scores: the sentences")
+    of_scores = "of scores: the sentences" if rounded is None else "scores: they are of the weights before rounding"
+    lines = [
+        f"a copy of {run.name}, {size / 2**20:.1f} MiB, with {rounded or 'the same weights'}",
+        f"left out: {listed}",
+    ]
+    lines.append(f"left out of origin.json: the command and the folder; {of_scores}")
     if cut:
         lines.append(f"cut to file names in config.yaml: {', '.join(cut)}")
     return "\n".join(lines)

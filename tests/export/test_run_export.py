@@ -1,5 +1,7 @@
 """A slim copy of a run: the same translations, and nothing that names where it was made."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny_runs import ENGLISH, MODELS, make_run, save_weights
@@ -7,8 +9,9 @@ from written_runs import write_result
 
 import nmt
 from nmt.errors import RunError
-from nmt.export import ExportRequest, export
+from nmt.export import ExportRequest, Quantization, export
 from nmt.export.run_export import check_weights, without_folders
+from nmt.models.seq2seq import Tied
 from nmt.runs import checkpoint
 from nmt.runs.directory import Run, read_config, save_config, write_json
 
@@ -74,6 +77,24 @@ def test_a_mean_of_weights_is_the_copys_best(run):
     copied = checkpoint.load(folder / checkpoint.BEST)["model"]
     assert all(torch.equal(mean[key], copied[key]) for key in mean)
     assert "metrics" not in checkpoint.load(folder / checkpoint.BEST), "nobody validated it"
+
+
+def test_rounded_weights_halve_the_copy_and_have_no_scores_of_others(run):
+    folder, said = exported(run, quantization=Quantization.bf16)
+    ours, theirs = (checkpoint.load(directory / checkpoint.BEST)["model"] for directory in (run, folder))
+    assert {key: torch.equal(theirs[key], ours[key].bfloat16()) for key in theirs} == dict.fromkeys(ours, True)
+    assert "weights in bfloat16: " in said
+    assert "scores: they are of the weights before rounding" in said
+    assert not (folder / "scores").exists()
+    assert nmt.load(folder, device="cpu").translate(ENGLISH[0])
+
+
+def test_word_vectors_that_are_one_are_rounded_once(tmp_path):
+    run = make_run(tmp_path / "run", replace(MODELS["transformer"], tied=Tied.target))
+    folder, _ = exported(run, quantization=Quantization.fp16)
+    states = [checkpoint.load(directory / checkpoint.BEST)["model"] for directory in (run, folder)]
+    ours, theirs = (len({tensor.data_ptr() for tensor in state.values()}) for state in states)
+    assert theirs == ours < len(states[0])
 
 
 def test_a_copy_with_other_weights_is_refused(run):

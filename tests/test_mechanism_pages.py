@@ -5,6 +5,7 @@ from math import inf, prod
 
 import pytest
 from documented import ROOT, lines_of
+from excerpts import cut, excerpts
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 PAGES = sorted(path for path in (ROOT / "docs" / "mechanisms").glob("*.md") if path.name != "index.md")
@@ -19,10 +20,6 @@ def test_the_page_is_whole(path):
     assert "**Question.**" in text
     assert re.search(r"\n\n    \S", text.partition("**Cost")[0]), "no formula"
     assert re.search(r"20\d\d", text), "no paper"
-    code = re.findall(r"```\{literalinclude\} (\S+)\n:pyobject: (\S+)", text)
-    assert code, "no code"
-    for file, name in code:
-        assert re.search(rf"(class|def) {name.rpartition('.')[2]}\b", (path.parent / file).read_text(encoding="utf-8"))
     [cost] = re.findall(r"\*\*Cost\.\*\*(.*?)\n\n", text, re.DOTALL)
     assert re.search(r"\d\.\d|tenth", cost), "a cost without a figure"
     assert "benchmarks/results" in cost, "a cost that names no table, and does not say that there is none"
@@ -32,6 +29,32 @@ def test_the_page_is_whole(path):
     exercise = text.partition("**Exercise.**")[2]
     assert "<details><summary>" in exercise
     assert exercise.rstrip().endswith("</details>")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=[path.stem for path in PAGES])
+def test_its_code_is_five_to_fifteen_lines_of_the_source(path):
+    found = list(excerpts(path))
+    assert len(found) == len(re.findall(r"^```\{literalinclude\}", path.read_text(encoding="utf-8"), re.MULTILINE)) > 0
+    assert {(e.file.name, e.first): e.code_lines() for e in found if not 5 <= e.code_lines() <= 15} == {}
+
+
+def test_an_excerpt_is_what_its_options_say(tmp_path):
+    file = tmp_path / "code.py"
+    file.write_text(
+        'class A:\n    def f(self):\n        """No\n        code."""\n\n        # nor\n        return 1\n\n\nx = 1\n'
+    )
+    assert cut(file, {"pyobject": "A.f"}) == (file, 2, 7)
+    assert cut(file, {"pyobject": "A.f"}).code_lines() == 2
+    assert cut(file, {"start-at": "class", "end-before": "def"}).text == ["class A:"]
+    assert cut(file, {"pyobject": "A", "start-after": "code.", "end-at": "return"}) == (file, 5, 7)
+    for wrong in (
+        {"pyobject": "A.g"},
+        {"pyobject": "A", "start-at": "x ="},
+        {"start-at": "x", "end-at": "y"},
+        {"lines": "1-2"},
+    ):
+        with pytest.raises(ValueError, match=r"code\.py"):
+            cut(file, wrong)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=[path.stem for path in PAGES])

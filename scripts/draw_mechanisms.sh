@@ -1,7 +1,7 @@
 #!/bin/sh
 # Draw one and the same sentence for the pages in docs/mechanisms, by the runs that lie in docs/mechanisms/runs: a minute.
 #     sh scripts/draw_mechanisms.sh [NAME ...]        all of them, or these runs alone
-# A run that is not there is trained, some three minutes on one core, scored, and put there with weights in bfloat16: remove its
+# A run that is not there is trained, two minutes or more on one core, scored, and put there with weights in bfloat16: remove its
 # folder to train it anew.  Repeat the command after an interruption: the training goes on where it was.
 set -eu
 python=${PYTHON:-python}
@@ -19,8 +19,8 @@ train() { # NAME KEY=VALUE ...
     if ! wanted "$name" || [ -d "$runs/$name" ]; then return 0; fi
     trained=runs/mechanisms/$name small=runs/mechanisms/$name.bf16
     "$python" -m nmt.train "$@" model.dropout=0 model.tied=all data.tokenizer.vocab_size=1400 data.batching.tokens=2048 \
-        decode=greedy threads=1 optim.schedule=cosine optim.warmup=100 optim.decay_steps=800 optim.min_lr=0.0002 \
-        trainer.max_steps=800 trainer.validate_every=400 runs=runs/mechanisms resume=true name="$name"
+        decode=greedy threads=1 optim.schedule=cosine optim.warmup=100 optim.decay_steps=600 optim.min_lr=0.0002 \
+        trainer.max_steps=600 trainer.validate_every=300 runs=runs/mechanisms resume=true name="$name"
     "$python" -m nmt.export run="$trained" to=run quantization=bf16 output="$small"
     "$python" -m nmt.eval run="$small" # the scores of the rounded weights
     rm "$small"/scores/*/*.txt
@@ -48,6 +48,7 @@ encoder() { # NAME FILE: what its encoder attends to in its own sentence
     fi
 }
 
+lstm none model.attention=none
 lstm bahdanau model.attention=bahdanau
 draw bahdanau
 lstm global model.attention=global

@@ -18,9 +18,9 @@ train() { # NAME KEY=VALUE ...
     shift
     if ! wanted "$name" || [ -d "$runs/$name" ]; then return 0; fi
     trained=runs/mechanisms/$name small=runs/mechanisms/$name.bf16
-    "$python" -m nmt.train "$@" model.dropout=0 model.tied=all data.tokenizer.vocab_size=1400 data.batching.tokens=2048 \
-        decode=greedy threads=1 optim.schedule=cosine optim.warmup=100 optim.decay_steps=600 optim.min_lr=0.0002 \
-        trainer.max_steps=600 trainer.validate_every=300 runs=runs/mechanisms resume=true name="$name"
+    "$python" -m nmt.train "$@" model.dropout=0 model.tied=all data.tokenizer.vocab_size=1400 data.batching.tokens=1024 \
+        decode=greedy threads=1 optim.schedule=cosine optim.warmup=60 optim.min_lr=0.0002 \
+        trainer.validate_every=200 runs=runs/mechanisms resume=true name="$name"
     "$python" -m nmt.export run="$trained" to=run quantization=bf16 output="$small"
     "$python" -m nmt.eval run="$small" # the scores of the rounded weights
     rm "$small"/scores/*/*.txt
@@ -29,11 +29,12 @@ train() { # NAME KEY=VALUE ...
 }
 
 lstm() { # NAME KEY=VALUE ...
-    train "$@" model.hidden_size=56 optim.lr=0.006
+    train "$@" model.hidden_size=56 model.init_range=0.3 optim.lr=0.01 trainer.max_steps=600
 }
 
 transformer() { # NAME KEY=VALUE ...
-    train "$@" model=transformer_tiny model.num_layers=2 model.hidden_size=48 model.ffn_size=96 optim.lr=0.005
+    train "$@" model=transformer_tiny model.num_layers=2 model.hidden_size=48 model.ffn_size=96 optim.lr=0.005 \
+        trainer.max_steps=1000
 }
 
 draw() { # NAME: what its translation attends to

@@ -3,8 +3,8 @@
     python scripts/check_release.py [--extras] [--tests]
 
 builds the source distribution, and the wheel from it; installs the wheel with the versions of constraints.txt; and runs
-every command of the README that begins with ``python -m nmt`` there, on small data of their own.  --extras asks pip
-whether each extra can be installed by itself, --tests runs the fast tests of the unpacked source distribution.
+every command of the README that begins with ``python -m nmt`` there, on small data of their own.  --extras installs
+each extra by itself and runs a command that needs it, --tests runs the fast tests of the unpacked source distribution.
 Needs the network that pip needs, and some minutes.
 """
 
@@ -12,12 +12,13 @@ import argparse
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -27,6 +28,23 @@ BY_COMMAND = {
     "+experiment=multi30k_en_de": "model.hidden_size=16 trainer.max_steps=2 optim.warmup=1",
     "+experiment=multi30k_transformer": "trainer.max_steps=3 optim.warmup=1",  # three are averaged afterwards
 }
+
+TINY = f"-m nmt.train data.train_size=100 data.validation_size=5 data.test_size=5 trainer.max_steps=2 {SMALL}"
+# By extra: what is typed after python where it is installed, in a folder that has the run runs/tiny.
+USES = {
+    "dev": "-m pytest --version",
+    "sweep": f"{TINY} -m hydra/launcher=joblib hydra.launcher.n_jobs=1 seed=1,2",
+    "optuna": f"{TINY} -m hydra/sweeper=optuna hydra.sweeper.n_trials=2 'seed=choice(1,2)'",
+    "export": "-m nmt.export run=runs/tiny to=onnx",
+    "paragraphs": "-m nmt.translate run=runs/tiny translate.paragraphs=true input=text output=translated",
+    "moses": "-m nmt.eval run=runs/tiny eval.metrics=[bleu_lc_moses]",
+    "serve": "-c 'import nmt.serve.server'",
+    "wandb": f"{TINY} logger=wandb",
+    "trackio": f"{TINY} logger=trackio",
+    "mlflow": f"{TINY} logger=mlflow",
+    "docs": "-m sphinx --version",
+}
+PRERELEASES = {"optuna"}  # whose package needs a release candidate of Hydra
 
 
 def build(folder: Path) -> tuple[Path, Path]:
@@ -75,7 +93,8 @@ def small_corpus(folder: Path) -> None:
 
 def call(python: Path, folder: Path, *words: str) -> str:
     """Run python in a folder, without what this process would lend it; raises CalledProcessError with the output."""
-    env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")} | {"OMP_NUM_THREADS": "1"}
+    env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    env |= {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "TRACKIO_DIR": str(folder / "trackio")}
     done = subprocess.run([str(python), *words], check=False, cwd=folder, env=env, capture_output=True, text=True)
     if done.returncode:
         sys.stderr.write(done.stdout[-2000:] + done.stderr[-2000:])
@@ -83,13 +102,31 @@ def call(python: Path, folder: Path, *words: str) -> str:
     return done.stdout
 
 
-def empty_environment(folder: Path, requirements: Sequence[str]) -> Path:
-    """The python of a new environment with these requirements, in the versions of constraints.txt."""
+def empty_environment(folder: Path, wheel: Path) -> Path:
+    """The python of a new environment with the wheel and what it needs, in the versions of constraints.txt."""
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    python = folder / "bin" / "python"
-    constraints = ["-c", str(ROOT / "constraints.txt")]
-    call(python, folder, "-m", "pip", "install", "-q", "--disable-pip-version-check", *requirements, *constraints)
-    return python
+    install(folder, f"nmt @ {wheel.as_uri()}", "-c", str(ROOT / "constraints.txt"))
+    return python_of(folder)
+
+
+def with_extra(environment: Path, folder: Path, wheel: Path, extra: str) -> Path:
+    """The python of another environment that has the same and one extra of the wheel.
+
+    Its files are links to those of ``environment``, which is quick; pip replaces files and never writes into them.
+    """
+    shutil.copytree(environment, folder, symlinks=True, copy_function=os.link)
+    install(folder, f"nmt[{extra}] @ {wheel.as_uri()}", *["--pre"] * (extra in PRERELEASES))
+    return python_of(folder)
+
+
+def install(environment: Path, *words: str) -> None:
+    """Let the pip of an environment install; raises CalledProcessError."""
+    call(python_of(environment), environment, "-m", "pip", "install", "-q", "--disable-pip-version-check", *words)
+
+
+def python_of(environment: Path) -> Path:
+    """The interpreter of a virtual environment."""
+    return environment / "bin" / "python"
 
 
 def extras() -> list[str]:
@@ -97,12 +134,17 @@ def extras() -> list[str]:
     return [*tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]]
 
 
-def try_extras(python: Path, folder: Path, wheel: Path) -> None:
-    """Let pip resolve each extra by itself; installs nothing.  Raises CalledProcessError."""
-    for extra in extras():
-        pre = ["--pre"] * (extra == "optuna")  # whose package needs a release candidate of Hydra
-        call(python, folder, "-m", "pip", "install", "-q", "--dry-run", *pre, f"nmt[{extra}] @ {wheel.as_uri()}")
-        print(f"extra {extra}: can be installed", flush=True)
+def try_extras(environment: Path, folder: Path, wheel: Path, names: Iterable[str]) -> None:
+    """Install each of these extras by itself, and run a command that needs it.  Raises CalledProcessError."""
+    used = folder / "used"
+    used.mkdir()
+    (used / "text").write_text("It is late. Two weeks.\n", encoding="utf-8")
+    call(python_of(environment), used, *shlex.split(f"{TINY} name=tiny"))
+    for extra in names:
+        python = with_extra(environment, folder / extra, wheel, extra)
+        call(python, used, *shlex.split(USES[extra]))
+        shutil.rmtree(folder / extra)
+        print(f"extra {extra}: installed, and ran python {USES[extra]}", flush=True)
 
 
 def try_tests(source: Path, folder: Path) -> None:
@@ -116,20 +158,23 @@ def try_tests(source: Path, folder: Path) -> None:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--extras", action="store_true", help="let pip resolve each extra by itself")
+    parser.add_argument("--extras", action="store_true", help="install and use each extra by itself")
     parser.add_argument("--tests", action="store_true", help="run the fast tests of the source distribution")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="nmt-release-") as name:
         folder = Path(name)
         source, wheel = build(folder)
         print(f"built {source.name} and {wheel.name}", flush=True)
-        python = empty_environment(folder / "environment", [f"nmt[moses] @ {wheel.as_uri()}"])
+        wheel_alone = folder / "wheel_alone"
+        empty_environment(wheel_alone, wheel)
+        python = with_extra(wheel_alone, folder / "moses", wheel, "moses")  # the README prints bleu_lc_moses
         print(f"installed {call(python, folder, '-m', 'nmt.train', '--version').strip()}", flush=True)
         (folder / "empty").mkdir()
         for line in try_readme(python, folder / "empty"):
             print(f"ran {line}", flush=True)
         if given.extras:
-            try_extras(python, folder, wheel)
+            (folder / "extras").mkdir()
+            try_extras(wheel_alone, folder / "extras", wheel, extras())
         if given.tests:
             (folder / "unpacked").mkdir()
             try_tests(source, folder / "unpacked")

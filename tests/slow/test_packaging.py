@@ -100,3 +100,8 @@ def test_the_wheel_trains_scores_and_translates(installed, tmp_path):
     assert "BLEU" in run(installed, tmp_path, "nmt-eval", "run=runs/a")
     code = "import nmt; print(len(nmt.load('runs/a').translate(['Berlin', ''])))"
     assert run(installed, tmp_path, "python", "-c", code) == "2\n"
+
+
+def test_every_extra_is_used_after_it_was_installed(release):
+    """By make release, which installs one after the other."""
+    assert list(release.USES) == release.extras()

@@ -61,7 +61,10 @@ class Translator:
         align: AlignConfig | None = None,
         engine: Engine | None = None,
     ) -> None:
-        """``engine`` is what runs the model (``nmt.export.engines.open_engine``); None: torch, on ``device``."""
+        """``engine`` is what runs the model (``nmt.export.engines.open_engine``); None: torch, on ``device``.
+
+        Raises ConfigError, or NoAttentionError, for ``options`` that this run cannot have.
+        """
         self.options, self.align_config = options or TranslateOptions(), alignment_config(run.config, align)
         self.name, self.decode, self.device = run.name, decode, device
         self.tokenizers, self.source_language, self.language = toward(
@@ -70,6 +73,8 @@ class Translator:
         # What stands between the translations of the parts of a text.
         self.between = "" if without_spaces(self.language) else " "
         self.dictionary: dict[str, str] = {}
+        if (option := self.options.reads_attention) is not None and run.config.model.attention_heads is None:
+            raise NoAttentionError(f"{run.name} has no attention, which {option} reads")
         if self.options.tags:
             check_spaces(self.source_language, self.language)
         if self.options.paragraphs:

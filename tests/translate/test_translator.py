@@ -161,8 +161,8 @@ def test_runs_of_different_vocabularies_are_refused_by_name(runs, tmp_path):
 def test_a_model_without_attention_has_no_alignments(tmp_path):
     run = Run.open(make_run(tmp_path / "blind", LSTMConfig(hidden_size=8, attention=NoneConfig())))
     assert translator(run, TranslateOptions()).translate(["one"])
-    with pytest.raises(NoAttentionError, match="blind has no attention"):
-        translator(run).hypotheses(["one"])
+    with pytest.raises(NoAttentionError, match=r"blind has no attention, which translate\.alignments=soft reads"):
+        translator(run)
 
 
 UNKNOWN = LSTMConfig(attention=GlobalConfig(), hidden_size=8, init_range=0.9)

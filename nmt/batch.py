@@ -25,6 +25,8 @@ class Batch:
     target_out: Tensor  # (B, T) int64
     ids: Tensor  # (B,) int64, the index of each pair in the corpus
     links: Tensor | None = None  # (L, 3) int64, word alignment: sentence, position in target_out, in source
+    # (B,) int64, of batches whose second half is the first half turned round: how many ids the tag of each source has.
+    tags: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device; copies from pinned memory do not block."""

@@ -34,6 +34,7 @@ from nmt.models.attention import HardConfig
 from nmt.models.seq2seq import Choices, ModelConfig, Tied, check_tied, zero_based
 from nmt.search.config import NO_COVERAGE, DecodeConfig
 from nmt.settings import check_ranges, explain_type, setting
+from nmt.train.agreement import NOTHING_TO_AGREE
 from nmt.train.config import ALIGNMENT_ERROR, COMMAND, COMMAND_LOWER, NO_GOLD_LINKS, TrainerConfig
 from nmt.train.coverage import NOTHING_TO_COVER
 from nmt.train.distributed import check_strategy
@@ -126,6 +127,8 @@ def check_sections(config: Config) -> None:
     open_corpus(config.data)  # which checks its languages
     if config.trainer.guided_alignment:
         check_guided(config)
+    if config.trainer.agreement:
+        check_agreement(config)
     if config.trainer.metric == ALIGNMENT_ERROR:
         check_gold_links(config.data)
     if config.trainer.metric in (COMMAND, COMMAND_LOWER) and config.trainer.validate_command is None:
@@ -166,6 +169,8 @@ def check_without_attention(config: Config) -> None:
     """Raise ConfigError where something is to be done with attention that the model does not have."""
     if config.trainer.guided_alignment:
         raise ConfigError(f"{NOTHING_TO_GUIDE}; choose another model.attention")
+    if config.trainer.agreement:
+        raise ConfigError(f"{NOTHING_TO_AGREE}; choose another model.attention")
     if config.trainer.coverage_loss:
         raise ConfigError(f"{NOTHING_TO_COVER}; choose another model.attention")
     if config.trainer.metric == ALIGNMENT_ERROR:
@@ -178,17 +183,43 @@ def check_without_attention(config: Config) -> None:
 
 def check_guided(config: Config) -> None:
     """Raise ConfigError where guided alignment has no head to teach or no alignment to teach it."""
-    for key in config.model.choices:
-        if isinstance(getattr(config.model, key), HardConfig):
+    check_taught_head(config, "trainer.guided_alignment")
+    if config.data.alignments is None and DATASETS[type(config.data)].linked_pairs is Corpus.linked_pairs:
+        open_corpus(config.data).linked_pairs(config.seed)  # raises the ConfigError that says what is missing
+
+
+def check_agreement(config: Config) -> None:
+    """Raise ConfigError where trainer.agreement has no two directions to compare, or no head to compare them by."""
+    check_taught_head(config, "trainer.agreement")
+    directions = config.data.directions()
+    if not config.data.tags or len(directions) != 2 or directions[0] != directions[1][::-1]:
+        raise ConfigError(
+            "trainer.agreement compares the two directions of one model: 'data.pairs=[A-B,B-A]' data.tags=true, "
+            "with the codes of your languages for A and B"
+        )
+    if not config.data.tokenizer.joint:
+        raise ConfigError(
+            "trainer.agreement turns pairs round, which needs one vocabulary for both sides: data.tokenizer.joint=true"
+        )
+    for key in ("case", "typos"):
+        if getattr(config.data.noise, key):
             raise ConfigError(
-                f"trainer.guided_alignment teaches weights, and model.{key}=hard trains with one position that is "
-                f"drawn from them; choose another model.{key}"
+                f"trainer.agreement turns pairs round, so that data.noise.{key} in sources would be learnt as a "
+                "translation; leave one of the two out"
+            )
+
+
+def check_taught_head(config: Config, key: str) -> None:
+    """Raise ConfigError where there is no head of attention that what ``key`` asks for could teach."""
+    for name in config.model.choices:
+        if isinstance(getattr(config.model, name), HardConfig):
+            raise ConfigError(
+                f"{key} teaches weights, and model.{name}=hard trains with one position that is drawn from them; "
+                f"choose another model.{name}"
             )
     layers, heads = config.model.attention_heads or (0, 0)
     zero_based(config.trainer.guided_layer, layers, "trainer.guided_layer")
     zero_based(config.trainer.guided_head, heads, "trainer.guided_head")
-    if config.data.alignments is None and DATASETS[type(config.data)].linked_pairs is Corpus.linked_pairs:
-        open_corpus(config.data).linked_pairs(config.seed)  # raises the ConfigError that says what is missing
 
 
 def check_gold_links(data: DataConfig) -> None:

@@ -48,7 +48,7 @@ class AlignOptions(AlignConfig):
     layer: Any = setting(
         None,
         "1 is the first, -1 the last; auto, with reverse: layer and shift of both directions by which they agree most "
-        "on the validation set; null: the one of trainer.guided_alignment, else the mean of all",
+        "on the validation set; null: the one of trainer.guided_alignment or agreement, else the mean of all",
         nonzero=True,
     )
     into: str | None = setting(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nmt.batch import Batch, collate
+from nmt.data.both_directions import BothDirections
 from nmt.data.encode import EncodedCorpus
 from nmt.data.mixing import Mixture
 from nmt.errors import DataError, RunError
@@ -41,6 +42,7 @@ class Plan:
     order: np.ndarray  # (pairs,) int32, the corpus sorted by noisy length
     bounds: np.ndarray  # (batches + 1,) group k is order[bounds[k]:bounds[k + 1]]
     shuffled: np.ndarray  # (batches,) which group is the n-th batch
+    both: BothDirections | None = None  # makes batches of 2 pairs for each pair
 
     def __len__(self) -> int:
         return len(self.shuffled)
@@ -53,37 +55,45 @@ class Plan:
     def batch(self, number: int) -> Batch:
         """Batch ``number`` of the epoch, as tensors."""
         pairs = self.pairs(number)
-        return collate(*self.corpus.read(pairs), ids=pairs.tolist(), links=self.corpus.links(pairs))
+        make = self.both.collate if self.both else collate
+        return make(*self.corpus.read(pairs), ids=pairs.tolist(), links=self.corpus.links(pairs))
 
     def padding(self) -> float:
         """The share of padding among all ids of the batches, both sides, the target with one id at its end."""
-        real, sentences = 0, np.diff(self.bounds)
-        padded = 0
-        for side, end in zip(self.corpus.lengths, (0, 1), strict=True):
-            lengths = side[self.order] + end
-            real += int(lengths.sum(dtype=np.int64))
-            padded += int((np.maximum.reduceat(lengths, self.bounds[:-1]) * sentences).sum())
-        return 1 - real / padded
+        real = sum(int(side[self.order].sum(dtype=np.int64)) for side in self.corpus.lengths) + len(self.order)
+        source, target = self.longest_of_batches()
+        # In both directions there are twice as many real ids, and twice as many of all.
+        return 1 - real / int((np.diff(self.bounds) * (source + target + 1)).sum())
 
     def longest(self) -> int:
         """The number of the batch that takes the most memory.
 
         Of the batches whose padded tokens are within a tenth of the most, the one with the most attention weights.
         """
-        source, target = (np.maximum.reduceat(side[self.order], self.bounds[:-1]) for side in self.corpus.lengths)
+        source, target = self.longest_of_batches()
         sentences = np.diff(self.bounds)
         tokens = sentences * (source + target + 1)
         weights = np.where(tokens >= 0.9 * tokens.max(), sentences * source * (target + 1), -1)
         return int(np.flatnonzero(self.shuffled == weights.argmax())[0])
 
+    def longest_of_batches(self) -> tuple[np.ndarray, np.ndarray]:
+        """How many ids the longest source and the longest target of each group have, without its end: (batches,)."""
+        source, target = (np.maximum.reduceat(side[self.order], self.bounds[:-1]) for side in self.corpus.lengths)
+        return self.both.longest(source, target) if self.both else (source, target)
+
 
 def plan_epoch(
-    corpus: EncodedCorpus, config: BatchingConfig, seed: int, epoch: int, mixture: Mixture | None = None
+    corpus: EncodedCorpus,
+    config: BatchingConfig,
+    seed: int,
+    epoch: int,
+    mixture: Mixture | None = None,
+    both: BothDirections | None = None,
 ) -> Plan:
     """Batches of pairs of nearly equal length; which of them go together, and the order of the batches, is random.
 
-    Each pair stands in one of them, or as often as ``mixture`` draws it.  A function of the arguments alone, on every
-    machine with this NumPy.
+    Each pair stands in one of them, or as often as ``mixture`` draws it, and with ``both`` there also turned round.  A
+    function of the arguments alone, on every machine with this NumPy.
     """
     rng = np.random.default_rng([seed, epoch])
     corpus = corpus.resegmented(int(rng.integers(2**32)))
@@ -100,7 +110,7 @@ def plan_epoch(
         bounds = split_by_budget(rows, config.tokens)
     if drawn is not None:
         order = drawn[order]
-    return Plan(corpus, order, bounds, rng.permutation(len(bounds) - 1).astype(np.int32))
+    return Plan(corpus, order, bounds, rng.permutation(len(bounds) - 1).astype(np.int32), both)
 
 
 def noisy_order(lengths: np.ndarray, batches: float, rng: np.random.Generator) -> np.ndarray:
@@ -148,8 +158,8 @@ class TrainBatches:
 
     The order is a function of (seed, epoch); each epoch holds every pair once, or as often as ``mixture`` draws it.  Of
     ``world_size`` processes, each takes every ``world_size``-th batch and all take the same number: where the last
-    batches of an epoch do not suffice for all processes, its first ones are used again.  There must be one iterator at
-    a time.
+    batches of an epoch do not suffice for all processes, its first ones are used again.  With ``both`` each batch also
+    holds its pairs turned round, beyond its budget.  There must be one iterator at a time.
     """
 
     def __init__(
@@ -160,11 +170,12 @@ class TrainBatches:
         rank: int = 0,
         world_size: int = 1,
         mixture: Mixture | None = None,
+        both: BothDirections | None = None,
     ) -> None:
         if len(corpus) == 0:
             raise DataError("there are no sentence pairs to train on")
         self._corpus, self._config, self._seed = corpus, config, seed % 2**32
-        self._rank, self._world_size, self._mixture = rank, world_size, mixture
+        self._rank, self._world_size, self._mixture, self._both = rank, world_size, mixture, both
         self._epoch, self._batch = 0, 0  # of the batches of all processes together
         self._planned: tuple[int, Plan] | None = None
         self._sizes: dict[int, int] = {}
@@ -264,7 +275,8 @@ class TrainBatches:
         with self._planning:
             if self._planned is None or self._planned[0] != epoch:
                 self._planned = None
-                self._planned = epoch, plan_epoch(self._corpus, self._config, self._seed, epoch, self._mixture)
+                plan = plan_epoch(self._corpus, self._config, self._seed, epoch, self._mixture, self._both)
+                self._planned = epoch, plan
                 self._sizes[epoch] = len(self._planned[1])
             return self._planned[1]
 

@@ -28,18 +28,18 @@ class AlignConfig:
     shift: int | None = setting(
         None,
         "read target word i at decoder step i (0) or i + 1, which has read it (1; Luong et al. 2015); null: as "
-        "trainer.guided_shift for the guided head, else 0",
+        "trainer.guided_shift for the head that was taught, else 0",
         choices=SHIFTS,
     )
     pool: Pool = setting(Pool.mean, "target pieces of a word: mean or max")
     layer: int | None = setting(
         None,
-        "1 is the first, -1 the last; null: the one of trainer.guided_alignment, else the mean of all",
+        "1 is the first, -1 the last; null: the one of trainer.guided_alignment or agreement, else the mean of all",
         nonzero=True,
     )
     head: int | None = setting(
         None,
-        "of that layer, or of each; null: the mean of all, or the guided one where layer is null too",
+        "of that layer, or of each; null: the mean of all, or the one taught where layer is null too",
         nonzero=True,
     )
 

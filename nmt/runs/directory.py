@@ -299,13 +299,13 @@ def read_weights(path: Path) -> dict[str, Any]:
 
 
 def alignment_config(config: Config, given: AlignConfig | None = None) -> AlignConfig:
-    """How alignments are read from a run's attention: as ``given``, and else from the head that was guided, if any.
+    """How alignments are read from a run's attention: as ``given``, and else from the head that was taught, if any.
 
-    A layer without a head means all its heads; a head without a layer is one of the guided layer.  The decoder step is
-    that which was guided, too, unless it is given.
+    Guided alignment and agreement teach one.  A layer without a head means all its heads; a head without a layer is one
+    of the layer that was taught.  The decoder step is that which was taught, too, unless it is given.
     """
     given, trainer = given or AlignConfig(), config.trainer
-    if not trainer.guided_alignment or given.layer is not None:
+    if not (trainer.guided_alignment or trainer.agreement) or given.layer is not None:
         return given
     shift = trainer.guided_shift if given.shift is None else given.shift
     return replace(given, layer=trainer.guided_layer, head=given.head or trainer.guided_head, shift=shift)

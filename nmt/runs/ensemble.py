@@ -28,7 +28,7 @@ class EnsembleRun:
         self.runs, self.average = runs, average
         self.tokenizers = first.tokenizers
         # The maps are means over the members, among which no head is the guided one.
-        self.config = replace(first.config, trainer=replace(first.config.trainer, guided_alignment=0.0))
+        self.config = replace(first.config, trainer=replace(first.config.trainer, guided_alignment=0.0, agreement=0.0))
 
     @property
     def name(self) -> str:

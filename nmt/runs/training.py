@@ -10,7 +10,9 @@ import torch
 
 from nmt.config import Config, check_sections, flat, to_tree
 from nmt.data.batching import TrainBatches
+from nmt.data.both_directions import BothDirections
 from nmt.data.corpus import ParallelText
+from nmt.data.directions import tags_of
 from nmt.data.encode import EncodedCorpus
 from nmt.data.prepare import Prepared, load_tests
 from nmt.data.text import VALIDATION
@@ -71,7 +73,10 @@ def train(config: Config, resumed: Path | None = None, told: Callable[[Path], ob
         check_strategy(config.trainer, config.optim, ranks.size)
         begun = start(config, resumed, ranks, lock)
         found, saved, data, model = begun.found, begun.saved, begun.data, begun.model
-        batches = TrainBatches(data.train, config.data.batching, config.seed, ranks.rank, ranks.size, data.mixture)
+        both = BothDirections.of(data.tokenizers.source, tags_of(config.data)) if config.trainer.agreement else None
+        batches = TrainBatches(
+            data.train, config.data.batching, config.seed, ranks.rank, ranks.size, data.mixture, both
+        )
         precision = resolve_precision(config.trainer.precision, device)
         config = replace(config, trainer=replace(config.trainer, precision=precision))
         directory = ranks.broadcast((found or create_directory(directory_for(config))) if ranks.main else None)

@@ -108,6 +108,12 @@ class TrainerConfig:
         "finding alignments (Chen et al. 2020)",
         choices=SHIFTS,
     )
+    agreement: float = setting(
+        0.0,
+        "weight of the bonus where the head of guided_layer and guided_head joins the same words in both directions of "
+        "data.pairs=[A-B,B-A] data.tags=true; every batch is passed in both (halve data.batching.tokens)",
+        least=0,
+    )
     coverage_loss: float = setting(
         0.0, "weight of the loss for reading source words again, for any attention; 1 in the paper", least=0
     )

@@ -10,6 +10,7 @@ from torch import Tensor
 from nmt.batch import PAD, Batch
 from nmt.device import Precision, autocast, memory_explained
 from nmt.models.seq2seq import Output, Seq2Seq
+from nmt.train.agreement import NOTHING_TO_AGREE, trace_bonus
 from nmt.train.config import Normalization, Strategy, TrainerConfig
 from nmt.train.coverage import NOTHING_TO_COVER, coverage_loss
 from nmt.train.distributed import Ranks, without_gradient_sync
@@ -87,11 +88,15 @@ class Updater:
             last = number == len(group)
             with contextlib.nullcontext() if last else without_gradient_sync(self.parallel):
                 with autocast(self.precision, self.device):
-                    maps = config.guided_alignment > 0 or config.coverage_loss > 0
+                    maps = config.guided_alignment > 0 or config.agreement > 0 or config.coverage_loss > 0
                     output = self.parallel(batch, maps, config.r_drop)
                 loss_sum = output.loss_sum
                 if config.guided_alignment:
                     loss_sum = loss_sum + config.guided_alignment * self.guided_alignment_loss(output, batch)
+                if config.agreement:
+                    assert output.maps is not None, NOTHING_TO_AGREE
+                    weights = guided_head(output.maps, config.guided_layer, config.guided_head)
+                    loss_sum = loss_sum - config.agreement * trace_bonus(weights, batch, config.guided_shift)
                 if config.coverage_loss:
                     assert output.maps is not None, NOTHING_TO_COVER
                     read_again = coverage_loss(output.maps.weights, batch.target_out != PAD)

@@ -202,6 +202,7 @@ def test_a_mistake_anywhere_in_a_sweep_stops_it_before_the_first_job(typed, word
 
 
 FILES = " ".join(f"data.{split}.{side}=x" for split in ("train", "validation") for side in ("source", "target"))
+PAIRS = "data.pairs=[en-de,de-en] data.tags=true"
 ENDLESS = "trainer.max_steps=null trainer.max_epochs=1"
 ACROSS = [  # what is typed, and the message: the last of the values that follow -m is the one that is refused
     (
@@ -214,6 +215,15 @@ ACROSS = [  # what is typed, and the message: the last of the values that follow
     ("-m model.attention=global,none trainer.guided_alignment=0.1", "trainer.guided_alignment: this model has no att"),
     ("-m model.attention=coverage,none trainer.coverage_loss=1", "trainer.coverage_loss: this model has no attention"),
     ("-m model.attention=global,hard trainer.guided_alignment=0.1", "trainer.guided_alignment .* model.attention=hard"),
+    (f"-m model.attention=global,none trainer.agreement=1 {PAIRS}", "trainer.agreement: this model has no attention"),
+    (f"-m model.attention=global,hard trainer.agreement=1 {PAIRS}", "trainer.agreement .* model.attention=hard"),
+    (f"-m trainer.guided_head=1,2 trainer.agreement=1 {PAIRS}", "trainer.guided_head=2: this model has only 1"),
+    (f"-m data.noise.typos=0,0.1 trainer.agreement=1 {PAIRS}", "trainer.agreement turns pairs round, .*noise.typos"),
+    (f"-m data.noise.case=0,0.1 trainer.agreement=1 {PAIRS}", "trainer.agreement turns pairs round, .*noise.case"),
+    (f"-m data.tokenizer.joint=true,false trainer.agreement=1 {PAIRS}", "trainer.agreement .*data.tokenizer.joint=tr"),
+    ("-m trainer.agreement=0,1", "trainer.agreement compares the two directions .* 'data.pairs=.A-B,B-A.' data.tags="),
+    ("-m trainer.agreement=0,1 data.pairs=[en-de,fr-en] data.tags=true", "trainer.agreement compares the two direct"),
+    ("-m trainer.agreement=0,1 data.pairs=[en-de] data.tags=true", "trainer.agreement compares the two directions"),
     ("-m model.attention=global,none trainer.metric=aer", "trainer.metric=aer: this model has no attention"),
     ("-m model.attention=global,none decode.coverage=0.2", "decode.coverage is for models with attention"),
     ("-m trainer.guided_layer=1,2 trainer.guided_alignment=0.1", "trainer.guided_layer=2: this model has only 1"),

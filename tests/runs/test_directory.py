@@ -294,12 +294,14 @@ def test_relative_paths_are_found_from_where_the_run_was_trained(tmp_path, monke
     ("layer", "head", "read"),
     [(None, None, (2, 3)), (None, 4, (2, 4)), (-1, None, (-1, None)), (1, 4, (1, 4))],
 )
-def test_the_guided_head_is_read_unless_another_is_asked_for(layer, head, read):
-    """A head alone is one of the guided layer, a layer alone the mean of its heads."""
+@pytest.mark.parametrize("key", ["guided_alignment", "agreement"])
+def test_the_head_that_was_taught_is_read_unless_another_is_asked_for(key, layer, head, read):
+    """A head alone is one of that layer, a layer alone the mean of its heads."""
     config = Config(model=LSTMConfig(attention=LocalPConfig()), data=PhrasesConfig())
     asked = AlignConfig(layer=layer, head=head, shift=1)
     assert alignment_config(config, asked) == asked
-    config.trainer.guided_alignment, config.trainer.guided_layer, config.trainer.guided_head = 0.05, 2, 3
+    setattr(config.trainer, key, 0.05)
+    config.trainer.guided_layer, config.trainer.guided_head = 2, 3
     found = alignment_config(config, asked)
     assert (found.layer, found.head, found.shift) == (*read, 1)
 

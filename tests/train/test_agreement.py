@@ -212,7 +212,7 @@ WORDS = [
 
 
 def trained(folder: Path, *words: str) -> dict[str, torch.Tensor]:
-    run = nmt.train([f"runs={folder}", f"data.cache={folder}/cache", *WORDS, *words]).directory
+    run = nmt.train([f"runs={folder}", f"data.cache={folder.parent}/cache", *WORDS, *words]).directory
     return checkpoint.load(run / checkpoint.LAST)["model"]
 
 

@@ -35,6 +35,7 @@ FIRST = "torch fp32"  # what the others are compared with
 ENGINES: dict[str, tuple[EngineKind, Precision, Quantization | None]] = {
     FIRST: (EngineKind.torch, Precision.fp32, None),
     "torch auto": (EngineKind.torch, Precision.auto, None),
+    "torch int8": (EngineKind.torch, Precision.int8, None),
     "ctranslate2 fp32": (EngineKind.ctranslate2, Precision.fp32, None),
     "ctranslate2 int8": (EngineKind.ctranslate2, Precision.fp32, Quantization.int8),
     "onnx fp32": (EngineKind.onnx, Precision.fp32, None),

@@ -21,10 +21,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from nmt.device import set_up
+from nmt.device import has_int8, set_up
 from nmt.models.ops.additive import additive_scores
 from nmt.models.ops.cross_entropy import projected_cross_entropy
 from nmt.models.ops.dropout import dropout
+from nmt.models.ops.int8 import Int8Weight
 from nmt.models.ops.lstm_layer import LSTMLayer
 from nmt.models.ops.matmul import PrepackedLinear, linear
 from nmt.models.ops.mixture import MixtureOptions, mixture_cross_entropy
@@ -221,9 +222,18 @@ def prepacked(rows: int, dtype: torch.dtype) -> Case:
     return Case(f"prepacked product of {rows} rows, {called(dtype)}", lambda: packed(x), lambda: F.linear(x, w))
 
 
+def with_int8(rows: int, inputs: int, outputs: int) -> Case:
+    """Weights of 8 bits, whose product is not quite that of the weights."""
+    w, x = torch.randn(outputs, inputs), torch.randn(rows, inputs)
+    packed = Int8Weight(w)
+    what = f"int8 product of {rows} rows, {inputs} to {outputs:,} features, float32"
+    return Case(what, lambda: packed(x, None, None), lambda: F.linear(x, w))
+
+
 FLOAT, HALF = torch.float32, torch.bfloat16
 # nn.LSTM in bfloat16 is oneDNN's, which refuses it on a processor without AVX-512.
 NN_LSTM = (FLOAT, HALF) if torch.ops.mkldnn._is_mkldnn_bf16_supported() else (FLOAT,)
+SIZES = ((256, 256), (256, 1024), (1024, 256), (512, 2048), (1024, 2048), (256, 8000), (512, 8000))  # of a search
 CASES: dict[str, list[Callable[[], Case]]] = {
     "additive": [partial(additive, *sizes) for sizes in ((1, 25), (1, 100), (5, 100))],
     "cross_entropy": [partial(loss, FLOAT), partial(loss, HALF)],
@@ -238,8 +248,9 @@ CASES: dict[str, list[Callable[[], Case]]] = {
     "dropout": [drop],
     "matmul": [partial(product, rows, FLOAT) for rows in (5, 160, 800)],
     "prepacked": [partial(prepacked, rows, dtype) for rows in (5, 160) for dtype in (FLOAT, HALF)],
+    "int8": [partial(with_int8, rows, *sizes) for sizes in SIZES for rows in (5, 32, 160)] if has_int8() else [],
 }
-WITHOUT_GRADIENTS = ("matmul", "prepacked")
+WITHOUT_GRADIENTS = ("matmul", "prepacked", "int8")
 
 
 def seconds(way: Way) -> float:

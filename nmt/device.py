@@ -21,6 +21,7 @@ class Precision(Enum):
     fp32 = "fp32"
     bf16 = "bf16"
     fp16 = "fp16"
+    int8 = "int8"  # of search alone: large weights of 8 bits, all else float32 (nmt/models/ops/int8.py)
 
 
 HALF = {Precision.bf16: torch.bfloat16, Precision.fp16: torch.float16}
@@ -68,13 +69,45 @@ def resolve_precision(precision: Precision, device: torch.device) -> Precision:
     An update of +experiment=multi30k_en_de with input feeding (benchmarks/training.py, one core of a Zen 4, torch 2.13)
     took 926 ms of CPU time in fp32 and 548 in bf16.  On a CPU without AVX512-BF16 or AMX such products are emulated:
     when oneDNN was told not to use them (ONEDNN_MAX_CPU_ISA=AVX512_CORE) it took 927 and 1,793.
+
+    Nor is int8, which changes translations.  Raises ConfigError for int8 where it is not to be had.
     """
+    if precision is Precision.int8:
+        check_int8(device)
     if precision is not Precision.auto:
         return precision
     if device.type == "cuda":
         return Precision.bf16 if torch.cuda.is_bf16_supported(including_emulation=False) else Precision.fp32
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return Precision.bf16 if native else Precision.fp32
+
+
+def has_int8() -> bool:
+    """Whether this torch has FBGEMM, whose products of 8-bit integers are for x86-64 processors, and its operators.
+
+    torch has announced that it will drop the tensors that they take.
+    """
+    operators = "linear_prepack", "linear_with_input_q_dq_qweight_dq_output_fp32"
+    made = hasattr(torch, "_make_per_channel_quantized_tensor")
+    there = made and all(hasattr(torch.ops.quantized, name) for name in operators)
+    return there and "fbgemm" in torch.backends.quantized.supported_engines
+
+
+def check_int8(device: torch.device) -> None:
+    """Raise ConfigError where search cannot compute in int8."""
+    if device.type != "cpu":
+        raise ConfigError(f"decode.precision=int8 is for CPUs, not for {device}; type decode.precision=auto")
+    if not has_int8():
+        raise ConfigError(
+            "decode.precision=int8: this torch has no products of 8-bit integers (FBGEMM) for this processor; "
+            "type decode.precision=auto"
+        )
+
+
+def refuse_int8(precision: Precision, key: str) -> None:
+    """Raise ConfigError for int8 as the value of a key that is not of search."""
+    if precision is Precision.int8:
+        raise ConfigError(f"{key}=int8: only search computes in int8 (decode.precision); here auto, fp32, bf16 or fp16")
 
 
 def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[Any]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 # By what the products of a case are made in.
-TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1}
+TOLERANCE = {"int8": 0.03, "bfloat16": 0.1, "float32": 1e-4}
 
 
 @pytest.fixture
@@ -25,7 +25,8 @@ def ops(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.mark.parametrize(
-    "name", ["additive", "cross_entropy", "mixture", "recurrent", "queries", "rows", "lstm", "matmul", "prepacked"]
+    "name",
+    ["additive", "cross_entropy", "mixture", "recurrent", "queries", "rows", "lstm", "matmul", "prepacked", "int8"],
 )
 def test_both_ways_are_the_same(ops: ModuleType, name: str):
     """All gradients, or the product where no gradient is made.  Dropout, which draws, has tests of its own."""
@@ -35,7 +36,7 @@ def test_both_ways_are_the_same(ops: ModuleType, name: str):
             found, wanted = case.kernel(), case.plain()
         if isinstance(found, Tensor):
             found, wanted = (found,), (wanted,)
-        tolerance = TOLERANCE["bfloat16" if "bfloat16" in case.what else "float32"]
+        tolerance = next(value for name, value in TOLERANCE.items() if name in f"{case.what}, float32")
         for a, b in zip(found, wanted, strict=True):
             assert (a.float() - b.float()).norm() <= tolerance * b.float().norm(), case.what
 

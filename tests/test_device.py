@@ -1,9 +1,10 @@
-"""Which device a process takes, and the message if memory runs out."""
+"""Which device a process takes, where int8 is to be had, and the message if memory runs out."""
 
 import pytest
 import torch
 
-from nmt.device import memory_explained, resolve_device
+from nmt import device
+from nmt.device import Precision, memory_explained, resolve_device, resolve_precision
 from nmt.errors import ConfigError
 
 
@@ -50,6 +51,25 @@ def test_without_cuda_auto_is_the_cpu(monkeypatch):
     assert resolve_device("auto") == torch.device("cpu")
     with pytest.raises(ConfigError, match="device=cuda: this torch finds no CUDA device"):
         resolve_device("cuda")
+
+
+def test_int8_is_for_cpus_that_have_its_products(monkeypatch):
+    """Refused by the key that it is typed for; ``auto`` never chooses it."""
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(device, "has_int8", lambda: True)
+    assert resolve_precision(Precision.int8, cpu) is Precision.int8
+    assert resolve_precision(Precision.auto, cpu) is not Precision.int8
+    with pytest.raises(ConfigError, match=r"^decode\.precision=int8 is for CPUs, not for cuda:1; type"):
+        resolve_precision(Precision.int8, torch.device("cuda:1"))
+    monkeypatch.setattr(device, "has_int8", lambda: False)
+    with pytest.raises(ConfigError, match=r"^decode\.precision=int8: this torch has no products .*; type decode"):
+        resolve_precision(Precision.int8, cpu)
+
+
+def test_a_torch_without_fbgemm_has_no_int8(monkeypatch):
+    engines = type("Engines", (), {"supported_engines": ["qnnpack"]})
+    monkeypatch.setattr(torch.backends, "quantized", engines)
+    assert not device.has_int8()
 
 
 @pytest.mark.parametrize(

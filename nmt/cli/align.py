@@ -22,7 +22,7 @@ from nmt.data.directions import said_of_default, toward
 from nmt.data.files import explain_unequal, paths
 from nmt.data.pharaoh import Alignment, parse_pharaoh, split_words
 from nmt.data.textfile import strict_lines
-from nmt.device import Precision, resolve_device, set_up
+from nmt.device import Precision, refuse_int8, resolve_device, set_up
 from nmt.errors import ConfigError, DataError
 from nmt.eval.agreement import Reading, links_by_reading, most_agreeing
 from nmt.eval.alignment import SHIFTS, AlignConfig, hard_alignment, score_alignments
@@ -90,6 +90,7 @@ class AlignCommandConfig(OnRun):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        refuse_int8(self.precision, "precision")
         if self.symmetrize is not None and not self.reverse:
             raise ConfigError(
                 f"symmetrize={self.symmetrize.name} merges links of two directions; give the other one by reverse=DIR"

@@ -218,8 +218,12 @@ def compute_type(precision: Precision, quantization: Quantization | None, device
     decode.precision=auto is float32.  Raises ConfigError for what it does not have on this processor.
     """
     library = needed("ctranslate2", "engine=ctranslate2")
-    halves = {Precision.bf16: Quantization.bf16, Precision.fp16: Quantization.fp16}
-    plain = halves.get(precision, Quantization.fp32)
+    types = {
+        Precision.bf16: Quantization.bf16,
+        Precision.fp16: Quantization.fp16,
+        Precision.int8: Quantization.int8,
+    }
+    plain = types.get(precision, Quantization.fp32)
     chosen = (quantization or plain).value
     there = library.get_supported_compute_types(device.type, device.index or 0)
     if chosen not in there:

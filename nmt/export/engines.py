@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from nmt.device import Precision
+from nmt.device import Precision, resolve_precision
 from nmt.errors import ConfigError
 from nmt.export.ctranslate2_engine import CTranslate2Engine, ModelFacts, check_options, compute_type
 from nmt.export.ctranslate2_model import vocabulary
@@ -42,11 +42,13 @@ def open_engine(
 ) -> Engine:
     """What translates with a run; ``say`` is called with a line where an export has to be made first.
 
-    Raises ConfigError for several runs, a model or options of ``decode`` that the program cannot have, and a library
-    that is missing; RunError where the exported model does not translate as torch does.
+    Raises ConfigError for several runs, a model or options of ``decode`` that the program cannot have, a precision
+    that the machine cannot have, and a library that is missing; RunError where the exported model does not translate
+    as torch does.
     """
     check_quantization(kind, quantization)
     if kind is EngineKind.torch:
+        resolve_precision(decode.precision, device)  # what this machine lacks is refused before any text comes
         return ModelEngine(run.load_model(checkpoint, device)[0], device)
     if isinstance(run, EnsembleRun):
         raise ConfigError(f"engine={kind.name} runs one model; {run.name} is an ensemble, for engine=torch")

@@ -10,7 +10,7 @@ from nmt.config import Config, flat, to_tree
 from nmt.data.corpus import ParallelText, gold_file, gold_text, open_corpus
 from nmt.data.prepare import Prepared, load_tests, prepare
 from nmt.data.tokenizer import Tokenizers
-from nmt.device import resolve_device, seed_everything
+from nmt.device import resolve_device, resolve_precision, seed_everything
 from nmt.errors import ConfigError, RunError
 from nmt.models import build_model
 from nmt.models.seq2seq import Seq2Seq
@@ -95,10 +95,10 @@ def try_validate_command(config: Config, text: ParallelText) -> None:
 
 def check_start(config: Config, here: bool) -> None:
     """Raise UserError for what can be told of a training before anything is read or made: whether the run of init_from
-    and its tokenizer, the packages of the loggers, the file of data.gold and, if it runs ``here``, the device can be
-    had."""
+    and its tokenizer, the packages of the loggers, the file of data.gold and, if it runs ``here``, the device and
+    validation's precision can be had."""
     if here:
-        resolve_device(config.device)
+        resolve_precision(config.decode.precision, resolve_device(config.device))
     config.logger.check()
     initial_tokenizers(config)
     gold_file(open_corpus(config.data))

@@ -68,6 +68,7 @@ def train(config: Config, resumed: Path | None = None, told: Callable[[Path], ob
     plugins += [plugin for plugin in used_plugins(config) if plugin not in plugins]
     check_sections(config)
     device = resolve_device(config.device)
+    resolve_precision(config.decode.precision, device)  # of validation: what the machine lacks is refused at once
     set_up(config.threads, config.deterministic)
     with join_processes(device) as ranks, contextlib.ExitStack() as lock:
         check_strategy(config.trainer, config.optim, ranks.size)

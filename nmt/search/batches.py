@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nmt.batch import UNK, pad
 from nmt.device import Precision, autocast, memory_explained, resolve_precision
+from nmt.models.ops.int8 import int8_weights
 from nmt.models.ops.prepacked import cached_weights
 from nmt.models.seq2seq import Seq2Seq
 from nmt.search.config import DecodeConfig
@@ -50,7 +51,7 @@ def in_batches(
         rows = [list(sources[i]) or [UNK] for i in chosen]
         lengths = torch.tensor([len(row) for row in rows], device=device)
         explained = memory_explained(device, lambda: describe_sources(rows, config))
-        with explained, autocast(resolved, device), cached_weights(model):
+        with explained, autocast(resolved, device), int8_weights(resolved is Precision.int8), cached_weights(model):
             return work(chosen, pad(rows).to(device), lengths)
 
     result: dict[int, Found] = {}

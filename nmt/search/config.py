@@ -90,7 +90,7 @@ class DecodeConfig:
         Average.probabilities, "several runs at once: the mean of probabilities or log_probabilities"
     )
     batch_size: int = setting(64, "sentences searched at once", least=1, most=100_000)
-    precision: Precision = setting(Precision.auto, "fp32, bf16, fp16 or auto")
+    precision: Precision = setting(Precision.auto, "fp32, bf16, fp16, int8 (on a CPU) or auto")
 
     def __post_init__(self) -> None:
         check_ranges(self, "decode")

@@ -5,6 +5,8 @@ from typing import Protocol
 
 import torch
 
+from nmt.device import Precision
+from nmt.models.ops.prepacked import KeptWeights
 from nmt.models.seq2seq import Seq2Seq
 from nmt.search.config import DecodeConfig
 from nmt.search.decode import translate_ids
@@ -45,7 +47,7 @@ class ModelEngine:
     """The search of this package over the step protocol of a model (nmt/models/seq2seq.py)."""
 
     def __init__(self, model: Seq2Seq, device: torch.device) -> None:
-        self.model, self.device = model, device
+        self.model, self.device, self.kept = model, device, KeptWeights(model)
         self.source_eos = model.source_eos
         self.longest_source, self.longest_target = model.longest_source, model.longest_target
 
@@ -61,6 +63,8 @@ class ModelEngine:
         reranking: Reranking | None = None,
     ) -> list[list[Hypothesis]]:
         """See ``nmt.search.translate_ids``."""
+        if config.precision is Precision.int8:
+            self.kept.refresh()
         return translate_ids(
             self.model,
             sources,

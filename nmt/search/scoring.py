@@ -25,7 +25,7 @@ class ForcedOptions:
     """Where, how precisely and in how large batches a model reads given translations."""
 
     device: torch.device  # the model's
-    precision: Precision = Precision.auto
+    precision: Precision = Precision.auto  # int8, which is of search alone, reads them in fp32
     batch_tokens: int = BATCH_TOKENS
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from nmt.device import Precision
+from nmt.device import Precision, refuse_int8
 from nmt.errors import ConfigError
 from nmt.eval.alignment import SHIFTS
 from nmt.eval.metrics import METRICS
@@ -130,6 +130,7 @@ class TrainerConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self, "trainer")
+        refuse_int8(self.precision, "trainer.precision")
         if self.validate_command is not None:
             command_words(self.validate_command)
         if self.max_steps is None and self.max_minutes is None and self.max_epochs is None and self.patience is None:

@@ -173,6 +173,7 @@ def test_the_command_runs_it(tmp_path, monkeypatch):
     assert {path.name for path in (run.directory / "engines").iterdir()} == {"onnx-best", "onnx-best-int8"}
     for words, message in (
         (["decode.precision=bf16"], "decode.precision=bf16: engine=onnx computes in fp32"),
+        (["decode.precision=int8"], "decode.precision=int8: engine=onnx computes in fp32"),
         (["decode.coverage=0.2"], "decode.coverage=0.2 needs attention"),
         (["quantization=int16"], "quantization=int16 is not to be had with engine=onnx"),
         (

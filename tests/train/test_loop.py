@@ -5,6 +5,7 @@ import torch
 from train_fakes import FakeBatches, FakeModel, weights
 from train_loops import found, lines, measure, run
 
+from nmt.device import Precision
 from nmt.errors import ConfigError, UserError
 from nmt.runs import checkpoint, retention
 from nmt.train.config import TrainerConfig
@@ -227,6 +228,7 @@ def test_the_stream_of_batches_is_closed(tmp_path):
         ({"clip": 0.0}, r"trainer\.clip must be above 0"),
         ({"patience": 0}, r"trainer\.patience must be at least 1"),
         ({"label_smoothing": 1.0}, r"trainer\.label_smoothing"),
+        ({"precision": Precision.int8}, r"trainer\.precision=int8: only search computes in int8"),
         ({"max_steps": None}, r"trainer\.max_steps.* training has no end"),
     ],
 )

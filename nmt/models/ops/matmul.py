@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from nmt.models.ops.int8 import int8_weight
 from nmt.models.ops.plain import is_plain
 
 
@@ -84,14 +85,15 @@ class PrepackedLinear:
     oneDNN otherwise puts the rows of W into that order at every call, which for the few rows of search takes longer
     than the product: (5, 512) times (8000, 512)^T takes 0.5 ms instead of 1.5 in float32 (and 2.7 with MKL) and 0.2
     instead of 0.4 in bfloat16; with 160 rows a tenth less (one core of a Zen 4, torch 2.13).  Where oneDNN would not
-    be chosen anyway, the weight stays as it is.
+    be chosen anyway, the weight stays as it is.  Within ``int8_weights`` a large weight gets 8 bits instead.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         """weight (O, I) and bias (O,) in the dtype of the products.  Autograd does not see them."""
         weight = weight.detach()
         self.out_features = weight.size(0)
-        self.packed = _onednn_takes(weight)
+        self.int8 = int8_weight(weight)
+        self.packed = self.int8 is None and _onednn_takes(weight)
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight) if self.packed else weight
         self.bias = None if bias is None else bias.detach()
 
@@ -103,6 +105,8 @@ class PrepackedLinear:
 
     def __call__(self, x: Tensor, term: Tensor | None = None) -> Tensor:
         """x (..., I), cast to the weight's dtype -> (..., O), and ``term`` added where there is one."""
+        if self.int8 is not None:
+            return self.int8(x.to(self.weight.dtype), self.bias, term)
         if self.packed:
             assert _ONEDNN_LINEAR is not None
             y = _ONEDNN_LINEAR(x.to(self.weight.dtype), self.weight, self.bias, "none", [], "")

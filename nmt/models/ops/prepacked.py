@@ -14,10 +14,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from nmt.models.ops.int8 import in_int8
 from nmt.models.ops.matmul import PrepackedLinear, trained_linear
 from nmt.models.ops.precision import compute_dtype
 
 Made = TypeVar("Made")
+KEEPER = 0  # in the place of a thread's number, which is never 0: see KeptWeights
 LOCK = RLock()  # several batches are searched at the same time, and need the same weights at the same time
 
 
@@ -39,15 +41,21 @@ class CachesWeights:
     def cached(self, key: Hashable, make: Callable[[], Made]) -> Made:
         """What ``make`` returns, called once for each key within ``cached_weights`` and every time outside of it.
 
-        ``key`` says everything that the result depends on besides the weights: the dtype, the direction.
+        ``key`` says everything that the result depends on besides the weights and ``int8_weights``: the dtype,
+        the direction.
         """
         cache = self.weight_cache
         if cache is None:
             return make()
+        key = ("int8", key) if in_int8() else key
         with LOCK:
             if key not in cache:
                 cache[key] = make()
         return cache[key]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy of the module has: not what was made of weights, which need not be something that is copied."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_made", "_open_in")}
 
 
 @contextmanager
@@ -72,6 +80,31 @@ def cached_weights(model: nn.Module) -> Iterator[None]:
                 module._open_in -= Counter([thread])  # without those at 0
                 if not module._open_in:
                     module._made = module._open_in = None
+
+
+class KeptWeights:
+    """Keeps what searches of a model make of its weights from one search to the next.
+
+    Weights of 8 bits take as long to make as some ten steps of search, too long for each single sentence.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.versions: list[tuple[int, int]] | None = None
+
+    def refresh(self) -> None:
+        """To be called before each search: forgets what was made if a weight has been changed in place, or replaced.
+
+        torch does not count changes through ``.data``.
+        """
+        versions = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.model.parameters()]
+        with LOCK:
+            if versions == self.versions:
+                return
+            self.versions = versions
+            for module in self.model.modules():
+                if isinstance(module, CachesWeights):
+                    module._made, module._open_in = {}, (module._open_in or Counter()) | Counter([KEEPER])
 
 
 class Linear(CachesWeights, nn.Linear):

@@ -29,12 +29,16 @@ train() { # NAME KEY=VALUE ...
 }
 
 lstm() { # NAME KEY=VALUE ...
-    train "$@" model.hidden_size=56 model.init_range=0.3 optim.lr=0.01 trainer.max_steps=600
+    name=$1
+    shift
+    train "$name" model.hidden_size=56 model.init_range=0.3 optim.lr=0.01 trainer.max_steps=600 "$@"
 }
 
 transformer() { # NAME KEY=VALUE ...
-    train "$@" model=transformer_tiny model.num_layers=2 model.hidden_size=48 model.ffn_size=96 optim.lr=0.005 \
-        trainer.max_steps=1000
+    name=$1
+    shift
+    train "$name" model=transformer_tiny model.num_layers=2 model.hidden_size=48 model.ffn_size=96 optim.lr=0.005 \
+        trainer.max_steps=1000 "$@"
 }
 
 draw() { # NAME: what its translation attends to
@@ -66,7 +70,7 @@ lstm coverage model.attention=coverage
 draw coverage
 lstm location_aware model.attention=location_aware
 draw location_aware
-lstm gmm model.attention=gmm
+lstm gmm model.attention=gmm optim.lr=0.004 trainer.max_steps=1200 # with larger steps its means do not learn to move
 draw gmm
 lstm monotonic model.attention=monotonic
 draw monotonic

@@ -9,7 +9,7 @@ import matplotlib as mpl
 
 import nmt
 from nmt.data.corpus import ParallelText, validation_text
-from nmt.device import resolve_device
+from nmt.device import Precision, resolve_device
 from nmt.errors import UserError
 from nmt.eval.evaluate import EvaluationOptions, PictureRequest, evaluate
 from nmt.eval.figures.heatmap import NotebookFigure, draw_heatmap
@@ -35,8 +35,9 @@ def of_sentence(directory: Path, sentence: int, kind: str) -> NotebookFigure:
 
 
 def of_text(directory: Path, text: str, kind: str) -> NotebookFigure:
-    """The map of the run's own translation of a text."""
+    """The map of the run's own translation of a text, in float32 so that every processor gives the same."""
     model = nmt.load(directory, device="cpu")
+    model.decode.precision = Precision.fp32
     picture = model.attention(text).picture if kind == "translation" else chosen(model.self_attention(text), kind)
     return draw_heatmap(picture.maps, picture.source, picture.target, f"{directory.name}: {kind}")
 

@@ -22,7 +22,7 @@ train() { # NAME KEY=VALUE ...
         decode=greedy threads=1 optim.schedule=cosine optim.warmup=60 optim.min_lr=0.0002 \
         trainer.validate_every=200 runs=runs/mechanisms resume=true name="$name"
     "$python" -m nmt.export run="$trained" to=run quantization=bf16 output="$small"
-    "$python" -m nmt.eval run="$small" # the scores of the rounded weights
+    "$python" -m nmt.eval run="$small" decode.precision=fp32 # the scores of the rounded weights, on every processor
     rm "$small"/scores/*/*.txt
     mkdir -p "$runs"
     mv "$small" "$runs/$name"

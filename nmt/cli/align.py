@@ -86,7 +86,7 @@ class AlignCommandConfig(OnRun):
         None, "file to write, which is there whole or not at all; null: standard output", path=True
     )
     align: AlignOptions = field(default_factory=AlignOptions)
-    precision: Precision = setting(Precision.auto, "fp32, bf16, fp16 or auto")
+    precision: Precision = setting(Precision.auto, "of matrix products; int8 is of search alone")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -120,7 +120,7 @@ class TrainerConfig:
     strategy: Strategy = setting(
         Strategy.ddp, "of several processes: ddp, the whole model in each; fsdp, a share, where it does not fit"
     )
-    precision: Precision = setting(Precision.auto, "auto, fp32, bf16 or fp16, of matrix products")
+    precision: Precision = setting(Precision.auto, "of matrix products; int8 is for decode.precision alone")
     stall_minutes: float | None = setting(
         30.0,
         "print the stacks of every process where no update or validation has ended for so long; null: never",

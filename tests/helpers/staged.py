@@ -41,6 +41,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "transformer": TRANSFORMER,
     "lstmn": ("model.encoder=lstmn",),
     "both": ("model.attention=global", "data.pairs=[en-de,de-en]", "data.tags=true"),
+    "agreeing": ("model.attention=global", "data.pairs=[en-de,de-en]", "data.tags=true"),
     "even": ("plugins=[my_attention.py]", "model.attention=mine"),
 }
 

@@ -19,6 +19,7 @@ from nmt.models.ops.matmul import PrepackedLinear, trained_linear
 from nmt.models.ops.precision import compute_dtype
 
 Made = TypeVar("Made")
+INT8 = object()  # first in the keys of what is made within int8_weights
 KEEPER = 0  # in the place of a thread's number, which is never 0: see KeptWeights
 LOCK = RLock()  # several batches are searched at the same time, and need the same weights at the same time
 
@@ -47,7 +48,7 @@ class CachesWeights:
         cache = self.weight_cache
         if cache is None:
             return make()
-        key = ("int8", key) if in_int8() else key
+        key = (INT8, key) if in_int8() else key
         with LOCK:
             if key not in cache:
                 cache[key] = make()
@@ -80,10 +81,17 @@ def cached_weights(model: nn.Module) -> Iterator[None]:
                 module._open_in -= Counter([thread])  # without those at 0
                 if not module._open_in:
                     module._made = module._open_in = None
+                elif module._open_in.keys() == {KEEPER}:
+                    module._made = {k: made for k, made in (module._made or {}).items() if is_of_int8(k)}
+
+
+def is_of_int8(key: Hashable) -> bool:
+    """Whether a key is of what was made within ``int8_weights``, which alone is kept between searches."""
+    return isinstance(key, tuple) and key[:1] == (INT8,)
 
 
 class KeptWeights:
-    """Keeps what searches of a model make of its weights from one search to the next.
+    """Keeps what searches in int8 make of a model's weights from one search to the next.
 
     Weights of 8 bits take as long to make as some ten steps of search, too long for each single sentence.
     """

@@ -16,7 +16,7 @@ from nmt.models import build_model
 from nmt.models.ops import int8
 from nmt.models.ops.int8 import Int8Weight, int8_weights
 from nmt.models.ops.matmul import PrepackedLinear
-from nmt.models.ops.prepacked import Linear, cached_weights
+from nmt.models.ops.prepacked import CachesWeights, Linear, cached_weights
 from nmt.search import DecodeConfig, ForcedOptions, translate_ids
 from nmt.search.engine import ModelEngine
 from nmt.search.scoring import force_decode
@@ -203,3 +203,14 @@ def test_a_loaded_model_keeps_them_until_a_weight_changes(name, every_weight, mo
     before = len(made)
     assert found(engine)
     assert len(made) == before
+
+
+def test_a_search_in_int8_leaves_nothing_for_searches_in_fp32():
+    """What those make of weights is forgotten when they end, because nobody looks whether it is out of date."""
+    model = build_model(MODELS["transformer"], 12, 12, joint=True)
+    engine = ModelEngine(model, CPU)
+    engine.translate_ids(SOURCES, DecodeConfig(beam_size=2, max_length=4, precision=Precision.int8))
+    module = next(m for m in model.modules() if isinstance(m, CachesWeights))
+    for value in (1, 2):
+        with cached_weights(model):
+            assert module.cached("of fp32", lambda value=value: value) == value

@@ -1,7 +1,6 @@
 """The pictures in docs/mechanisms are those that the runs beside them give, and the figures in the text are theirs."""
 
 import html
-import importlib.util
 import json
 import re
 from pathlib import Path
@@ -10,6 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from documented import ROOT
+from script_modules import load_script
 
 import nmt
 from nmt.device import Precision
@@ -29,12 +29,7 @@ MOST_BYTES = 7_000_000  # of all runs together: whoever clones the project gets 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("draw_attention", ROOT / "scripts" / "draw_attention.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("draw_attention")
 
 
 def percent(text: str) -> float | None:

@@ -1,29 +1,22 @@
 """scripts/padding_fault.py: each of its models has the fault that it is named after, and no other."""
 
-import importlib.util
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from script_modules import load_script
 
 from nmt.batch import collate
 from nmt.models import MODELS
 from nmt.models.attention import GlobalConfig
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "padding_fault.py"
 SHORT, LONG, TARGET = [5, 6, 7], [8, 9, 5, 6, 7, 8, 9, 4], [4, 5]
 
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("padding_fault", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["padding_fault"] = module
-    spec.loader.exec_module(module)
+    module = load_script("padding_fault")
     yield module
     del MODELS[module.PaddedConfig], sys.modules["padding_fault"]
 

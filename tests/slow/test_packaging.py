@@ -1,6 +1,5 @@
 """The wheel, installed somewhere else, is complete; and a fresh copy of the sources trains as the README says."""
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -11,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from script_modules import load_script
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -19,12 +19,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def release():
     """scripts/check_release.py, as a module."""
-    spec = importlib.util.spec_from_file_location("check_release", ROOT / "scripts" / "check_release.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("check_release")
 
 
 @pytest.fixture(scope="module")

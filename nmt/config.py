@@ -1,4 +1,4 @@
-"""The whole configuration of a training run: its sections, the checks across them, and its form as YAML.
+"""The whole configuration of a training run: its sections, their choices, and its form as YAML.
 
 The files under configs/ hold values; the dataclasses, which live beside the code that they configure, hold types,
 defaults, help and ranges.  A key whose value is one of several dataclasses (which model, which attention, which data)
@@ -6,7 +6,6 @@ has a row in CHOICE_GROUPS, which names the table of its package: one more row i
 command line and in --help.
 """
 
-import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -23,24 +22,16 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nmt.data.corpus import DATASETS, DataConfig, open_corpus
-from nmt.data.pieces import SUBWORDS
-from nmt.data.text import Corpus
-from nmt.device import named_device
+from nmt.data.corpus import DATASETS, DataConfig
 from nmt.errors import ConfigError, naming
 from nmt.eval.metrics import check_utility
 from nmt.models import MODELS
-from nmt.models.attention import HardConfig
-from nmt.models.seq2seq import Choices, ModelConfig, Tied, check_tied, zero_based
-from nmt.search.config import NO_COVERAGE, DecodeConfig
+from nmt.models.seq2seq import Choices, ModelConfig
+from nmt.search.config import DecodeConfig
 from nmt.settings import check_ranges, explain_type, setting
-from nmt.train.agreement import NOTHING_TO_AGREE
-from nmt.train.config import ALIGNMENT_ERROR, COMMAND, COMMAND_LOWER, NO_GOLD_LINKS, TrainerConfig
-from nmt.train.coverage import NOTHING_TO_COVER
-from nmt.train.distributed import check_strategy
-from nmt.train.guided import NOTHING_TO_GUIDE
+from nmt.train.config import TrainerConfig
 from nmt.train.log import LoggerConfig
-from nmt.train.optim import OptimConfig, check_cosine
+from nmt.train.optim import OptimConfig
 
 # In an installed wheel the YAML lies inside the package, in a source tree beside it.
 CONFIG_DIR = next(
@@ -65,7 +56,6 @@ NO_TESTS = "~none"
 # Keys that may be null for no limit, where earlier versions took and wrote .inf.
 ONCE_INFINITE = ("trainer.max_minutes", "trainer.max_epochs", "trainer.clip", "trainer.stall_minutes")
 ONCE_INFINITE += ("optim.halve_after", "optim.halve_every", "data.checks.max_ratio")
-FIXED_PIECES = 256 + 4  # bytes and special ids, which every vocabulary of subwords holds
 
 
 @dataclass
@@ -102,130 +92,6 @@ class Config:
                 )
         if self.decode.reranks:
             check_utility(self.decode.mbr)
-
-
-# Checks across sections.
-
-
-def check_sections(config: Config) -> None:
-    """Raise ConfigError, naming the keys, where no training of this configuration can succeed.
-
-    Everything that can be told from the configuration alone is told here: what one section asks for and another rules
-    out.  Whoever starts a training calls it, a sweep for each of its jobs before the first one starts.  Reading the
-    config.yaml of a run does not: a run of an earlier version may have been trained with what would not be started now,
-    and other keys given with it (``run=DIR decode.coverage=0``) make it useful.
-    """
-    check_encodable(config)
-    config.decode.check_candidates()
-    if config.device != "auto":
-        named_device(config.device)
-    check_vocabulary(config)
-    check_cosine(config.optim, config.trainer.max_steps)
-    check_strategy(config.trainer, config.optim)
-    if config.model.attention_heads is None:
-        check_without_attention(config)
-    open_corpus(config.data)  # which checks its languages
-    if config.trainer.guided_alignment:
-        check_guided(config)
-    if config.trainer.agreement:
-        check_agreement(config)
-    if config.trainer.metric == ALIGNMENT_ERROR:
-        check_gold_links(config.data)
-    if config.trainer.metric in (COMMAND, COMMAND_LOWER) and config.trainer.validate_command is None:
-        raise ConfigError(f"trainer.metric={config.trainer.metric} needs trainer.validate_command: type that, too")
-
-
-def check_encodable(config: Config) -> None:
-    """Raise ConfigError for text that the locale cannot encode: no file could have that name, no file hold it."""
-    for key, value in flat(to_tree(config)).items():
-        try:
-            if isinstance(value, str):
-                value.encode()  # what the locale did not understand on the command line are lone surrogates
-                os.fsencode(value)
-        except UnicodeEncodeError:
-            raise ConfigError(not_of_this_locale(f"{key}={value}")) from None
-
-
-def not_of_this_locale(word: str) -> str:
-    """What is said of KEY=VALUE that the locale cannot encode."""
-    return (
-        f"{ascii(word)[1:-1]} has characters that this locale ({sys.getfilesystemencoding()}) does not have; "
-        "set the environment variable LC_ALL=C.UTF-8"
-    )
-
-
-def check_vocabulary(config: Config) -> None:
-    """Raise ConfigError for shared word vectors without a shared vocabulary, and for one too small to be learnt."""
-    tokenizer = config.data.tokenizer
-    check_tied(getattr(config.model, "tied", Tied.none), tokenizer.joint)
-    if tokenizer.kind in SUBWORDS and tokenizer.vocab_size < FIXED_PIECES:
-        raise ConfigError(
-            f"data.tokenizer.vocab_size must be at least {FIXED_PIECES} with data.tokenizer.kind={tokenizer.kind.name} "
-            f"(256 bytes and 4 special ids), got {tokenizer.vocab_size}"
-        )
-
-
-def check_without_attention(config: Config) -> None:
-    """Raise ConfigError where something is to be done with attention that the model does not have."""
-    if config.trainer.guided_alignment:
-        raise ConfigError(f"{NOTHING_TO_GUIDE}; choose another model.attention")
-    if config.trainer.agreement:
-        raise ConfigError(f"{NOTHING_TO_AGREE}; choose another model.attention")
-    if config.trainer.coverage_loss:
-        raise ConfigError(f"{NOTHING_TO_COVER}; choose another model.attention")
-    if config.trainer.metric == ALIGNMENT_ERROR:
-        raise ConfigError(
-            "trainer.metric=aer: this model has no attention to read alignments from; choose another model.attention"
-        )
-    if config.decode.coverage:
-        raise ConfigError(NO_COVERAGE)
-
-
-def check_guided(config: Config) -> None:
-    """Raise ConfigError where guided alignment has no head to teach or no alignment to teach it."""
-    check_taught_head(config, "trainer.guided_alignment")
-    if config.data.alignments is None and DATASETS[type(config.data)].linked_pairs is Corpus.linked_pairs:
-        open_corpus(config.data).linked_pairs(config.seed)  # raises the ConfigError that says what is missing
-
-
-def check_agreement(config: Config) -> None:
-    """Raise ConfigError where trainer.agreement has no two directions to compare, or no head to compare them by."""
-    check_taught_head(config, "trainer.agreement")
-    directions = config.data.directions()
-    if not config.data.tags or len(directions) != 2 or directions[0] != directions[1][::-1]:
-        raise ConfigError(
-            "trainer.agreement compares the two directions of one model: 'data.pairs=[A-B,B-A]' data.tags=true, "
-            "with the codes of your languages for A and B"
-        )
-    if not config.data.tokenizer.joint:
-        raise ConfigError(
-            "trainer.agreement turns pairs round, which needs one vocabulary for both sides: data.tokenizer.joint=true"
-        )
-    for key in ("case", "typos"):
-        if getattr(config.data.noise, key):
-            raise ConfigError(
-                f"trainer.agreement turns pairs round, so that data.noise.{key} in sources would be learnt as a "
-                "translation; leave one of the two out"
-            )
-
-
-def check_taught_head(config: Config, key: str) -> None:
-    """Raise ConfigError where there is no head of attention that what ``key`` asks for could teach."""
-    for name in config.model.choices:
-        if isinstance(getattr(config.model, name), HardConfig):
-            raise ConfigError(
-                f"{key} teaches weights, and model.{name}=hard trains with one position that is drawn from them; "
-                f"choose another model.{name}"
-            )
-    layers, heads = config.model.attention_heads or (0, 0)
-    zero_based(config.trainer.guided_layer, layers, "trainer.guided_layer")
-    zero_based(config.trainer.guided_head, heads, "trainer.guided_head")
-
-
-def check_gold_links(data: DataConfig) -> None:
-    """Raise ConfigError for trainer.metric=aer on data that has no gold links, whatever its files hold."""
-    if data.gold is None and not open_corpus(data).validation_has_gold():
-        raise ConfigError(NO_GOLD_LINKS)
 
 
 # Choices.

@@ -21,7 +21,6 @@ from nmt.config import (
     ONCE_INFINITE,
     VERSION_BASE,
     Config,
-    check_sections,
     choices_with,
     flat,
     from_yaml,
@@ -30,6 +29,7 @@ from nmt.config import (
     to_tree,
     to_yaml,
 )
+from nmt.config_checks import check_sections
 from nmt.errors import ConfigError
 from nmt.models import MODELS, LSTMConfig
 from nmt.models.attention import ATTENTIONS, GlobalConfig, LocalPConfig

@@ -19,7 +19,7 @@ LAYERS = (
     ("nmt.eval",),
     ("nmt.train",),
     ("nmt.config",),
-    ("nmt.plugins",),
+    ("nmt.config_checks", "nmt.plugins"),
     ("nmt.runs",),
     ("nmt.export",),
     ("nmt.report", "nmt.translate"),

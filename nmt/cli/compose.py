@@ -22,13 +22,13 @@ from nmt.config import (
     CONFIG_DIR,
     VERSION_BASE,
     Config,
-    check_sections,
     hydra_store,
     register_choices,
     to_dataclasses,
     to_tree,
     without_interpolation,
 )
+from nmt.config_checks import check_sections
 from nmt.data.text import DataConfig, beside_pairs
 from nmt.data.textfile import home_expanded
 from nmt.errors import ConfigError, RunError

@@ -15,7 +15,7 @@ from hydra.errors import OverrideParseException
 from nmt.cli.completion import SHELLS
 from nmt.cli.mistakes import explain_flag
 from nmt.cli.options import Command, config_groups, is_below, key_options, optional_groups
-from nmt.config import not_of_this_locale
+from nmt.config_checks import not_of_this_locale
 from nmt.data.textfile import home_expanded
 from nmt.errors import ConfigError
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nmt.config import Config, check_sections, flat, to_tree
+from nmt.config import Config, flat, to_tree
+from nmt.config_checks import check_sections
 from nmt.data.batching import TrainBatches
 from nmt.data.both_directions import BothDirections
 from nmt.data.corpus import ParallelText

@@ -37,7 +37,7 @@ def preflight_check(
     The model, still on the CPU, reads the longest sentences of each text and makes the first step of translating one;
     the UserError names the text.  ``metric`` chooses the best checkpoint, ``language`` is that of the target side, and
     ``gold`` is the text that data.gold names, if any.  What the configuration alone shows to be impossible is refused
-    earlier, by nmt.config.check_sections.
+    earlier, by nmt.config_checks.check_sections.
     """
     if metric == ALIGNMENT_ERROR:
         check_alignment_error(model, data.tokenizers, data.validation if gold is None else gold)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nmt.config import Config, check_sections
+from nmt.config import Config
+from nmt.config_checks import check_sections
 from nmt.data.corpus import PhrasesConfig
 from nmt.errors import ConfigError
 from nmt.models import LSTMConfig

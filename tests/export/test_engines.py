@@ -10,7 +10,10 @@ from tiny_runs import MODELS, make_run
 
 import nmt
 from nmt.cli.translate import main
+from nmt.device import Precision
 from nmt.errors import ConfigError
+from nmt.export.ctranslate2_engine import compute_type
+from nmt.export.quantization import Quantization
 from nmt.runs import checkpoint
 from nmt.search import Method
 
@@ -140,6 +143,15 @@ def test_types_are_refused(command):
     if "float16" not in library.get_supported_compute_types("cpu"):
         with pytest.raises(SystemExit, match="quantization=fp16: CTranslate2 does not compute in float16 on this cpu"):
             command("engine=ctranslate2", "quantization=fp16")
+
+
+def test_the_precision_of_search_is_the_type_that_the_library_computes_in():
+    """Unless a type of weights was chosen."""
+    library = pytest.importorskip("ctranslate2")
+    if "int8" in library.get_supported_compute_types("cpu"):
+        assert compute_type(Precision.int8, None, torch.device("cpu")) == "int8"
+        assert compute_type(Precision.int8, Quantization.fp32, torch.device("cpu")) == "float32"
+    assert compute_type(Precision.auto, None, torch.device("cpu")) == "float32"
 
 
 def test_python_names_what_there_is(run):

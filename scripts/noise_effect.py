@@ -9,6 +9,7 @@ emoji or a web address at the end.  Prints BLEU of each, and what the challenge 
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -16,6 +17,7 @@ from typing import Any
 
 import nmt
 from nmt.data.noise import NoiseConfig, add_noise
+from nmt.errors import UserError
 
 TRAINING = (
     *("+experiment=multi30k_attention", "threads=1", "trainer.metric=loss", "trainer.validate_every=1000"),
@@ -134,4 +136,7 @@ def shares(counted: Sequence[dict[str, int]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")

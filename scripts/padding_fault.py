@@ -12,6 +12,7 @@ This project puts sentences of nearly equal length together, where a batch has l
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -27,6 +28,7 @@ from torch import Tensor
 import nmt
 from nmt.batch import PAD, Batch
 from nmt.data.corpus import test_texts
+from nmt.errors import UserError
 from nmt.eval.metrics import METRICS
 from nmt.eval.significance import SignificanceTest, combined_p_value, compare
 from nmt.models import MODELS
@@ -195,12 +197,17 @@ def spread(values: Sequence[float]) -> str:
     return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
 
 
+def faults(text: str) -> list[Fault]:
+    """What --faults names."""
+    return [Fault(name) for name in text.split(",")]
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs/padding"), help="folder of the runs (%(default)s)")
     parser.add_argument("--seeds", default="1,2,3", help="(%(default)s)")
-    parser.add_argument("--faults", default=",".join(fault.value for fault in Fault), help="rows (%(default)s)")
+    parser.add_argument("--faults", type=faults, default=",".join(f.value for f in Fault), help="rows (%(default)s)")
     parser.add_argument("--only", choices=[fault.value for fault in Fault], help="train this one, and print no table")
     parser.add_argument("more", nargs="*", help="KEY=VALUE of nmt.train, after those of this file")
     given = parser.parse_args()
@@ -210,15 +217,18 @@ def main() -> None:
         for seed in seeds:
             trained(Fault(given.only), seed, given.runs, given.more)
         return
-    faults = list(dict.fromkeys([Fault.none, *map(Fault, given.faults.split(","))]))
-    runs = {fault: [trained(fault, seed, given.runs, given.more) for seed in seeds] for fault in faults}
-    found = {fault: [looked_at(run) for run in runs[fault]] for fault in faults}
+    rows = list(dict.fromkeys([Fault.none, *given.faults]))
+    runs = {fault: [trained(fault, seed, given.runs, given.more) for seed in seeds] for fault in rows}
+    found = {fault: [looked_at(run) for run in runs[fault]] for fault in rows}
     references = test_texts(runs[Fault.none][0].config.data)[0].target
     print(f"| fault | BLEU, batches of {BATCH} | BLEU, one by one | difference | p | other translation alone |")
     print("|---|---|---|---|---|---|")
-    for fault in faults:
+    for fault in rows:
         print(row(fault, found[fault], found[Fault.none], references))
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")

@@ -225,11 +225,16 @@ def case_of(name: str) -> Case:
     return CASES[model][case]
 
 
+_configs: dict[str, ModelConfig] = {}  # made already, because that takes longer than most tests of them
+
+
 def config_of(name: str, **changes: Any) -> ModelConfig:
-    """The configuration of one of NAMES."""
+    """The configuration of one of NAMES, a new one at every call."""
     model = name.partition(":")[0]
     tree = {"name": model, **deepcopy(ALWAYS[model]), **case_of(name).tree, **changes}
-    return restore({"model": tree, "data": {"name": "phrases"}}).model
+    if repr(tree) not in _configs:
+        _configs[repr(tree)] = restore({"model": tree, "data": {"name": "phrases"}}).model
+    return deepcopy(_configs[repr(tree)])
 
 
 def build(name: str, seed: int = 0, label_smoothing: float = 0.1, **changes: Any) -> Seq2Seq:

@@ -43,6 +43,7 @@ LEFT_OUT: dict[str, str] = {
     "benchmarks/ops.py": MINUTES,
     "benchmarks/lengths.py": f"{MINUTES}; tests/slow/test_benchmark_scripts.py runs --quick",
     "benchmarks/centres.py": f"{MINUTES}; tests/slow/test_benchmark_scripts.py runs it in small",
+    "benchmarks/family.py": f"{MINUTES}; tests/test_family.py has its parts",
     "benchmarks/kills.py": MINUTES,
     "benchmarks/roofline.py": f"{MINUTES}; tests/test_roofline.py has its parts",
     "benchmarks/scaling.py": f"{MINUTES}; tests/test_scaling.py has its parts",

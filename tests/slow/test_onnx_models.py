@@ -23,6 +23,8 @@ def held(name: str) -> bool:
     return name.split(": ")[1].split()[0] not in CARRYING
 
 
-@pytest.mark.parametrize("name", list(filter(held, NAMES)))
+@pytest.mark.parametrize("name", NAMES)
 def test_every_model_translates_and_scores_the_same(tmp_path, name):
+    if not held(name):  # asked here and not where tests are collected, which every process that runs tests does
+        pytest.skip("not exported")
     compare_with_torch(build(name).float(), PAIRS, tmp_path)

@@ -93,12 +93,21 @@ def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     print()
 
 
+def kinds(text: str) -> list[str]:
+    """What --kinds names; raises ArgumentTypeError where there is no such kind."""
+    names = text.split(",")
+    if not set(names) <= set(TRAINED):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of {', '.join(TRAINED)}")
+    return names
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs/noise"), help="folder of the runs (%(default)s)")
     parser.add_argument("--root", type=Path, default=Path("data"), help="data.root (%(default)s)")
     parser.add_argument("--seeds", default="1,2", help="(%(default)s)")
+    parser.add_argument("--kinds", type=kinds, default=",".join(TRAINED), help="rows (%(default)s)")
     parser.add_argument("--only", choices=[*TRAINED], help="train this one, and print no table")
     parser.add_argument("more", nargs="*", help="KEY=VALUE of nmt.train, after those of this file")
     given = parser.parse_args()
@@ -107,7 +116,7 @@ def main() -> None:
     more += given.more
     runs = {
         kind: [trained(kind, seed, given.runs, more) for seed in seeds]
-        for kind in TRAINED
+        for kind in given.kinds
         if given.only in (None, kind)
     }
     if given.only:

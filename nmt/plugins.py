@@ -12,40 +12,18 @@ import importlib.util
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import is_dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from nmt.config import add_choice_groups
-from nmt.data.corpus import DATASETS
 from nmt.data.textfile import home_expanded
 from nmt.errors import ConfigError
-from nmt.eval.metrics import METRICS
-from nmt.models import MODELS
-from nmt.models.attention import ATTENTIONS, NORMALIZERS, SCORES
-from nmt.train.log import LOGGERS
-from nmt.train.optim import OPTIMIZERS, SCHEDULES
-
-# Every table that a plug-in may add rows to, by the key whose choices are its rows.
-TABLES = cast(
-    dict[str, MutableMapping[Any, Any]],
-    {
-        "model": MODELS,
-        "model.attention": ATTENTIONS,
-        "model.attention.score": SCORES,
-        "model.attention.normalizer": NORMALIZERS,
-        "data": DATASETS,
-        "optim.name": OPTIMIZERS,
-        "optim.schedule": SCHEDULES,
-        "trainer.metric": METRICS,
-        "logger.more": LOGGERS,
-    },
-)
-Tables = dict[str, dict[Any, Any]]  # what TABLES hold at a time
+from nmt.plugin_tables import TABLES, Tables, copied, restore_tables, row_name, why_no_row
 
 
 class Plugin(NamedTuple):
@@ -55,6 +33,7 @@ class Plugin(NamedTuple):
     typed: str  # file or module, as it was asked for
     source: bytes  # of its file
     adds: tuple[str, ...] = ()  # such as model.attention=mine
+    of_run: bool = False  # the copy in a run directory, which trust=true executed
 
     @property
     def sha256(self) -> str:
@@ -64,23 +43,56 @@ class Plugin(NamedTuple):
 
 _loaded: dict[str, Plugin] = {}  # by name: the tables belong to the process, and so does what added to them
 _rows: dict[str, Tables] = {}  # what each of them added
+# Each version that was executed, by name and text: itself, what it added, and its module.
+_versions: dict[tuple[str, bytes], tuple[Plugin, Tables, ModuleType]] = {}
 _lock = threading.RLock()
-_trusted: ContextVar[bool] = ContextVar("trusted", default=False)
+
+
+class Trust(NamedTuple):
+    """Whether plug-ins that lie in a run directory are executed."""
+
+    yes: bool = False
+    own: frozenset[str] = frozenset()  # names of those that are taken from the user's files all the same
+
+
+_trust: ContextVar[Trust | None] = ContextVar("trust", default=None)
 
 
 @contextmanager
-def trusting(yes: bool) -> Iterator[None]:
-    """A context in which plug-ins that lie in a run directory are executed (trust=true), or are not."""
-    token = _trusted.set(yes)
+def trusting(yes: bool, own: Sequence[Plugin] = ()) -> Iterator[None]:
+    """A context in which plug-ins that lie in a run directory are executed (trust=true), or are not.
+
+    ``own`` were named beside it (plugins=[...]), and are used whatever copies a run has.
+    """
+    token = _trust.set(Trust(yes, frozenset(plugin.name for plugin in own)))
     try:
         yield
     finally:
-        _trusted.reset(token)
+        _trust.reset(token)
+
+
+def trust() -> Trust:
+    """What ``trusting`` says here."""
+    return _trust.get() or Trust()
 
 
 def trusted() -> bool:
     """Whether plug-ins that lie in a run directory are executed: see ``trusting``."""
-    return _trusted.get()
+    return trust().yes
+
+
+def serves(name: str, sha256: str) -> bool:
+    """Whether the plug-in that is loaded under a name can be used for a run that was trained with that version of it.
+
+    A file of the user's can, whatever is in it.  The copy of another run can where it is the same; and where the copies
+    of this run are trusted, they are used in the place of another version.
+    """
+    found = _loaded.get(name)
+    if found is None:
+        return False
+    if found.sha256 == sha256:
+        return True
+    return not found.of_run and (not trusted() or name in trust().own)
 
 
 def loaded_plugin(name: str) -> Plugin | None:
@@ -133,7 +145,8 @@ def load_file(path: Path, typed: str) -> Plugin:
     with _lock:
         before = _loaded.get(path.stem)
         if before is not None and before.source == source:
-            return before
+            _loaded[path.stem] = before._replace(of_run=False)
+            return _loaded[path.stem]
         if before is None and is_module_of(path):
             return adopt(Plugin(path.stem, typed, source))
         if not path.stem.isidentifier():
@@ -141,6 +154,53 @@ def load_file(path: Path, typed: str) -> Plugin:
         if before is None and path.stem in sys.modules:
             raise ConfigError(f"plugins: {typed}: a module named {path.stem} is loaded already; rename the file")
         return execute(Plugin(path.stem, typed, source), lambda: run_file(path, source))
+
+
+def load_copy(path: Path) -> Plugin:
+    """Execute the copy of a plug-in that lies in a run directory; its rows take the place of another version's.
+
+    A version that was executed in this way before is not executed again: its rows are put back, so that its classes
+    stay those of the configurations and models that were made of them.
+    """
+    source = path.read_bytes()
+    with _lock:
+        before = _loaded.get(path.stem)
+        if before is not None and before.source == source:
+            return before
+        if (path.stem, source) in _versions:
+            return put_back(_versions[path.stem, source][0])
+        plugin = _loaded[path.stem] = load_file(path, str(path))._replace(of_run=True)
+        _versions[path.stem, source] = plugin, *_versions[path.stem, source][1:]
+        return plugin
+
+
+def put_back(plugin: Plugin) -> Plugin:
+    """Put the rows of a version that was executed before in the place of those of another version of it."""
+    kept, rows, module = _versions[plugin.name, plugin.source]
+    take_away(plugin.name)
+    for key, table in rows.items():
+        TABLES[key].update(table)
+    sys.modules[plugin.name] = module
+    _rows[plugin.name], _loaded[plugin.name] = rows, kept
+    return kept
+
+
+@contextmanager
+def in_place(plugins: Sequence[Plugin]) -> Iterator[None]:
+    """A context in which the tables have the rows of these versions, of which a model is to be made."""
+    with _lock:
+        for plugin in plugins:
+            now = _loaded.get(plugin.name)
+            if now is not None and now.source != plugin.source:
+                put_back(plugin)
+        yield
+
+
+def take_away(name: str) -> None:
+    """Take the rows of a plug-in out of the tables."""
+    for key, rows in _rows.get(name, {}).items():
+        for row in rows:
+            TABLES[key].pop(row, None)
 
 
 def is_module_of(path: Path) -> bool:
@@ -191,13 +251,11 @@ def load_module(name: str) -> Plugin:
 def execute(plugin: Plugin, run: Any) -> Plugin:
     """Run a plug-in and keep what it added; where that cannot be, the tables are as they were before.
 
-    Raises ConfigError where it fails, adds nothing, or adds a name that is there already.
+    Raises ConfigError where it fails, adds nothing, adds a name that is there already, or what no row can be.
     """
     present = copied()
     imported = sys.modules.get(plugin.name)
-    for key, rows in _rows.get(plugin.name, {}).items():
-        for row in rows:
-            TABLES[key].pop(row, None)
+    take_away(plugin.name)
     before = copied()
     try:
         run()
@@ -222,23 +280,17 @@ def keep(plugin: Plugin, rows: Tables) -> Plugin:
     _rows[plugin.name] = rows
     adds = tuple(f"{key}={row_name(row)}" for key, table in rows.items() for row in table)
     _loaded[plugin.name] = plugin._replace(adds=adds)
+    _versions[plugin.name, plugin.source] = _loaded[plugin.name], rows, sys.modules[plugin.name]
     return _loaded[plugin.name]
 
 
-def copied() -> Tables:
-    """What the tables hold now."""
-    return {key: dict(table) for key, table in TABLES.items()}
-
-
-def restore_tables(tables: Tables) -> None:
-    """Put back the rows that ``copied`` gave, and take away what has been added since."""
-    for key, rows in tables.items():
-        TABLES[key].clear()
-        TABLES[key].update(rows)
-
-
 def check_rows(plugin: Plugin, rows: Tables, before: Tables) -> None:
-    """Raise ConfigError where a plug-in adds nothing, takes something away, or adds a name that is there already."""
+    """Raise ConfigError where a plug-in adds nothing, takes something away, or adds what cannot be chosen."""
+    for key, table in rows.items():
+        for row, value in table.items():
+            reason = why_no_row(key, row, value)
+            if reason:
+                raise ConfigError(f"plugins: {plugin.typed}: {reason} (docs/plugins.md has what each table holds)")
     for key, table in before.items():
         names = [row_name(row) for row in table]
         taken = [row_name(row) for row in rows[key] if row_name(row) in names]
@@ -249,11 +301,6 @@ def check_rows(plugin: Plugin, rows: Tables, before: Tables) -> None:
             raise ConfigError(f"plugins: {plugin.typed} takes rows out of the table of {key}")
     if not any(rows.values()):
         raise ConfigError(f"plugins: {plugin.typed} adds no row to any table, such as ATTENTIONS (docs/plugins.md)")
-
-
-def row_name(row: Any) -> str:
-    """What is typed for a row: its key or, where that is a dataclass of the configuration, its ``name``."""
-    return row if isinstance(row, str) else str(row.name)
 
 
 def line_of(error: BaseException, plugin: Plugin) -> str:

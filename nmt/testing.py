@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.gradcheck import GradcheckError
+from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nmt.models.attention import ATTENTIONS, Attended, Attention, AttentionConfig
@@ -27,14 +28,18 @@ def check_attention(module: type[Attention], config: AttentionConfig | None = No
     padding     what lies beyond a sentence's length (not a number) changes nothing, and gets no weight
     batch       a sentence alone gives what it gives among others
     queries     N queries at once give what they give one by one
-    gradients   those of queries and of encoder states are those of finite differences (torch.autograd.gradcheck)
+    gradients   those of queries, encoder states and parameters are those of finite differences
+                (torch.autograd.gradcheck), and every parameter takes part in training
     autocast    under bfloat16 the context has the query's dtype, and the weights are float32
     cost        the number of torch's operations does not grow with N: there is no loop over queries
     memory      no encoder state is copied for each query: no tensor is as large as N S M
 
-    Weights are compared in ``module.eval()``.  Raises AssertionError with a sentence that names what does not hold,
-    and ValueError without ``config`` for a mechanism that has no row.
+    Weights are compared in ``module.eval()``; padding is tried in training, too.  Raises AssertionError with a sentence
+    that names what does not hold, TypeError where ``module`` is no class, and ValueError without ``config`` for a
+    mechanism that has no row.
     """
+    if not isinstance(module, type):
+        raise TypeError(f"check_attention takes the class {type(module).__name__} and makes an object of it itself")
     if config is None:
         config = next((row() for row, made in ATTENTIONS.items() if made is module), None)
     if config is None:
@@ -53,12 +58,12 @@ def what_fails(module: type[Attention], config: AttentionConfig) -> dict[str, st
         try:
             check(module, config)
             found[name] = ""
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             found[name] = sentence(error).removeprefix(f"{name}: ")
     return found
 
 
-def sentence(error: Exception) -> str:
+def sentence(error: BaseException) -> str:
     """The first line of an error, with its type where it is none of the checks' own."""
     first = (str(error).splitlines() or [""])[0]
     return first if isinstance(error, AssertionError) else f"{type(error).__name__}: {first}".rstrip(": ")
@@ -95,6 +100,7 @@ def read(found: Any, query: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     weights = found.by_head(found.dense_weights(S)).mean(1)
     assert weights.shape == (B, N, S), f"weights are {tuple(weights.shape)}, and (B, N, S) is {B, N, S}"
     assert weights.any(), "no position of any sentence has weight"
+    assert not (weights < 0).any(), "a weight is below 0"
     return found.context, weights
 
 
@@ -108,6 +114,12 @@ def check_padding(module: type[Attention], config: AttentionConfig) -> None:
             assert not weights[b, :, length:].any(), "padding: positions beyond a sentence's length have weight"
         found = attend(attention, query, damaged)
         assert_same("padding: what lies beyond a sentence's length", found, (context, weights))
+        context, weights = attend(attention.train(), query, damaged)
+        assert context.isfinite().all(), "padding: in training the context has what lies beyond a sentence's length"
+        for b, length in enumerate(LENGTHS):
+            assert not weights[b, :, length:].any(), (
+                "padding: in training positions beyond a sentence's length have weight"
+            )
 
 
 def check_batch(module: type[Attention], config: AttentionConfig) -> None:
@@ -135,6 +147,18 @@ def assert_same(what: str, found: Any, expected: Any) -> None:
         assert torch.allclose(a, b, rtol=0, atol=1e-9), f"{what}: the {name} differ"
 
 
+class Attending(nn.Module):
+    """A mechanism as a module whose call gives the context, so that its parameters can be exchanged for a call."""
+
+    def __init__(self, attention: Attention) -> None:
+        super().__init__()
+        self.attention = attention
+
+    def forward(self, query: Tensor, values: Tensor) -> Tensor:
+        """query (B, N, Q), values (B, S, M) -> (B, N, M)."""
+        return attend(self.attention, query, values)[0]
+
+
 def check_gradients(module: type[Attention], config: AttentionConfig) -> None:
     """Against finite differences."""
     with on_trial(module, config) as (attention, query, values):
@@ -143,6 +167,18 @@ def check_gradients(module: type[Attention], config: AttentionConfig) -> None:
             torch.autograd.gradcheck(lambda q, v: attend(attention, q, v)[0], inputs)
         except GradcheckError as error:
             raise AssertionError(f"gradients: {error}") from None
+        attending, fixed = Attending(attention), tuple(x.detach() for x in inputs)
+        for name, parameter in attention.named_parameters():
+            assert parameter.requires_grad, f"gradients: {name} is not trained: its requires_grad is False"
+
+            def context(x: Tensor, name: str = name) -> Tensor:
+                return functional_call(attending, {f"attention.{name}": x}, fixed)
+
+            try:
+                # In one random direction: parameters are many, and what is cut off has no gradient in any.
+                torch.autograd.gradcheck(context, parameter.detach().clone().requires_grad_(), fast_mode=True)
+            except GradcheckError as error:
+                raise AssertionError(f"gradients: of {name}: {error}") from None
 
 
 def check_autocast(module: type[Attention], config: AttentionConfig) -> None:

@@ -87,8 +87,8 @@ def check_shape(found: Case) -> None:
             ratio = float(found.weights[t, s] / found.weights[t, near])
             wanted = found.weight(t, s) / found.weight(t, near)
             assert math.isclose(ratio, wanted, rel_tol=1e-6), (
-                f"with p_t = {found.p[t]:.2f} the weight at {s} is {ratio:.4f} times that at {near}, and should be "
-                f"{wanted:.4f} times: look at the score, at p_t and at sigma = D/2"
+                f"with p_t = {found.p[t]:.2f} the weight at {s} is {ratio:.6g} times that at {near}, and should be "
+                f"{wanted:.6g} times: look at the score, at p_t and at sigma = D/2"
             )
 
 
@@ -107,7 +107,7 @@ def check_sum(found: Case) -> None:
     for t in range(QUERIES):
         total = sum(float(found.weights[t, s]) / found.gaussian(t, s) for s in found.inside(t))
         assert math.isclose(total, 1, rel_tol=1e-6), (
-            f"divided by their Gaussian the weights of the window sum to {total:.4f}, and should to 1: the softmax is "
+            f"divided by their Gaussian the weights of the window sum to {total:.9g}, and should to 1: the softmax is "
             "over the window, and nothing is normalized after the Gaussian"
         )
 
@@ -133,7 +133,7 @@ def grade(module: type[Any], config: Any) -> dict[str, str]:
         try:
             check(case(module, config))
             found[name] = ""
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             found[name] = sentence(error)
     return found | what_fails(module, config)
 
@@ -147,7 +147,7 @@ def answer(path: Path) -> ModuleType:
     sys.modules["answer"] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         sys.exit(f"error: {path} cannot be read: {type(error).__name__}: {error}")
     missing = [name for name in ("MyLocalP", "MyLocalPConfig") if not hasattr(module, name)]
     if missing:
@@ -168,8 +168,13 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, help="the answer")
-    module = answer(parser.parse_args().file)
-    print(report(grade(module.MyLocalP, module.MyLocalPConfig(half_width=HALF_WIDTH))))
+    path = parser.parse_args().file
+    module = answer(path)
+    try:
+        config = module.MyLocalPConfig(half_width=HALF_WIDTH)
+    except Exception as error:
+        sys.exit(f"error: {path}: MyLocalPConfig(half_width={HALF_WIDTH}): {type(error).__name__}: {error}")
+    print(report(grade(module.MyLocalP, config)))
 
 
 if __name__ == "__main__":

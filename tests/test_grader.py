@@ -66,6 +66,7 @@ def test_the_solution_gets_all_points_and_the_empty_file_none(graded):
     "returned",
     [
         "return 3",
+        "raise SystemExit",
         "return None",
         "return Attended(3, 3)",
         "return Attended(query, memory.padding)",
@@ -86,6 +87,7 @@ def test_what_is_no_attention_gets_no_points(returned, graded):
     [
         ("def f(:\n", r"answer\.py cannot be read: SyntaxError: "),
         ("import nothing_of_that_name\n", r"answer\.py cannot be read: ModuleNotFoundError: "),
+        ("exit()\n", r"answer\.py cannot be read: SystemExit"),
         ("class MyLocalP: pass\n", r"answer\.py has no MyLocalPConfig; the names of teaching/local_p\.py have to stay"),
     ],
 )

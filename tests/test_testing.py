@@ -40,6 +40,38 @@ class Detached(GlobalAttention):
         return Attended(memory.value_rows.weighted_sum(weights).to(query.dtype), weights)
 
 
+class Fixed(GlobalAttention):
+    """Nothing of it is trained."""
+
+    def __init__(self, *settings):
+        super().__init__(*settings)
+        self.requires_grad_(False)
+
+
+class CutOff(GlobalAttention):
+    """W_a takes part, and has no gradient."""
+
+    def forward(self, query, memory, position):
+        e = (query @ self.score.project.weight.detach()) @ memory.values.transpose(1, 2)
+        weights = e.masked_fill(memory.padding, -torch.inf).softmax(2)
+        return Attended(memory.value_rows.weighted_sum(weights).to(query.dtype), weights)
+
+
+class LeaksInTraining(Leaks):
+    """Padding has weight where dropout and the like are on."""
+
+    def forward(self, query, memory, position):
+        return (super() if self.training else super(Leaks, self)).forward(query, memory, position)
+
+
+class Negative(GlobalAttention):
+    """Weights below 0."""
+
+    def forward(self, query, memory, position):
+        weights = -self.attention_weights(query, memory)
+        return Attended(memory.value_rows.weighted_sum(weights).to(query.dtype), weights)
+
+
 class Loops(GlobalAttention):
     """Query by query."""
 
@@ -58,11 +90,29 @@ class Copies(GlobalAttention):
 
 @pytest.mark.parametrize(
     ("module", "message"),
-    [(Leaks, "padding"), (Mixes, "queries"), (Detached, "gradients"), (Loops, "cost"), (Copies, "memory")],
+    [
+        (Leaks, "padding: positions"),
+        (LeaksInTraining, "padding: in training"),
+        (Mixes, "queries"),
+        (Detached, "gradients"),
+        (Fixed, r"gradients: \S+ is not trained"),
+        (CutOff, "gradients: of score.project.weight"),
+        (Loops, "cost"),
+        (Copies, "memory"),
+    ],
 )
 def test_mistakes_are_named(module: type[Attention], message):
-    with pytest.raises(AssertionError, match=f"^{message}: "):
+    with pytest.raises(AssertionError, match=f"^{message}"):
         check_attention(module, GlobalConfig())
+
+
+def test_a_weight_below_zero_is_none():
+    assert set(what_fails(Negative, GlobalConfig()).values()) == {"a weight is below 0"}
+
+
+def test_an_object_is_no_class():
+    with pytest.raises(TypeError, match="check_attention takes the class GlobalAttention"):
+        check_attention(GlobalAttention(GlobalConfig(), 4, 4))  # type: ignore[arg-type]
 
 
 def test_a_row_of_the_table_needs_no_settings():

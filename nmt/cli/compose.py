@@ -223,6 +223,7 @@ def register_run(directory: Path | None) -> None:
     decode: dict[str, Any] = {}
     if directory is not None:
         data, decode = read_data(directory), to_tree(read_config(directory).decode)
+        register_choices()  # anew: reading the run may have executed its plug-ins
     for group, base, values in (("data", [{"/schema/data@_here_": data["name"]}], data), ("decode", [], decode)):
         node = {"defaults": [*base, "_self_"], **without_interpolation(values)}
         store(group=group, name="as_trained", node=node)

@@ -6,6 +6,8 @@ from dataclasses import fields
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
+from omegaconf import BooleanNode, OmegaConf
+from omegaconf.errors import ValidationError
 
 from nmt.cli.on_run import as_list
 from nmt.cli.options import Command
@@ -35,11 +37,19 @@ def plugins_loaded(overrides: Sequence[str], command: Command) -> Iterator[list[
                     f"trust: {command.module} executes no copies of plug-ins; name your file or a copy in "
                     "plugins=[FILE]"
                 )
-            trust = override.value() is True
+            trust = truth(override.value())
         words.append(word)
-    load_plugins(names)
-    with trusting(trust):
+    own = load_plugins(names)
+    with trusting(trust, own):
         yield words
+
+
+def truth(value: object) -> bool:
+    """A typed boolean, as the configuration reads it (true, yes, on, 1); what is none is refused there."""
+    try:
+        return bool(OmegaConf.create({"trust": BooleanNode(text_of(value))}).trust)
+    except ValidationError:
+        return False
 
 
 def text_of(value: object) -> str:

@@ -11,6 +11,7 @@ from nmt.data.text import DataConfig
 from nmt.export.check import own_text
 from nmt.export.request import ExportRequest
 from nmt.languages import language_of
+from nmt.runs.plugins import FOLDER
 from nmt.runs.results import read_results
 
 CARD = """\
@@ -26,11 +27,11 @@ CARD = """\
 ```python
 import nmt
 
-translator = nmt.load("hf://OWNER/{name}")  # or the path of this folder
+translator = nmt.load("hf://OWNER/{name}"{trust})  # or the path of this folder
 print(translator.translate([{example!r}]))
 ```
 
-Nothing in this repository is executed when it is loaded: the weights are in `model.safetensors`, the vocabulary in
+{code} when it is loaded: the weights are in `model.safetensors`, the vocabulary in
 `tokenizer/`, the whole configuration of the training in `config.yaml`.
 
 ## Scores
@@ -47,6 +48,10 @@ Nothing in this repository is executed when it is loaded: the weights are in `mo
 {licence}
 """
 NO_SCORES = "These weights were not scored before they were exported."
+PLUGGED = (
+    "The model needs the Python code in `plugins/`, which `trust=True` executes: read it before. Nothing else in this "
+    "repository is executed"
+)
 UNKNOWN_LICENCE = (
     "Not stated. Whoever passes the model on has to look at the licence of the data it was trained on, and then write "
     "one in the first lines of this file (`license:`)."
@@ -58,9 +63,12 @@ def model_card(request: ExportRequest, step: int) -> str:
     run, config = request.run, request.run.config
     results = list(results_of(request, step))
     name = run.directory.resolve().name
+    plugged = (run.directory / FOLDER).is_dir()
     return CARD.format(
         header=yaml.safe_dump(front_matter(request, name, results), sort_keys=False, allow_unicode=True),
         name=name,
+        trust=", trust=True" if plugged else "",
+        code=PLUGGED if plugged else "Nothing in this repository is executed",
         source=config.data.source,
         target=config.data.target,
         what="A Transformer" if config.model.name == "transformer" else "An LSTM encoder-decoder",

@@ -13,6 +13,7 @@ from nmt.export.request import RECORD, ExportRequest
 from nmt.export.safetensors_export import DTYPES
 from nmt.runs import checkpoint
 from nmt.runs.directory import ORIGIN, RESULTS, TOKENIZER, Run, read_json, read_weights, save_config, write_json
+from nmt.runs.plugins import copy_plugins
 from nmt.runs.results import RESULTS_FILE
 from nmt.runs.summary import read_all_results
 from nmt.search.engine import ModelEngine
@@ -41,6 +42,7 @@ def export_run_copy(request: ExportRequest, folder: Path) -> str:
     about = {key: saved[key] for key in ABOUT_WEIGHTS if key in saved}
     checkpoint.save(folder / checkpoint.BEST, {"model": model.state_dict(), "step": step, **about})
     run.tokenizers.save(folder / TOKENIZER)
+    code = copy_plugins(run.directory, folder)
     tree, cut = without_folders(to_tree(run.config))
     save_config(folder, restore(tree))
     write_origin(run, folder)
@@ -48,7 +50,8 @@ def export_run_copy(request: ExportRequest, folder: Path) -> str:
         write_scores(run, folder)
     check_weights(folder, model.state_dict(), run.name)
     write_json(folder / RECORD, request.record(step=step))
-    return left_out(run, folder, cut, None if dtype is None else f"weights in {rounding(request, folder, dtype)}")
+    told = left_out(run, folder, cut, None if dtype is None else f"weights in {rounding(request, folder, dtype)}")
+    return f"{told}\n{code}" if code else told
 
 
 def rounding(request: ExportRequest, folder: Path, dtype: torch.dtype) -> str:

@@ -11,6 +11,7 @@ from nmt.export.quantization import Quantization
 from nmt.export.request import RECORD, ExportRequest
 from nmt.models.seq2seq import Seq2Seq
 from nmt.runs.directory import TOKENIZER, Run, save_config, write_json
+from nmt.runs.plugins import copy_plugins
 from nmt.runs.safetensors_file import WEIGHTS_FILE, save_weights
 from nmt.search.engine import ModelEngine
 
@@ -36,15 +37,18 @@ def write_run(request: ExportRequest, folder: Path, config: Config) -> tuple[int
     save_weights(folder / WEIGHTS_FILE, model.state_dict(), step, dtype)
     save_config(folder, config)
     run.tokenizers.save(folder / TOKENIZER)
+    code = copy_plugins(run.directory, folder)
     back = Run.open(folder)
     again, _ = back.load_model("best", CPU)
     same_text = back.config.model == run.config.model and back.tokenizers.digest() == run.tokenizers.digest()
     if not (same_text and (dtype is not None or same_weights(model, again))):
         raise RunError(f"{run.name}: what was read back from {folder} is another model: nothing was exported")
     if dtype is None:
-        return step, "read back, it is the same model in every bit"
-    found = agreement(run, ModelEngine(model, CPU), ModelEngine(again, CPU))
-    return step, f"with weights in {str(dtype).removeprefix('torch.')}, {found}"
+        message = "read back, it is the same model in every bit"
+    else:
+        found = agreement(run, ModelEngine(model, CPU), ModelEngine(again, CPU))
+        message = f"with weights in {str(dtype).removeprefix('torch.')}, {found}"
+    return step, f"{message}; {code}" if code else message
 
 
 def same_weights(model: Seq2Seq, other: Seq2Seq) -> bool:

@@ -19,6 +19,7 @@ from nmt.errors import ConfigError, RunError
 from nmt.eval.alignment import AlignConfig
 from nmt.models import build_model
 from nmt.models.seq2seq import Seq2Seq
+from nmt.plugins import in_place, used_plugins
 from nmt.runs import checkpoint, retention
 from nmt.runs.plugins import need_plugins, no_copies
 from nmt.runs.safetensors_file import WEIGHTS_FILE, load_weights
@@ -221,6 +222,7 @@ class Run:
 
     def __init__(self, directory: Path, config: Config, tokenizers: Tokenizers) -> None:
         self.directory, self.config, self.tokenizers = directory, config, tokenizers
+        self.plugins = used_plugins(config)
 
     @classmethod
     def open(cls, directory: str | Path) -> Self:
@@ -246,7 +248,8 @@ class Run:
     def build(self) -> Seq2Seq:
         """The run's model with fresh weights."""
         sizes = self.tokenizers.source.size, self.tokenizers.target.size
-        return build_model(self.config.model, *sizes, self.tokenizers.joint, self.config.trainer.label_smoothing)
+        with in_place(self.plugins):  # another run may have had another version of them since
+            return build_model(self.config.model, *sizes, self.tokenizers.joint, self.config.trainer.label_smoothing)
 
     def weights(self, which: str) -> list[Path]:
         """The files whose mean is meant by best, last, avg:K (the K latest retained) or best:K (the K best of them).

@@ -10,15 +10,16 @@ from nmt.libraries import needed
 HUB = "hf://"
 ADDRESS = re.compile(r"hf:/{1,2}(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 # What is read of a repository, by the patterns of huggingface_hub; whatever else is in it stays there.
-FILES = ["config.yaml", "model.safetensors", "export.json", "tokenizer/*"]
+FILES = ["config.yaml", "model.safetensors", "export.json", "tokenizer/*", "plugins/*"]
 
 
 def local_directory(where: str | os.PathLike[str]) -> Path:
     """The folder of a run: ``where`` itself, or for hf://OWNER/NAME, hf://OWNER/NAME@REVISION the download of it.
 
     The hub is that of the environment variable HF_ENDPOINT; files lie in huggingface_hub's cache, and are used from
-    there without the hub, too.  They are configuration, tokenizer and weights, of which nothing is executed.  Raises
-    RunError for an empty name and an address that is none or cannot be downloaded, ConfigError without huggingface_hub.
+    there without the hub, too.  They are configuration, tokenizer, weights and plug-ins, which are executed where they
+    are trusted.  Raises RunError for an empty name and an address that is none or cannot be downloaded, ConfigError
+    without huggingface_hub.
     """
     text = os.fspath(where)
     if not text:

@@ -4,6 +4,7 @@ A plug-in is code.  Reading a run directory executes nothing that it holds, unle
 """
 
 import hashlib
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 from nmt.atomic import whole_file
 from nmt.checksum import json_with_checksum, parse_json
 from nmt.errors import RunError
-from nmt.plugins import Plugin, load_file, loaded_plugin, trusted
+from nmt.plugins import Plugin, load_copy, loaded_plugin, serves, trusted
 
 FOLDER, RECORD = "plugins", "plugins.json"
 
@@ -69,7 +70,7 @@ def need_plugins(directory: Path) -> None:
     try:
         rows: list[dict[str, Any]] = parse_json(record.read_text(encoding="utf-8"))["plugins"]
         copies = [Copy(row["name"], row["typed"], directory / FOLDER / row["file"], row["sha256"]) for row in rows]
-        if not trusted() and not all(loaded_plugin(copy.name) for copy in copies):
+        if not trusted() and not all(serves(copy.name, copy.sha256) for copy in copies):
             raise RunError(what_to_type(directory, copies))
         for copy in copies:
             need_plugin(directory, copy)
@@ -81,7 +82,11 @@ def need_plugins(directory: Path) -> None:
 
 def what_to_type(directory: Path, copies: Sequence[Copy]) -> str:
     """That the plug-ins of a run are not loaded, or not all of them, and every way to have them all."""
-    loaded = {copy.name: plugin.typed for copy in copies if (plugin := loaded_plugin(copy.name))}
+    loaded = {
+        copy.name: plugin.typed
+        for copy in copies
+        if (plugin := loaded_plugin(copy.name)) and serves(copy.name, copy.sha256)
+    }
     needed = [copy for copy in copies if copy.name not in loaded]
     one = len(needed) == 1
     own = ",".join(loaded.get(copy.name, copy.typed) for copy in copies)
@@ -97,7 +102,7 @@ def what_to_type(directory: Path, copies: Sequence[Copy]) -> str:
 def need_plugin(directory: Path, copy: Copy) -> None:
     """Execute the copy of a plug-in that is not loaded, and say on standard error which one is used."""
     found, name, sha256 = loaded_plugin(copy.name), copy.name, copy.sha256
-    if found is None:
+    if found is None or not serves(name, sha256):
         if not copy.path.is_file():
             raise RunError(
                 f"{copy.path} is missing, so that trust=true cannot execute it: type plugins=[{copy.typed}] to use "
@@ -105,12 +110,27 @@ def need_plugin(directory: Path, copy: Copy) -> None:
             )
         if hashlib.sha256(copy.path.read_bytes()).hexdigest() != sha256:
             raise RunError(f"{copy.path} is not the file that the run was trained with: its checksum is another")
-        load_file(copy.path, str(copy.path))
+        load_copy(copy.path)
         say(directory, f"plug-in {name} (sha256 {sha256[:12]}) was executed from the run directory")
     elif found.sha256 != sha256:
         say(directory, f"plug-in {name} differs from the one of training: {found.sha256[:12]}, then {sha256[:12]}")
     else:
         say(directory, f"plug-in {name} (sha256 {sha256[:12]}) is loaded, the same as in training")
+
+
+def copy_plugins(directory: Path, folder: Path) -> str:
+    """Give an export the plug-ins of its run, whose record then names no folder; a sentence on it, "" without any."""
+    if not (directory / FOLDER / RECORD).exists():
+        return ""
+    rows = parse_json((directory / FOLDER / RECORD).read_text(encoding="utf-8"))["plugins"]
+    (folder / FOLDER).mkdir(exist_ok=True)
+    for row in rows:
+        shutil.copyfile(directory / FOLDER / row["file"], folder / FOLDER / row["file"])
+    named = [{**row, "typed": row["typed"].rpartition("/")[2]} for row in rows]
+    with whole_file(folder / FOLDER / RECORD) as file:
+        file.write(json_with_checksum({"plugins": named}))
+    files = ", ".join(row["file"] for row in rows)
+    return f"{FOLDER}/ has {files}, which is code: who loads the folder has to trust it (trust=true)"
 
 
 def no_copies(directory: Path) -> str:

@@ -41,7 +41,7 @@ from nmt.runs.directory import (
 )
 from nmt.runs.lock import sole_writer
 from nmt.runs.origin import device_name, origin
-from nmt.runs.plugins import store_plugins
+from nmt.runs.plugins import FOLDER, store_plugins
 from nmt.runs.scoring import Scorer, languages, last_line
 from nmt.runs.start import start, validate_command
 from nmt.settings import always_numbers
@@ -221,7 +221,8 @@ def score_test_sets(run: Run, device: torch.device, log: RunLog, trained: Encode
         log.scored(scorer.step, found.name, str(found), found.numbers())
         if found.challenges is not None:
             log.event("challenges", set=found.name, step=scorer.step, **found.challenges.to_dict())
-    log.say(f"{run.directory} holds it all; python -m nmt.translate run={run.directory} < in.txt > out.txt")
+    trust = " trust=true" if (run.directory / FOLDER).is_dir() else ""  # its plug-ins
+    log.say(f"{run.directory} holds it all; python -m nmt.translate run={run.directory}{trust} < in.txt > out.txt")
     log.say(last_line(scored[1:] or scored))
 
 

@@ -1,7 +1,8 @@
 """The records of a training run: console, log.jsonl, TensorBoard and other loggers, with the same facts."""
 
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -138,26 +139,22 @@ class RunLog:
 
         Raises RunError where the disk refuses.
         """
-        for logger in self.loggers:
-            logger.event(name, facts)
+        self.tell(lambda logger: logger.event(name, facts))
         if text is not None:
             self.say(text)
-            for logger in self.loggers:
-                logger.text(name, text, facts.get("step", 0))
+            self.tell(lambda logger: logger.text(name, text, facts.get("step", 0)))
 
     def hparams(
         self, values: Mapping[str, Any], numbers: Collection[str] | None = None, name: str | None = None
     ) -> None:
         """The settings by dotted key: see ``Logger.hparams``."""
         self.event("hparams", values=dict(values))
-        for logger in self.loggers:
-            logger.hparams(values, numbers, name)
+        self.tell(lambda logger: logger.hparams(values, numbers, name))
 
     def training(self, step: int, figures: Mapping[str, float]) -> None:
         """Figures of the updates since the last call."""
         self.event("train", step=step, **figures)
-        for logger in self.loggers:
-            logger.scalars("train", step, figures)
+        self.tell(lambda logger: logger.scalars("train", step, figures))
         if self.console is not None:
             self.console.training(step, figures)
 
@@ -167,7 +164,8 @@ class RunLog:
         self.event("validation", step=step, **validation.metrics, improved=improved, **facts, samples=samples)
         mark = "  best so far" if improved else ""
         self.say(f"step {step:,}  {formatted(facts)}  validation {formatted(validation.metrics)}{mark}")
-        for logger in self.loggers:
+
+        def told(logger: Logger) -> None:
             logger.scalars("validation", step, validation.metrics)
             if improved:
                 logger.scalars("best", step, validation.metrics)  # what the HParams tab compares runs by
@@ -178,13 +176,18 @@ class RunLog:
                 logger.figure(tag, figure, step)
             logger.flush()
 
+        self.tell(told)
+
     def scored(self, step: int, name: str, text: str, numbers: Mapping[str, float]) -> None:
         """Figures of a whole set with the checkpoint of a step, and a text that shows them."""
         self.event("scored", set=name, step=step, **numbers)
         self.say(text)
-        for logger in self.loggers:
+
+        def told(logger: Logger) -> None:
             logger.scalars(f"scored {name}", step, numbers)
             logger.text(f"scored {name}", text, step)
+
+        self.tell(told)
 
     def progress(self, step: int, fraction: float, seconds_left: float | None) -> None:
         """Move the progress bar; cheap enough for every step."""
@@ -195,8 +198,28 @@ class RunLog:
         """Flush everything; nothing may be logged any more.  Raises RunError where the disk refuses."""
         if self.console is not None:
             self.console.close()
-        for logger in self.loggers:
-            logger.close()
+        self.tell(lambda logger: logger.close())
+
+    def tell(self, call: Callable[[Logger], None]) -> None:
+        """Call every logger.  One of a plug-in that fails is told nothing more, which is said, and training goes on.
+
+        Raises RunError where the disk refuses.
+        """
+        for logger in list(self.loggers):
+            try:
+                call(logger)
+            except UserError:
+                raise
+            except Exception as error:
+                if isinstance(logger, JSONLog | TensorBoardLog):
+                    raise
+                self.loggers.remove(logger)
+                frame = traceback.extract_tb(error.__traceback__)[-1]
+                where = f"{Path(frame.filename).name}, line {frame.lineno}"
+                self.say(
+                    f"warning: logger {type(logger).__name__} failed ({where}: {type(error).__name__}: {error}) and is "
+                    f"told nothing more; {FILE} has everything"
+                )
 
 
 def memory(device: torch.device) -> dict[str, float]:

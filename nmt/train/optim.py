@@ -232,8 +232,13 @@ class Schedule:
         self.validations_without_improvement = 0  # since the last better one or the last reduction
 
     def set(self, step: int, epoch: float) -> float:
-        """Give the optimizer the learning rate of update ``step`` (from 1), and return it."""
+        """Give the optimizer the learning rate of update ``step`` (from 1), and return it.
+
+        Raises ConfigError where the formula of a plug-in gives no number.
+        """
         lr = self.rate(step, epoch)
+        if not math.isfinite(lr):  # only a plug-in's formula gives that
+            raise ConfigError(f"optim.schedule={self.config.schedule} gives {lr} as the learning rate of update {step}")
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         return lr

@@ -162,8 +162,8 @@ def load(
         raise ConfigError(f"engine={engine} is not one of {', '.join(EngineKind.__members__)}")
     if not isinstance(trust, bool):  # "false" would execute code
         raise TypeError(f"trust must be True or False, got {trust!r}")
-    load_plugins(list_of("plugins", "a list of files or modules (str)", (str,), plugins))
-    with trusting(trust):
+    own = load_plugins(list_of("plugins", "a list of files or modules (str)", (str,), plugins))
+    with trusting(trust, own):
         run = open_run(directories)
     where = resolve_device(device)
     runner = open_engine(EngineKind[engine], run, checkpoint, where, run.config.decode)

@@ -10,65 +10,20 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import refused, typed
-from hydra.core.config_store import ConfigStore
+from plugged import TINY, forget, own_tables, trained
 
 import nmt
-from nmt import plugins
 from nmt.batch import collate
 from nmt.cli.eval import COMMAND as EVAL
 from nmt.config import from_yaml, to_tree, to_yaml
 from nmt.errors import ConfigError, RunError
 from nmt.models import build_model
 from nmt.models.attention import ATTENTIONS
-from nmt.plugins import TABLES, copied, load_plugins, restore_tables, trusting
+from nmt.plugins import copied, load_plugins, loaded_plugin, trusting
 from nmt.runs.directory import Run
-from nmt.runs.plugins import _said
 from nmt.runs.training import train
 
-FILES = Path(__file__).parents[1] / "plugins"
-TINY = (
-    *("device=cpu", "model.hidden_size=8", "data.train_size=60", "data.validation_size=3", "data.test_size=3"),
-    *("data.tokenizer.vocab_size=400", "trainer.max_steps=2", "trainer.validate_every=2", "logger.tensorboard=false"),
-    *("trainer.precision=fp32", "decode.max_length=4", "decode.beam_size=2"),
-)
-CROSS = ("model.cross_attention", "even"), ("model.cross_attention", "mine")
-
-
-@pytest.fixture(autouse=True)
-def own_tables(monkeypatch, tmp_path):
-    """What a test loads is forgotten after it, and each test has a folder of its own, with the plug-ins."""
-    for file in FILES.glob("*.py"):
-        shutil.copy(file, tmp_path)
-    monkeypatch.chdir(tmp_path)
-    before, modules, path = copied(), set(sys.modules), [*sys.path]
-    forget()
-    yield
-    restore_tables(before)
-    forget()
-    sys.path[:] = path
-    for name in set(sys.modules) - modules:
-        if name in ("even_attention", "directions", "pace", "counting", "mine"):
-            del sys.modules[name]
-
-
-def forget():
-    """As in a new process."""
-    for loaded in list(plugins._loaded):
-        for key, rows in plugins._rows[loaded].items():
-            for row in rows:
-                TABLES[key].pop(row, None)
-        sys.modules.pop(loaded, None)
-    plugins._loaded.clear()
-    plugins._rows.clear()
-    for group, name in (*CROSS, ("model.attention", "even"), ("model", "gain"), ("data", "counting")):
-        ConfigStore.instance().repo.get(group, {}).pop(f"{name}.yaml", None)
-    _said.clear()
-
-
-def trained(*words: str) -> Path:
-    (config,) = typed(*words, *TINY, "name=run")
-    train(config)
-    return Path("runs/run")
+__all__ = ["own_tables"]  # a fixture of every test here
 
 
 def test_attention_score_and_metric_from_training_to_a_run_that_is_read(capsys):
@@ -161,7 +116,7 @@ def test_trust_is_refused_by_training_before_anything_is_executed():
     assert said == (
         "error: trust: nmt.train executes no copies of plug-ins; name your file or a copy in plugins=[FILE]"
     )
-    assert plugins.loaded_plugin("even_attention") is None
+    assert loaded_plugin("even_attention") is None
 
 
 @pytest.mark.parametrize("name", ["a-b.py", "mein ö.py", "2x.py"])
@@ -286,6 +241,21 @@ def test_a_file_that_python_imported_itself_is_not_executed_again(monkeypatch):
     assert load_plugins(["even_attention.py"]) == [first]
 
 
+# The settings of an attention, with what stands in them and its row.
+CLASS = """
+from dataclasses import dataclass
+from nmt.models.attention import ATTENTIONS, AttentionConfig
+from nmt.models.attention.global_attention import GlobalAttention
+
+@dataclass
+class C(AttentionConfig):
+    {0}
+    pass
+
+ATTENTIONS[C] = {1}
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -296,7 +266,25 @@ def test_a_file_that_python_imported_itself_is_not_executed_again(monkeypatch):
             "from nmt.models.attention import SCORES, ScoreFunction\nSCORES['dot'] = ScoreFunction\n",
             "dot is there already",
         ),
-        ("from nmt.models.attention import SCORES\ndel SCORES['dot']\nSCORES['x'] = 1\n", "takes rows out"),
+        (
+            "from nmt.models.attention.scores import SCORES, DotScore\ndel SCORES['dot']\nSCORES['x'] = DotScore\n",
+            "takes rows out",
+        ),
+        ("from nmt.models.attention import SCORES\nSCORES['x'] = 1\n", "class derived from ScoreFunction, not 1"),
+        ("from nmt.eval.metrics import METRICS\nMETRICS['x'] = max\n", "an object of Metric, not <built-in"),
+        ("from nmt.train.log import LOGGERS\nLOGGERS['x'] = print\n", "a class derived from Logger, not <built-in"),
+        ("from nmt.train.optim import SCHEDULES\nSCHEDULES['x'] = 0.1\n", "needs a function, not 0.1"),
+        ("from nmt.train.optim import SCHEDULES\nSCHEDULES[1] = max\n", "has a name for each choice, not 1"),
+        (
+            "from nmt.models.attention import ATTENTIONS\nATTENTIONS['x'] = 3\n",
+            "derived from AttentionConfig .* not 'x'",
+        ),
+        (CLASS.format('name: str = "x"', "int"), "x needs a class derived from Attention, not <class 'int'>"),
+        (CLASS.format("", "GlobalAttention"), "C needs a name to be typed"),
+        (CLASS.format('name: str = "x"\n    bad: "Tensr" = None', "GlobalAttention"), "settings of C are none"),
+        (CLASS.format('name: str = "x"\n    s: float = "one"', "GlobalAttention"), "settings of C are none.*one"),
+        (CLASS.format('name: str = "x"\n    s: set = None', "GlobalAttention"), "settings of C are none.*set"),
+        (CLASS.replace("@dataclass", "").format('name = "x"', "GlobalAttention"), "C needs the line @dataclass above"),
     ],
 )
 def test_a_plugin_that_cannot_be_used_leaves_the_tables_as_they_were(text, message):
@@ -306,6 +294,7 @@ def test_a_plugin_that_cannot_be_used_leaves_the_tables_as_they_were(text, messa
         load_plugins(["mine.py"])
     assert copied() == before
     assert "mine" not in sys.modules
+    typed()  # and a training can be configured afterwards
 
 
 def test_mistakes_are_one_line():

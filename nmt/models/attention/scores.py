@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class ConcatSource(Enum):
     """The source half W_k of the concat score."""
 
-    learned = "learned"  # a matrix (Luong et al. 2015, eq. 8)
+    learned = "learned"  # a matrix (Luong et al. 2015, section 3.1)
     identity = "identity"  # as in Luong's program: v . tanh(W_q q + h_s) (nmt.hybrid, attnLayerForward.m, attnOpt 3)
 
 
@@ -104,7 +104,7 @@ class ProductScore(ScoreFunction):
 
 
 class DotScore(ProductScore):
-    """q . h_s   (Luong et al. 2015, eq. 8).  Raises ConfigError for a query and a memory of different widths."""
+    """q . h_s   (Luong et al. 2015, section 3.1).  Raises ConfigError for a query and a memory of different widths."""
 
     def __init__(self, config: "ScoredConfig", query_size: int, memory_size: int, location_rows: int) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class ScaledDotScore(DotScore):
 
 
 class GeneralScore(ProductScore):
-    """q . W h_s   (Luong et al. 2015, eq. 8).
+    """q . W h_s   (Luong et al. 2015, section 3.1).
 
     The same number is W^T q . h_s: one projected query instead of S projected positions, which pays where few queries
     come or where each reads a window.
@@ -176,7 +176,7 @@ class AdditiveScore(ScoreFunction):
 
 
 class ConcatScore(AdditiveScore):
-    """v_a . tanh(W_a [q; h_s]) with W_a = [W_q W_k]   (Luong et al. 2015, eq. 8), as wide as the query.
+    """v_a . tanh(W_a [q; h_s]) with W_a = [W_q W_k]   (Luong et al. 2015, section 3.1), as wide as the query.
 
     With concat_source=identity W_k is the identity and the width is the memory's (Luong's program).
     """
@@ -187,7 +187,7 @@ class ConcatScore(AdditiveScore):
 
 
 class LocationScore(ScoreFunction):
-    """W q, one row a position   (Luong et al. 2015, eq. 9).
+    """W q, one row a position   (Luong et al. 2015, eq. 8).
 
     Inside a window the rows belong to the offsets -D..D from its centre; globally to source positions.
     """

@@ -4,8 +4,7 @@ import re
 from collections.abc import MutableMapping
 from typing import Any, cast
 
-from omegaconf import OmegaConf
-
+from nmt.config import to_tree
 from nmt.data.corpus import DATASETS, Corpus
 from nmt.data.text import DataConfig
 from nmt.eval.metrics import METRICS, Metric
@@ -76,7 +75,7 @@ def why_no_row(key: str, row: Any, value: Any) -> str:
         if not (isinstance(value, type) and issubclass(value, made)) and not (value is None and key == ATTENTION):
             return f"{key}={row.name} needs a class derived from {made.__name__}, not {value!r}"
         try:
-            OmegaConf.structured(row)
+            to_tree(row)
         except Exception as error:  # OmegaConf's, and what a dataclass raises that cannot be made of its defaults
             return f"the settings of {told} are none: {' '.join(str(error).split())}"
         return ""

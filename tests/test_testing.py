@@ -52,7 +52,8 @@ class CutOff(GlobalAttention):
     """W_a takes part, and has no gradient."""
 
     def forward(self, query, memory, position):
-        e = (query @ self.score.project.weight.detach()) @ memory.values.transpose(1, 2)
+        weight = self.score.project.weight.detach()  # type: ignore[union-attr,operator]
+        e = (query @ weight) @ memory.values.transpose(1, 2)
         weights = e.masked_fill(memory.padding, -torch.inf).softmax(2)
         return Attended(memory.value_rows.weighted_sum(weights).to(query.dtype), weights)
 
@@ -61,7 +62,9 @@ class LeaksInTraining(Leaks):
     """Padding has weight where dropout and the like are on."""
 
     def forward(self, query, memory, position):
-        return (super() if self.training else super(Leaks, self)).forward(query, memory, position)
+        if self.training:
+            return super().forward(query, memory, position)
+        return GlobalAttention.forward(self, query, memory, position)
 
 
 class Negative(GlobalAttention):

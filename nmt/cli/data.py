@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from nmt.cli import app
 from nmt.cli.options import Command
+from nmt.config import PLUGINS_HELP
 from nmt.data.batching import TrainBatches
 from nmt.data.corpus import DataConfig
 from nmt.data.prepare import prepare
@@ -18,6 +19,7 @@ class DataCommandConfig:
 
     seed: int = setting(1, "as in nmt.train: what is prepared with it is found there again", least=0)
     threads: int | None = setting(None, "CPU threads; null: as many as torch finds", least=1, most=1024)
+    plugins: list[str] = setting([], PLUGINS_HELP)
     # OmegaConf's sign for a value that must be given: the group data fills it.
     data: DataConfig = field(default="???")  # type: ignore[assignment]
 

@@ -10,6 +10,8 @@ from command_line import refused, typed
 from plugged import TINY, forget, own_tables, trained
 
 import nmt
+from nmt.cli.data import COMMAND as DATA
+from nmt.cli.data import prepare_data
 from nmt.cli.eval import COMMAND as EVAL
 from nmt.cli.eval import score_runs
 from nmt.cli.export import COMMAND as EXPORT
@@ -117,6 +119,11 @@ def test_a_corpus_of_a_trusted_copy_is_known_to_commands(capsys):
     forget()
     typed_eval(f"run={directory}")
     assert "backwards" in capsys.readouterr().out
+
+
+def test_a_corpus_of_a_plug_in_can_be_looked_at_before_training(capsys):
+    typed("plugins=[counting.py]", "data=counting", "data.tokenizer.kind=char", command=DATA, job=prepare_data)
+    assert "training pairs read 50" in capsys.readouterr().out
 
 
 SMALL = [word for word in TINY if not word.startswith("data.train_size") and "_size=3" not in word]

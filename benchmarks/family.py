@@ -137,7 +137,9 @@ def text(options: argparse.Namespace) -> None:
     """Print what an aligner reads: the test set, and then the training text."""
     for name in (TEST, "train"):
         for pair in zip(*lines_of(options.root, name), strict=True):
-            print(" ||| ".join(" ".join(split_words(side.lower())) for side in pair))
+            # A word with white space of another kind in it is one word to us and two to eflomal.
+            words = (["_".join(word.split()) for word in split_words(side.lower())] for side in pair)
+            print(" ||| ".join(map(" ".join, words)))
 
 
 def links(options: argparse.Namespace) -> None:

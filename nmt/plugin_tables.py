@@ -33,6 +33,7 @@ TABLES = cast(
 )
 Tables = dict[str, dict[Any, Any]]  # what TABLES hold at a time
 ATTENTION = "model.attention"
+NAME = r"[A-Za-z][\w-]*"  # what can be typed for a choice
 # Of the tables with a class of the configuration for each choice: what that is derived from, and what its value is.
 BY_CONFIG: dict[str, tuple[type, type]] = {
     "model": (ModelConfig, Seq2Seq),
@@ -70,7 +71,7 @@ def why_no_row(key: str, row: Any, value: Any) -> str:
             return f"the table of {key} has a class derived from {base.__name__} for each choice, not {told}"
         if "__dataclass_fields__" not in vars(row):
             return f"{told} needs the line @dataclass above it"
-        if not re.fullmatch(r"[A-Za-z]\w*", str(row.name)):
+        if not re.fullmatch(NAME, str(row.name)):
             return f'{told} needs a name to be typed: name: str = "..."'
         if not (isinstance(value, type) and issubclass(value, made)) and not (value is None and key == ATTENTION):
             return f"{key}={row.name} needs a class derived from {made.__name__}, not {value!r}"
@@ -79,7 +80,7 @@ def why_no_row(key: str, row: Any, value: Any) -> str:
         except Exception as error:  # OmegaConf's, and what a dataclass raises that cannot be made of its defaults
             return f"the settings of {told} are none: {' '.join(str(error).split())}"
         return ""
-    if not (isinstance(row, str) and re.fullmatch(r"[A-Za-z]\w*", row)):
+    if not (isinstance(row, str) and re.fullmatch(NAME, row)):
         return f"the table of {key} has a name for each choice, not {row!r}"
     if key in BY_NAME:
         kind = BY_NAME[key]

@@ -187,13 +187,18 @@ def put_back(plugin: Plugin) -> Plugin:
 
 @contextmanager
 def in_place(plugins: Sequence[Plugin]) -> Iterator[None]:
-    """A context in which the tables have the rows of these versions, of which a model is to be made."""
+    """A context in which the tables have the rows of these versions, of which a model is to be made; and afterwards
+    again those that are there now."""
     with _lock:
+        later = [now for p in plugins if (now := _loaded.get(p.name)) is not None and now.source != p.source]
         for plugin in plugins:
-            now = _loaded.get(plugin.name)
-            if now is not None and now.source != plugin.source:
+            if any(plugin.name == other.name for other in later):
                 put_back(plugin)
-        yield
+        try:
+            yield
+        finally:
+            for plugin in later:
+                put_back(plugin)
 
 
 def take_away(name: str) -> None:

@@ -18,6 +18,7 @@ from nmt.cli.export import COMMAND as EXPORT
 from nmt.cli.export import export_run
 from nmt.cli.plugins import truth
 from nmt.errors import ConfigError, RunError
+from nmt.models.attention import ATTENTIONS
 from nmt.plugins import load_plugins, trusting
 from nmt.runs.directory import Run
 from nmt.runs.training import train
@@ -60,6 +61,17 @@ def test_each_run_has_its_own_version_where_copies_are_trusted():
         models = [nmt.load(directory, trust=True) for directory in order]
         found = [model.score("one two", "eins zwei").log_prob for model in models]
         assert found == [expected[directories.index(directory)] for directory in order]
+
+
+def test_a_model_of_an_earlier_version_leaves_the_later_one_in_the_tables():
+    """As in a notebook, where a run was opened, then the file changed and loaded again."""
+    opened = Run.open(trained("plugins=[even_attention.py]", "model.attention=even"))
+    changed()
+    load_plugins(["even_attention.py"])
+    [later] = [row for row in ATTENTIONS if row.name == "even"]
+    model, _ = opened.load_model("best", torch.device("cpu"))
+    assert type(model.get_submodule("decoder.attention")) is not ATTENTIONS[later]
+    assert [row for row in ATTENTIONS if row.name == "even"] == [later]
 
 
 def test_an_ensemble_of_both_is_their_mean():

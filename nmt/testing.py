@@ -35,10 +35,10 @@ def check_attention(module: type[Attention], config: AttentionConfig | None = No
     memory      no encoder state is copied for each query: no tensor is as large as N S M
 
     Weights are compared in ``module.eval()``; padding is tried in training, too.  Raises AssertionError with a sentence
-    that names what does not hold, TypeError where ``module`` is no class, and ValueError without ``config`` for a
-    mechanism that has no row.
+    that names what does not hold, TypeError for an object in the place of its class, and ValueError without
+    ``config`` for a mechanism that has no row.
     """
-    if not isinstance(module, type):
+    if isinstance(module, Attention):
         raise TypeError(f"check_attention takes the class {type(module).__name__} and makes an object of it itself")
     if config is None:
         config = next((row() for row, made in ATTENTIONS.items() if made is module), None)

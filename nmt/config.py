@@ -119,9 +119,6 @@ def hydra_store() -> Callable[..., None]:
     return partial(store, replace=True) if "replace" in signature(store).parameters else store
 
 
-_registered: list[tuple[type, ...]] = []  # what Hydra was told last
-
-
 def all_choices() -> tuple[type, ...]:
     """The rows of every table, which plug-ins change."""
     return tuple(row for group in CHOICE_GROUPS.values() for row in group.configs)
@@ -131,12 +128,7 @@ def register_choices() -> None:
     """Tell Hydra every schema, and a choice in its group for every row of every table.
 
     Where configs/ has a file of that group and name, the file is the choice: Hydra allows only one of the two.
-    Nothing is done where Hydra was told the same rows before.
     """
-    rows = all_choices()
-    if _registered == [rows]:
-        return
-    _registered[:] = [rows]
     store = hydra_store()
     store(name="train_schema", node=Config)
     for group, table in CHOICE_GROUPS.items():

@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--kinds", type=kinds, default=",".join(TRAINED), help="rows (%(default)s)")
     parser.add_argument("--only", choices=[*TRAINED], help="train this one, and print no table")
     parser.add_argument("more", nargs="*", help="KEY=VALUE of nmt.train, after those of this file")
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()  # options may stand among the words
     seeds = [int(seed) for seed in given.seeds.split(",")]
     more = [f"data.root={given.root}", *write_tests(given.root / "multi30k", given.runs / "tests")]
     more += given.more

@@ -3,7 +3,7 @@
     python benchmarks/family.py text > text
     eflomal-align --input text --forward-links forward --reverse-links reverse
     python benchmarks/family.py links forward reverse > links
-    python benchmarks/family.py speed --minutes 2
+    python benchmarks/family.py speed --minutes 3 --updates 12
     python benchmarks/family.py train --links links
     python benchmarks/family.py report
 
@@ -32,6 +32,7 @@ from common import RESULTS, commit, markdown, processor
 from tqdm import tqdm
 
 import nmt
+from nmt.atomic import whole_file
 from nmt.cli import compose
 from nmt.cli.train import COMMAND
 from nmt.config import Config
@@ -124,7 +125,8 @@ def write(found: dict[str, Any]) -> None:
     """Keep it: a line for each training, so that two files can be compared."""
     head = {key: value for key, value in found.items() if key != "runs"}
     lines = ",\n".join("  " + json.dumps(run) for run in found["runs"])
-    FILE.write_text(json.dumps(head, indent=1)[:-2] + f',\n "runs": [\n{lines}\n ]\n}}\n', encoding="utf-8")
+    with whole_file(FILE) as file:
+        file.write(json.dumps(head, indent=1)[:-2] + f',\n "runs": [\n{lines}\n ]\n}}\n')
 
 
 def lines_of(root: Path, name: str) -> tuple[list[str], list[str]]:
@@ -268,9 +270,9 @@ def main() -> None:
     one.add_argument("reverse", type=Path, help="the same of the other direction, English words first, too")
     one.set_defaults(does=links)
     one = commands.add_parser("speed", help="measure how many updates each way makes in equal time")
-    one.add_argument("--minutes", type=float, default=2, help="of processor time (%(default)s)")
+    one.add_argument("--minutes", type=float, default=3, help="of processor time (%(default)s)")
     one.add_argument("--rounds", type=int, default=3, help="(%(default)s)")
-    one.add_argument("--updates", type=int, default=20, help="of each way and round (%(default)s)")
+    one.add_argument("--updates", type=int, default=12, help="of each way and round (%(default)s)")
     one.set_defaults(does=speed)
     one = commands.add_parser("train", help="train and score what is not there yet")
     one.add_argument("--links", type=Path, required=True, help="of test_2016_flickr")

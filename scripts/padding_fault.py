@@ -210,7 +210,7 @@ def main() -> None:
     parser.add_argument("--faults", type=faults, default=",".join(f.value for f in Fault), help="rows (%(default)s)")
     parser.add_argument("--only", choices=[fault.value for fault in Fault], help="train this one, and print no table")
     parser.add_argument("more", nargs="*", help="KEY=VALUE of nmt.train, after those of this file")
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()  # options may stand among the words
     load_plugins([__file__])  # for runs that were trained before
     seeds = [int(seed) for seed in given.seeds.split(",")]
     if given.only:

@@ -119,11 +119,6 @@ def hydra_store() -> Callable[..., None]:
     return partial(store, replace=True) if "replace" in signature(store).parameters else store
 
 
-def all_choices() -> tuple[type, ...]:
-    """The rows of every table, which plug-ins change."""
-    return tuple(row for group in CHOICE_GROUPS.values() for row in group.configs)
-
-
 def register_choices() -> None:
     """Tell Hydra every schema, and a choice in its group for every row of every table.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from nmt.config import (
     CONFIG_DIR,
     VERSION_BASE,
     Config,
-    all_choices,
     hydra_store,
     register_choices,
     to_dataclasses,
@@ -171,30 +170,19 @@ def differing(command: Command, cfg: DictConfig, overrides: list[str]) -> list[t
         return []
     groups = config_groups(command.config_dirs)
     choices = [o.input_line or "" for o in parsed if o.key_or_group in groups or o.is_hydra_override()]
-    base, found = chosen(command.root, choices), []
+    base, found = hydra.compose(command.root, choices), []
     for override in naming:
         key = override.key_or_group
         if override.input_line not in choices:
             same = OmegaConf.select(base, key) == OmegaConf.select(cfg, key)
         else:
             try:
-                same = chosen(command.root, [c for c in choices if c != override.input_line]) == base
+                same = hydra.compose(command.root, [c for c in choices if c != override.input_line]) == base
             except HydraException:  # another choice needs this one
                 same = False
         if not same:
             found.append((key, override.get_value_element_as_str()))
     return found
-
-
-def chosen(root: str, choices: Sequence[str]) -> DictConfig:
-    """What these choices alone compose: a tenth of a second, and the same for many jobs of a process."""
-    return composed_once(root, tuple(choices), all_choices())
-
-
-@lru_cache(maxsize=64)
-def composed_once(root: str, choices: tuple[str, ...], rows: tuple[type, ...]) -> DictConfig:
-    """``rows`` are all that could be chosen, which plug-ins change."""
-    return hydra.compose(root, list(choices))
 
 
 def name_part(key: str, value: str) -> str:

@@ -119,13 +119,19 @@ def need_plugin(directory: Path, copy: Copy) -> None:
 
 
 def copy_plugins(directory: Path, folder: Path) -> str:
-    """Give an export the plug-ins of its run, whose record then names no folder; a sentence on it, "" without any."""
+    """Give an export the plug-ins of its run, whose record then names no folder; a sentence on it, "" without any.
+
+    Raises RunError where a copy is missing.
+    """
     if not (directory / FOLDER / RECORD).exists():
         return ""
     rows = parse_json((directory / FOLDER / RECORD).read_text(encoding="utf-8"))["plugins"]
     (folder / FOLDER).mkdir(exist_ok=True)
-    for row in rows:
-        shutil.copyfile(directory / FOLDER / row["file"], folder / FOLDER / row["file"])
+    try:
+        for row in rows:
+            shutil.copyfile(directory / FOLDER / row["file"], folder / FOLDER / row["file"])
+    except OSError as error:
+        raise RunError(f"the plug-ins of {directory} cannot be exported: {error}") from None
     named = [{**row, "typed": row["typed"].rpartition("/")[2]} for row in rows]
     with whole_file(folder / FOLDER / RECORD) as file:
         file.write(json_with_checksum({"plugins": named}))

@@ -44,11 +44,11 @@ NAMES = (
     "global+heads=4,local_p+heads=4,fixed_memory,coverage,coverage+max_fertility=2,location_aware,structural,temporal,gmm,monotonic,monotonic+chunk=5"
 )
 DECODERS = ("none", "bahdanau", "global", "local_m", "local_p")
-# MECHANISM[/predictions[/K]]: model.mixture, and model.mixture_top_k; /intra: model.intra_attention;
-# /lstmn: model.encoder.
+# MECHANISM[/predictions[/K]], MECHANISM/lexical: model.mixture, and model.mixture_top_k;
+# /intra: model.intra_attention; /lstmn: model.encoder.
 MIXTURES = (
     *("global", "global/predictions", "global/predictions/5", "local_m/predictions", "local_p/predictions"),
-    *("global/intra", "global/lstmn"),
+    *("global/lexical", "global/intra", "global/lstmn"),
 )
 QUICK = ["--sources=5,40", "--threads=1", "--batch=2", "--width=16", "--steps=4", "--rounds=2", "--words=50"]
 LONG = 1600  # sources beyond this take seconds: a forced way is measured there in the first round alone
@@ -280,7 +280,7 @@ def mixture_model(name: str, width: int, words: int) -> Seq2Seq:
         attention=config_of(mechanism),
         encoder=EncoderKind.lstmn if kind == "lstmn" else EncoderKind.lstm,
         intra_attention=kind == "intra",
-        mixture=Mixture.predictions if kind == "predictions" else Mixture.contexts,
+        mixture=Mixture[kind] if kind in ("predictions", "lexical") else Mixture.contexts,
         mixture_top_k=int(k) if k else None,
     )
     torch.manual_seed(0)

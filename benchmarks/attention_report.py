@@ -187,8 +187,8 @@ def report(settings: dict[str, Any], cases: Sequence[Case], decoder: Sequence[Ca
     if mixtures:  # which older results do not have
         parts += [
             "A target position of a whole LSTM, encoder, projection and loss included, where the attention weights mix "
-            "predictions (model.mixture), of the K likeliest positions or of all, with intra-decoder attention, and "
-            f"with the encoder lstmn; S={mixtures[0].source}, N=1, milliseconds:",
+            "predictions (model.mixture), of the K likeliest positions, of all or of single words, with intra-decoder "
+            f"attention, and with the encoder lstmn; S={mixtures[0].source}, N=1, milliseconds:",
             decoder_table(mixtures),
         ]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -52,6 +52,7 @@ def lstms() -> dict[str, str]:
     return {
         "lstm-non_local": f"{P} model.encoder_block=non_local",
         "lstm-latent": f"{P} model.mixture=predictions trainer.label_smoothing=0.1",
+        "lstm-lexical": f"{GLOBAL} model.mixture=lexical",
         "lstm-latent_top_k": f"{GLOBAL} model.mixture=predictions model.mixture_top_k=3",
         "lstm-layers_residual": f"{GLOBAL} model.num_layers=3 model.residual=true",
         "lstm-bahdanau_layers": f"{LSTM} model.attention=bahdanau model.num_layers=2 model.decoder_layers=3",

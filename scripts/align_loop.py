@@ -6,7 +6,7 @@ RUN translates from source to target, REVERSE from target to source; any corpus,
 
 1. Links of the training pairs are found by both (align.layer=auto) and merged: FOLDER/found.align.
 2. Each run goes on from its best weights with those links as guided alignment, taught at the decoder step that has read
-   the word (trainer.guided_shift=1): FOLDER/forward and FOLDER/reverse.  Where model.mixture=predictions, it is the
+   the word (trainer.guided_shift=1): FOLDER/forward and FOLDER/reverse.  Where predictions are mixed, it is the
    step that predicts the word (trainer.guided_shift=0): the posterior, which is read, has seen the word there.
 
 After that, ``python -m nmt.eval.align run=FOLDER/forward reverse=FOLDER/reverse source=... target=...`` aligns.  Garg
@@ -122,7 +122,7 @@ def guided(config: Config, run: Path, folder: Path, name: str, links: Path, opti
     data = FilesConfig(
         **{**kept, **texts, "name": "files", "test": [], "tests": {}, "gold": None, "alignments": str(links)}
     )
-    latent = isinstance(config.model, LSTMConfig) and config.model.mixture is Mixture.predictions
+    latent = isinstance(config.model, LSTMConfig) and config.model.mixture is not Mixture.contexts
     trainer = replace(
         config.trainer,
         guided_alignment=options.weight,

@@ -76,8 +76,9 @@ def test_every_experiment_takes_every_attention_of_its_model_and_no_other_model(
     for group in groups:
         choices = list(CHOICE_GROUPS[group].configs)
         for choice in choices[:: len(choices) - 1] if some else choices:
-            if experiment == "hansards_latent" and choice.name in ("none", "hard", "fixed_memory"):
-                with pytest.raises(ConfigError, match=rf"model\.mixture=predictions .*{group}={choice.name} "):
+            mixture = {"hansards_latent": "predictions", "hansards_aligner": "lexical"}.get(experiment)
+            if mixture and choice.name in ("none", "hard", "fixed_memory"):
+                with pytest.raises(ConfigError, match=rf"model\.mixture={mixture} .*{group}={choice.name} "):
                     composed(f"+experiment={experiment}", f"{group}={choice.name}")
                 continue
             model = composed(f"+experiment={experiment}", f"{group}={choice.name}").model

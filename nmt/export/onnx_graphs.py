@@ -67,10 +67,11 @@ class LSTMGraphs(Graphs):
         if example.memory is not None:
             places = 1 if example.memory.heads == 1 else 2  # values and keys (B, [heads,] S, F)
             self.memory = {"lengths": None, "values": places} | ({"keys": places} if self.keyed else {})
-            self.memory |= {"terms": 1} if model.latent is not None else {}
+            self.memory |= {"terms": 1} if model.decoder.mixes_predictions else {}
 
     def encode(self, source: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
-        memory, start, _ = self.model.encode(source, lengths, 2)
+        encoded = self.model.encode(source, lengths, 2)
+        memory, start = encoded.memory, encoded.start
         c = start[0].c
         state = Recurrent(start, torch.zeros_like(c)).pack(c.dtype)
         if memory is None:
@@ -79,9 +80,8 @@ class LSTMGraphs(Graphs):
         if H > 1:
             rows = [x.unflatten(0, (-1, H)) for x in rows]
         found = [state, memory.lengths[::H], *rows]
-        if self.model.latent is not None:
-            found.append(self.model.latent.source_terms(memory.values))
-        return tuple(found)
+        terms = self.model.source_terms(encoded, self.weights)
+        return tuple(found if terms is None else [*found, terms])
 
     def step(self, tokens: Tensor, position: Tensor, state: Tensor, *memory: Tensor) -> tuple[Tensor, Tensor]:
         read = dict(zip(self.memory, memory, strict=True))

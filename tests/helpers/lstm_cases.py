@@ -109,6 +109,14 @@ CONFIGS = {
     "bahdanau latent": LSTMConfig(
         attention=BahdanauConfig(hidden_size=5), embedding_size=4, mixture=Mixture.predictions
     ),
+    "global lexical": LSTMConfig(attention=GlobalConfig(), mixture=Mixture.lexical, input_feeding=False),
+    "global lexical reversed eos": LSTMConfig(
+        attention=GlobalConfig(), mixture=Mixture.lexical, reverse_source=True, source_eos=True, mixture_uniform=0.3
+    ),
+    "bahdanau lexical": LSTMConfig(attention=BahdanauConfig(hidden_size=5), mixture=Mixture.lexical, bias=False),
+    "local_p lexical": LSTMConfig(
+        attention=LocalPConfig(half_width=1, hidden_size=5), mixture=Mixture.lexical, tied=Tied.target
+    ),
     "none": LSTMConfig(attention=NoneConfig(), embedding_size=4),
     "none unfed": LSTMConfig(attention=NoneConfig(), num_layers=2, input_feeding=False),
 }
@@ -119,7 +127,8 @@ def build(name, seed=0, **changes) -> Any:
     config = CONFIGS[name]
     config = type(config)(**{**vars(config), "hidden_size": 6, "dropout": 0.0, **changes})
     torch.manual_seed(seed)
-    model = build_model(config, V_SOURCE, V_TARGET, joint=False, label_smoothing=0.1).double().eval()
+    eps = 0.0 if getattr(config, "mixture", None) is Mixture.lexical else 0.1
+    model = build_model(config, V_SOURCE, V_TARGET, joint=False, label_smoothing=eps).double().eval()
     for p in model.parameters():
         torch.nn.init.normal_(p, std=0.7)
     return model

@@ -101,10 +101,11 @@ def encode(model, source, remembered=None, tapes=None):
     return torch.stack(memory), final
 
 
-def log_probs(model, source, target, posteriors=None):
+def log_probs(model, source, target, posteriors=None, even=None):
     """log p(. | y_<t, x) at every position of target and its end-of-sentence: (T, V).
 
-    Where predictions are mixed, p(s | x, y_t) (S,) of each position is added to the list ``posteriors``.
+    Where predictions are mixed, p(s | x, y_t) (S,) of each position is added to the list ``posteriors``; of words that
+    predict alone the same log p, with all of them alike, to the list ``even``.
     """
     config, decoder, tapes = model.config, model.decoder, []
     memory, final = encode(model, source, tapes=tapes if model.config.fusion is Fusion.deep else None)
@@ -139,6 +140,7 @@ def log_probs(model, source, target, posteriors=None):
         return torch.sigmoid(fusion.gate.weight @ summary + of_gate) * memory
 
     written, summary = [], torch.zeros_like(feed)
+    words = [*source, EOS] if model.source_eos else source
     for t, (word, next_word) in enumerate(zip([BOS, *target], [*target, EOS], strict=True)):
         x = model.target_embedding.weight[word]
         added = fuse(x) if tapes else 0.0
@@ -167,6 +169,16 @@ def log_probs(model, source, target, posteriors=None):
         if config.mixture is Mixture.contexts:
             rows.append(predicted(feed))
             continue
+        if config.mixture is Mixture.lexical:
+            alone = decoder.readout.weight[:, : config.hidden_size]
+            of_words = [predicted(torch.tanh(alone @ model.source_embedding.weight[i])).exp() for i in words]
+            joint = torch.stack([w * p for w, p in zip(weights / weights.sum(), of_words, strict=True)])
+            rows.append(joint.sum(0).log())
+            if even is not None:
+                even.append(torch.stack(of_words).mean(0).log())
+            if posteriors is not None:
+                posteriors.append((joint[:, next_word] / joint[:, next_word].sum()).detach())
+            continue
         p, joint = torch.zeros(model.target_size, dtype=torch.float64), torch.zeros(len(memory), dtype=torch.float64)
         best = weights.argsort(descending=True)[: config.mixture_top_k]
         for s in best.tolist():
@@ -183,8 +195,11 @@ def loss(model, pairs, eps):
     """Summed label-smoothed loss, and each sentence's NLL (T,)."""
     total, nll = torch.zeros((), dtype=torch.float64), []
     for source, target in pairs:
-        log_p = log_probs(model, source, target)
+        even = []
+        log_p = log_probs(model, source, target, even=even)
         each = -torch.stack([row[y] for row, y in zip(log_p, [*target, EOS], strict=True)])
+        for row, y in zip(even, [*target, EOS] if even else [], strict=True):
+            total = total - model.lexical.uniform * row[y]
         total = total + (1 - eps) * each.sum() - eps * log_p.mean(1).sum()
         nll.append(each)
     return total, nll

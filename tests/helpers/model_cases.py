@@ -13,6 +13,7 @@ from torch import nn
 from nmt.batch import Batch, collate
 from nmt.config import restore
 from nmt.models import MODELS, build_model
+from nmt.models.lstm.config import LSTMConfig, Mixture
 from nmt.models.seq2seq import ModelConfig, Seq2Seq
 
 V = 13  # words of either vocabulary; PAIRS leave the last one out
@@ -50,6 +51,7 @@ def cross_attention(name: str, **keys: Any) -> dict[str, Any]:
 
 
 PREDICTIONS = {"mixture": "predictions"}
+LEXICAL = {"mixture": "lexical", "mixture_uniform": 0.0}
 INTRA = {"intra_attention": True}
 FUSED = {"encoder": "lstmn", "fusion": "deep"}
 LSTMN = {"encoder": "lstmn"}
@@ -176,6 +178,10 @@ CASES: dict[str, dict[str, Case]] = {
             attention("local_p", **LOCAL_P) | PREDICTIONS | {"mixture_top_k": 2, "dropout_placement": "luong"},
             sums_to_one=False,
         ),
+        "global lexical": Case(attention("global") | LEXICAL | {"num_layers": 2}),
+        "global lexical unfed": Case(attention("global") | LEXICAL | {"input_feeding": False, "reverse_source": True}),
+        "temporal lexical": Case(attention("temporal") | LEXICAL | {"bias": False}),
+        "local_m lexical": Case(attention("local_m", half_width=1) | LEXICAL | {"tied": "target"}),
     },
     "transformer": {
         "before": Case(),
@@ -240,10 +246,17 @@ def config_of(name: str, **changes: Any) -> ModelConfig:
 def build(name: str, seed: int = 0, label_smoothing: float = 0.1, **changes: Any) -> Seq2Seq:
     """A float64 model of one of NAMES, with weights so large that its answers differ and its attention moves."""
     torch.manual_seed(seed)
-    model = build_model(config_of(name, **changes), V, V, joint=True, label_smoothing=label_smoothing).double().eval()
+    config = config_of(name, **changes)
+    model = build_model(config, V, V, joint=True, label_smoothing=smoothing(config, label_smoothing)).double().eval()
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.6)
     return model
+
+
+def smoothing(config: ModelConfig, most: float = 0.1) -> float:
+    """``most``, or 0 where a model takes no label smoothing."""
+    lexical = isinstance(config, LSTMConfig) and config.mixture is Mixture.lexical
+    return 0.0 if lexical else most
 
 
 def batch_of(pairs: list[tuple[list[int], list[int]]] | None = None) -> Batch:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from closeness import assert_close
 from fake_cuda import DEVICE, backward, fake_cuda
-from model_cases import NAMES, V, batch_of, build, config_of
+from model_cases import NAMES, V, batch_of, build, config_of, smoothing
 from torch import Tensor, nn
 from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, unset_fake_temporarily
@@ -51,7 +51,8 @@ def clear_tables() -> None:
 def on_cuda(name: str) -> tuple[Any, Batch]:
     """A model and sentences, both on the device."""
     with DEVICE:  # parameters alone; what the model makes later must find its device by itself
-        model = build_model(config_of(name, dropout=0.1), V, V, joint=True, label_smoothing=0.1)
+        config = config_of(name, dropout=0.1)
+        model = build_model(config, V, V, joint=True, label_smoothing=smoothing(config))
     return model, batch_of(LONGER if "concat" in name else SHORT).to(DEVICE)
 
 

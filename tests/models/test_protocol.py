@@ -14,6 +14,7 @@ from model_cases import NAMES, PAIRS, V, batch_of, build, case_of, config_of, mo
 from torch import nn
 
 from nmt.batch import BOS, PAD, Batch, collate
+from nmt.errors import ConfigError
 from nmt.models.attention import ATTENTIONS
 from nmt.models.transformer.config import SELF_ATTENTIONS
 from nmt.models.transformer.cross_config import CrossAttentions
@@ -215,6 +216,10 @@ def test_r_drop_compares_neighbours(name):
     model, alpha = build(name), 3.0
     targets = [PAIRS[0][1], PAIRS[0][1], PAIRS[2][1], PAIRS[2][1]]
     batch = batch_of([(source, target) for (source, _), target in zip(PAIRS, targets, strict=True)])
+    if not model.label_smoothing:
+        with pytest.raises(ConfigError, match=r"trainer\.r_drop does not apply to model\.mixture=lexical"):
+            model(batch, False, alpha)
+        return
     plain, both = model(batch), model(batch, False, alpha)
     assert_close(both.nll, plain.nll)
     with torch.no_grad():

@@ -23,9 +23,14 @@ PAIRS = 24
 
 
 LATENT = replace(MODELS["local_p"], mixture=Mixture.predictions)
+LEXICAL = replace(MODELS["local_p"], mixture=Mixture.lexical)
 
 
-@pytest.fixture(scope="module", params=[(MODELS["transformer"], 1), (LATENT, 0)], ids=["transformer", "latent"])
+@pytest.fixture(
+    scope="module",
+    params=[(MODELS["transformer"], 1), (LATENT, 0), (LEXICAL, 0)],
+    ids=["transformer", "latent", "lexical"],
+)
 def model_and_step(request):
     """A model, and the decoder step at which it is read, counted from the one that predicts the word."""
     return request.param

@@ -36,6 +36,8 @@ class Mixture(Enum):
 
     contexts = "contexts"  # soft attention: p(y_t | sum_s a_s h_s)
     predictions = "predictions"  # latent alignment: sum_s a_s p(y_t | h_s), nmt/models/lstm/latent_alignment.py
+    # What each source word alone predicts: sum_s a_s p(y_t | x_s), nmt/models/lstm/lexical_alignment.py.
+    lexical = "lexical"
 
 
 class EncoderKind(Enum):
@@ -104,13 +106,20 @@ class LSTMConfig(ModelConfig):
     encoder_block: EncoderBlock = setting(EncoderBlock.none, "on top of the encoder: none or non_local")
     intra_attention: bool = setting(False, "the decoder also attends to its own earlier states (Paulus et al. 2018)")
     mixture: Mixture = setting(
-        Mixture.contexts, "what attention weights mix: contexts, or predictions (latent alignment; slower)"
+        Mixture.contexts,
+        "what attention weights mix: contexts, predictions (latent alignment; slower), or lexical (what each source "
+        "word alone predicts: a word aligner)",
     )
     mixture_top_k: int | None = setting(
         None,
         "with mixture=predictions: of the k likeliest positions alone (null: of all that attention sees)",
         least=1,
         most=1_000_000,
+    )
+    mixture_uniform: float | None = setting(
+        None,
+        "with mixture=lexical: weight in the loss of the mixture with all source words alike, IBM Model 1 (null: 1)",
+        least=0,
     )
     # OmegaConf's MISSING: the group model.attention fills it.
     attention: AttentionConfig = setting(cast(AttentionConfig, "???"), "attention mechanism")
@@ -160,31 +169,43 @@ class LSTMConfig(ModelConfig):
 
     def check_mixture(self) -> None:
         """Raise ConfigError where there are no predictions to be mixed."""
+        if self.mixture is not Mixture.predictions and self.mixture_top_k is not None:
+            raise ConfigError(
+                f"model.mixture_top_k belongs to model.mixture=predictions, not to mixture={self.mixture.name}"
+            )
+        if self.mixture is not Mixture.lexical and self.mixture_uniform is not None:
+            raise ConfigError(
+                f"model.mixture_uniform belongs to model.mixture=lexical, not to mixture={self.mixture.name}"
+            )
         if self.mixture is Mixture.contexts:
-            if self.mixture_top_k is not None:
-                raise ConfigError("model.mixture_top_k belongs to model.mixture=predictions, not to mixture=contexts")
-        elif isinstance(self.attention, NoneConfig | HardConfig):
+            return
+        mixture = f"model.mixture={self.mixture.name}"
+        if isinstance(self.attention, NoneConfig | HardConfig):
             seen = "none" if isinstance(self.attention, NoneConfig) else "one at a time"
             raise ConfigError(
-                "model.mixture=predictions mixes what several source positions predict, and "
+                f"{mixture} mixes what several source positions predict, and "
                 f"model.attention={self.attention.name} reads {seen}; choose another model.attention"
             )
-        elif self.intra_attention:
-            raise ConfigError("model.intra_attention=true does not apply to model.mixture=predictions")
-        elif self.dropout_mask is not DropoutMask.word:
+        if self.intra_attention:
+            raise ConfigError(f"model.intra_attention=true does not apply to {mixture}")
+        if self.dropout_mask is not DropoutMask.word:
             raise ConfigError(
-                "model.dropout_mask=sentence does not apply to model.mixture=predictions, whose dropout is drawn for "
-                "each pair of a target and a source position"
+                f"model.dropout_mask=sentence does not apply to {mixture}, whose dropout is drawn for each prediction"
             )
-        elif isinstance(self.attention, FixedMemoryConfig):
+        if isinstance(self.attention, FixedMemoryConfig):
             raise ConfigError(
-                "model.mixture=predictions mixes what source positions predict, and model.attention=fixed_memory reads "
+                f"{mixture} mixes what source positions predict, and model.attention=fixed_memory reads "
                 "vectors that each are made of all positions; choose another model.attention"
             )
-        elif isinstance(self.attention, AttentionConfig) and self.attention.heads > 1:
+        if isinstance(self.attention, AttentionConfig) and self.attention.heads > 1:
             raise ConfigError(
-                "model.mixture=predictions mixes what single source positions predict, and several heads read as many "
+                f"{mixture} mixes what single source positions predict, and several heads read as many "
                 "at a time: set model.attention.heads=1"
+            )
+        if self.mixture is Mixture.lexical and self.embedding_width != self.hidden_size:
+            raise ConfigError(
+                "model.mixture=lexical predicts from word vectors in the place of the encoder's states, as wide: set "
+                f"model.embedding_size={self.hidden_size}, as model.hidden_size, not {self.embedding_size}"
             )
 
     def build(self, source_size: int, target_size: int, joint: bool, label_smoothing: float = 0.0) -> Seq2Seq:

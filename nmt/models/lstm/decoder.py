@@ -71,7 +71,7 @@ class LSTMDecoder(nn.Module):
         self.hidden_size, self.residual = config.hidden_size, config.residual
         self.dropout, self.shared = config.dropout, config.dropout_axis
         self.drops_inputs = config.dropout_placement is DropoutPlacement.luong
-        self.mixes_predictions = config.mixture is Mixture.predictions
+        self.mixes_predictions = config.mixture is not Mixture.contexts
         self.uses_input_feeding, self.attends_before_step = config.uses_input_feeding, config.attention.previous_state
         E, H = config.embedding_width, config.hidden_size
         depth = config.decoder_layers or config.num_layers

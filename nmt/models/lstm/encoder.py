@@ -21,6 +21,7 @@ class Encoded(NamedTuple):
     memory: Memory | None  # None without attention
     start: list[LSTMState]  # of each decoder layer
     tapes: SourceTapes | None = None  # where the decoder's cell reads them
+    words: Tensor | None = None  # (B, S, E) word vectors in natural order, where each predicts alone
 
 
 class Read(NamedTuple):

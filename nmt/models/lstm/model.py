@@ -8,14 +8,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nmt.batch import PAD, Batch
+from nmt.errors import ConfigError
 from nmt.models.attention import Attended, Memory
-from nmt.models.lstm.config import LSTMConfig
+from nmt.models.lstm.config import LSTMConfig, Mixture
 from nmt.models.lstm.decoder import LSTMDecoder, LuongStep, StepResult, target_position
 from nmt.models.lstm.deep_fusion import Fused, SourceTapes
 from nmt.models.lstm.encoder import Encoded, LSTMEncoder, reversed_places
 from nmt.models.lstm.latent_alignment import LatentAlignment
+from nmt.models.lstm.lexical_alignment import LexicalAlignment
 from nmt.models.ops.cross_entropy import projected_cross_entropy
 from nmt.models.ops.dropout import dropout, word_dropout
+from nmt.models.ops.lexical import lexical_cross_entropy
 from nmt.models.ops.lstm_layer import LSTMState
 from nmt.models.ops.matmul import PrepackedLinear
 from nmt.models.ops.mixture import MixtureOptions, mixture_cross_entropy
@@ -61,7 +64,8 @@ class LSTMSearchState:
     memory: Memory | None
     position: int | Tensor  # target positions read so far; () int64 while a step is being exported
     weights: SearchWeights
-    source_terms: Tensor | None = None  # (B, S, H) what W_c makes of each h_s alone, where predictions are mixed
+    # Where predictions are mixed: (B, S, H) what W_c makes of each h_s alone; (B, S, V) what each word alone predicts.
+    source_terms: Tensor | None = None
     written: Tensor | None = None  # (B, K, t, H) the decoder's states so far, where it attends to them
     tapes: SourceTapes | None = None  # of deep fusion
     summary: Tensor | None = None  # (B, K, H) its gamma~
@@ -117,7 +121,13 @@ class LSTM(CachesWeights, Seq2Seq):
         self.decoder = LSTMDecoder(config)
         if self.decoder.attention is not None:
             self.longest_source = self.decoder.attention.longest_source
-        self.latent = LatentAlignment(config, self.decoder) if self.decoder.mixes_predictions else None
+        self.latent = LatentAlignment(config, self.decoder) if config.mixture is Mixture.predictions else None
+        self.lexical = LexicalAlignment(config, self.decoder) if config.mixture is Mixture.lexical else None
+        if self.lexical is not None and label_smoothing:
+            raise ConfigError(
+                f"trainer.label_smoothing={label_smoothing} does not apply to model.mixture=lexical, whose loss is the "
+                "likelihood of each word: set trainer.label_smoothing=0"
+            )
         self.projection = nn.Linear(H, target_size, bias=config.bias)
         if config.init_range is not None:
             self.initialize(config.init_range)
@@ -150,12 +160,9 @@ class LSTM(CachesWeights, Seq2Seq):
         start = [final[max(depth + shift, 0)] for depth in range(len(self.decoder.layers))]
         if self.decoder.attention is None:
             return Encoded(None, start, tapes)
-        if places is None:
-            values = values.transpose(0, 1).contiguous()
-        else:
-            rows = places * lengths.size(0) + torch.arange(lengths.size(0), device=lengths.device)[:, None]
-            values = F.embedding(rows, values.flatten(0, 1))
-        return Encoded(self.decoder.attention.prepare(values, lengths, queries, hypotheses), start, tapes)
+        values = natural_order(values, places)
+        words = None if self.lexical is None else natural_order(x, places)
+        return Encoded(self.decoder.attention.prepare(values, lengths, queries, hypotheses), start, tapes, words)
 
     def read(self, source: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Word vectors (S, B, E) in the encoder's order, lengths (B,) with end-of-sentence, and where each stands.
@@ -193,6 +200,8 @@ class LSTM(CachesWeights, Seq2Seq):
         words = self.embed(self.target_embedding, batch.target_in.t())
         if self.latent is not None:
             return self.mixture_output(self.latent, batch, encoded, words, want_maps, r_drop)
+        if self.lexical is not None:
+            return self.lexical_output(self.lexical, batch, encoded, words, want_maps, r_drop)
         vectors, attended = self.decoder(words, encoded.start, encoded.memory, want_maps, tapes=encoded.tapes)
         loss_sum, nll = projected_cross_entropy(
             vectors.transpose(0, 1),
@@ -230,17 +239,48 @@ class LSTM(CachesWeights, Seq2Seq):
             posterior = maps._replace(weights=mixed.dense(found.posterior, values.size(1)).float()[:, None, None])
         return Output(found.loss_sum, tokens, found.nll, maps, posterior)
 
+    def lexical_output(
+        self, lexical: LexicalAlignment, batch: Batch, encoded: Encoded, words: Tensor, want_maps: bool, r_drop: float
+    ) -> Output:
+        """What ``forward`` returns where single words predict, with the posterior among the maps."""
+        assert encoded.memory is not None
+        assert encoded.words is not None
+        if r_drop:
+            raise ConfigError(
+                "trainer.r_drop does not apply to model.mixture=lexical, whose loss is the likelihood of each word"
+            )
+        _, steps = self.decoder(words, encoded.start, encoded.memory, True, tapes=encoded.tapes)
+        found = lexical_cross_entropy(
+            lexical.vectors(encoded.words, self.training),
+            lexical.prior(steps, encoded.words.size(1)),
+            encoded.memory.lengths,
+            batch.target_out,
+            self.projection.weight,
+            self.projection.bias,
+            lexical.uniform,
+        )
+        tokens = (batch.target_out != PAD).sum()
+        maps = self.maps(steps, encoded.memory) if want_maps else None
+        posterior = None if maps is None else maps._replace(weights=found.posterior.float()[:, None, None])
+        return Output(found.loss_sum, tokens, found.nll, maps, posterior)
+
     def start(self, encoded: Encoded) -> LSTMSearchState:
         c = encoded.start[0].c
         rows = Recurrent(encoded.start, torch.zeros_like(c)).pack(c.dtype)
         weights = self.cached(compute_dtype(rows), lambda: self.search_weights(rows))
-        terms = None
-        if self.latent is not None and encoded.memory is not None:
-            terms = self.latent.source_terms(encoded.memory.values)
+        terms = self.source_terms(encoded, weights)
         written = self.decoder.nothing_written(rows.new_zeros(len(rows), dtype=weights.step.weights.word.dtype))
         written = None if written is None else written[:, None]
         summary = None if encoded.tapes is None else torch.zeros_like(encoded.tapes.keys[:, :1])
         return LSTMSearchState(rows[:, None], encoded.memory, 0, weights, terms, written, encoded.tapes, summary)
+
+    def source_terms(self, encoded: Encoded, weights: SearchWeights) -> Tensor | None:
+        """``LSTMSearchState.source_terms``."""
+        if self.lexical is not None and encoded.words is not None:
+            return self.lexical.table(encoded.words, weights.projection)
+        if self.latent is not None and encoded.memory is not None:
+            return self.latent.source_terms(encoded.memory.values)
+        return None
 
     def search_weights(self, x: Tensor) -> SearchWeights:
         """The weights that a step of search multiplies by, for inputs like ``x``."""
@@ -275,6 +315,8 @@ class LSTM(CachesWeights, Seq2Seq):
     def logits(self, result: StepResult, vector: Tensor, state: LSTMSearchState) -> Tensor:
         """Logits (R, V) of one step of search, of which ``vector`` is h~; of mixed predictions log p itself."""
         project, query = state.weights.projection, state.weights.query
+        if self.lexical is not None and state.source_terms is not None and result.attended is not None:
+            return self.lexical.log_probs(result.attended, state.source_terms)
         if self.latent is None or query is None or state.source_terms is None or result.attended is None:
             return project(vector)
         mixed = self.latent.positions([result.attended], state.source_terms.size(1))
@@ -296,3 +338,11 @@ class LSTM(CachesWeights, Seq2Seq):
         centre = by_head(torch.cat([a.centre for a in attended if a.centre is not None], 1))[:, None]
         attention = self.decoder.attention
         return AttentionMaps(weights, centre, None if attention is None else attention.half_width)
+
+
+def natural_order(x: Tensor, places: Tensor | None) -> Tensor:
+    """x (S, B, F) in the encoder's order, of which ``places`` (B, S) has where each position stands: (B, S, F)."""
+    if places is None:
+        return x.transpose(0, 1).contiguous()
+    rows = places * places.size(0) + torch.arange(places.size(0), device=places.device)[:, None]
+    return F.embedding(rows, x.flatten(0, 1))

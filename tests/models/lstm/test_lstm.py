@@ -12,7 +12,7 @@ from nmt.models.lstm.config import Mixture
 
 everything = pytest.mark.parametrize("name", CONFIGS)
 some = pytest.mark.parametrize(
-    "name", ["global", "global dot unfed", "local_p", "bahdanau deep", "global latent", "none"]
+    "name", ["global", "global dot unfed", "local_p", "bahdanau deep", "global latent", "global lexical", "none"]
 )
 
 
@@ -25,7 +25,7 @@ def test_loss_and_gradients_follow_the_equations(name):
     """Each sentence alone, unpadded, step by step: the same NLL of every token, loss, and gradient of every weight."""
     model = build(name)
     output = model(batch_of())
-    expected, nll = loss(model, PAIRS, eps=0.1)
+    expected, nll = loss(model, PAIRS, model.label_smoothing)
     assert_close(output.loss_sum, expected)
     assert output.tokens.item() == sum(len(t) + 1 for _, t in PAIRS)
     for row, each in zip(output.nll, nll, strict=True):
@@ -35,7 +35,7 @@ def test_loss_and_gradients_follow_the_equations(name):
         assert_close(mine, theirs, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", [name for name in CONFIGS if "latent" in name])
+@pytest.mark.parametrize("name", [name for name in CONFIGS if "latent" in name or "lexical" in name])
 def test_the_posterior_of_latent_alignment(name):
     """p(s | x, y_t) = a_s p(y_t | s) / p(y_t), as float32 over all source positions; with the maps, which are a."""
     model, batch = build(name), batch_of()

@@ -59,10 +59,23 @@ def test_what_the_vocabulary_or_the_caller_lacks_is_refused_by_key():
         build_model(LSTMConfig(), 9, 9, joint=False)
 
 
+@pytest.mark.parametrize("mixture", [Mixture.predictions, Mixture.lexical])
 @pytest.mark.parametrize("attention", [NoneConfig(), HardConfig()])
-def test_one_position_or_none_has_no_predictions_to_mix(attention):
-    with pytest.raises(ConfigError, match=rf"model.mixture=predictions .* model.attention={attention.name} reads"):
-        LSTMConfig(attention=attention, mixture=Mixture.predictions)
+def test_one_position_or_none_has_no_predictions_to_mix(attention, mixture):
+    with pytest.raises(ConfigError, match=rf"model.mixture={mixture.name} .* model.attention={attention.name} reads"):
+        LSTMConfig(attention=attention, mixture=mixture)
+
+
+def test_lexical_alignment_refuses_what_it_cannot_have():
+    with pytest.raises(ConfigError, match=r"model\.mixture_uniform belongs to model\.mixture=lexical"):
+        LSTMConfig(attention=GlobalConfig(), mixture=Mixture.predictions, mixture_uniform=0.5)
+    with pytest.raises(ConfigError, match=r"model\.mixture_top_k belongs to .*predictions, not to mixture=lexical"):
+        LSTMConfig(attention=GlobalConfig(), mixture=Mixture.lexical, mixture_top_k=3)
+    with pytest.raises(ConfigError, match=r"model\.mixture=lexical .* model\.embedding_size=512, .* not 300"):
+        LSTMConfig(attention=GlobalConfig(), mixture=Mixture.lexical, embedding_size=300)
+    config = LSTMConfig(attention=GlobalConfig(), mixture=Mixture.lexical, hidden_size=4)
+    with pytest.raises(ConfigError, match=r"trainer\.label_smoothing=0\.1 does not apply to model\.mixture=lexical"):
+        build_model(config, 9, 9, joint=False, label_smoothing=0.1)
 
 
 def test_top_k_belongs_to_mixed_predictions():

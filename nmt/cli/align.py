@@ -29,7 +29,7 @@ from nmt.eval.alignment import SHIFTS, AlignConfig, hard_alignment, score_alignm
 from nmt.eval.drift import offsets
 from nmt.eval.evaluate import spread
 from nmt.eval.forced import align
-from nmt.eval.symmetrize import Symmetrize, symmetrize, turned
+from nmt.eval.symmetrize import Symmetrize, by_mean, symmetrize, turned
 from nmt.languages import language_of
 from nmt.runs.directory import Run, alignment_config
 from nmt.runs.ensemble import EnsembleRun, open_run
@@ -38,6 +38,8 @@ from nmt.settings import setting
 
 AUTO = "auto"  # align.layer
 VALIDATION_PAIRS = 200  # that the agreement of two directions is measured on
+
+Found = tuple[Alignment, np.ndarray | None]  # the links of a pair and, where a model finds them, its weights
 
 
 @dataclass
@@ -79,7 +81,8 @@ class AlignCommandConfig(OnRun):
     )
     symmetrize: Symmetrize | None = setting(
         None,
-        "with reverse: intersection, union, grow_diag or grow_diag_final_and (null: grow_diag_final_and)",
+        "with reverse: intersection, union, grow_diag, grow_diag_final_and, or mean: links where the weights of both "
+        "have a mean over a half (null: grow_diag_final_and)",
     )
     gold: str | None = setting(None, "file of gold alignments to judge against, Pharaoh form", path=True)
     output: str | None = setting(
@@ -95,6 +98,9 @@ class AlignCommandConfig(OnRun):
             raise ConfigError(
                 f"symmetrize={self.symmetrize.name} merges links of two directions; give the other one by reverse=DIR"
             )
+        files = [f"{key}={value}" for key, value in (("run", self.run), ("reverse", self.reverse)) if links_file(value)]
+        if self.symmetrize is Symmetrize.mean and files:
+            raise ConfigError(f"symmetrize=mean needs the weights of two runs, and {files[0]} is a file of links")
         if self.align.soft and self.reverse:
             raise ConfigError("align.soft=true writes the weights of one direction, and reverse merges links of two")
         if self.align.layer == AUTO and (not self.reverse or links_file(self.run) or links_file(self.reverse)):
@@ -138,15 +144,13 @@ def align_files(configs: Sequence[AlignCommandConfig]) -> None:
         how, how_reverse = chosen_by_agreement(opened, other, config, device)
     else:
         how = how_reverse = config.align
-    reverse = None
+    pairs = aligned(opened, config, how, sources, targets, device)
     if other is not None:
-        reverse = [turned(links) for links, _ in aligned(other, config, how_reverse, targets, sources, device)]
+        pairs = merged(pairs, aligned(other, config, how_reverse, targets, sources, device), config.symmetrize)
     found: list[Alignment] = []
     with ExitStack() as stack:
         sink = stack.enter_context(writing("output", config.output))
-        for place, (links, words) in enumerate(aligned(opened, config, how, sources, targets, device)):
-            if reverse is not None:
-                links = symmetrize(links, reverse[place], config.symmetrize or Symmetrize.grow_diag_final_and)
+        for place, (links, words) in enumerate(pairs):
             line = str(links)
             if config.align.soft and words is not None:
                 line = soft(words, sources[place], targets[place])
@@ -174,7 +178,7 @@ def aligned(
     sources: Sequence[str],
     targets: Sequence[str],
     device: torch.device,
-) -> Iterator[tuple[Alignment, np.ndarray | None]]:
+) -> Iterator[Found]:
     """The links of each pair and, where a model finds them, the weights between its words."""
     if isinstance(opened, Path):
         lengths = [(len(split_words(s)), len(split_words(t))) for s, t in zip(sources, targets, strict=True)]
@@ -182,6 +186,19 @@ def aligned(
     else:
         for words in between_words(opened, config, how, sources, targets, device):
             yield hard_alignment(words), words
+
+
+def merged(forward: Iterator[Found], reverse: Iterator[Found], how: Symmetrize | None) -> Iterator[Found]:
+    """The links of both directions, merged, and the weights of ``forward``."""
+    if how is Symmetrize.mean:
+        for (_, words), (_, back) in zip(forward, reverse, strict=True):
+            assert words is not None
+            assert back is not None
+            yield by_mean(words, back), words
+        return
+    others = [turned(links) for links, _ in reverse]
+    for (links, words), other in zip(forward, others, strict=True):
+        yield symmetrize(links, other, how or Symmetrize.grow_diag_final_and), words
 
 
 def between_words(

@@ -1,10 +1,13 @@
 """One word alignment of two: that of a model and that of another for the other direction.
 
-The heuristics of Koehn et al. 2003; grow_diag_final_and ends as in Koehn et al. 2005 (their system for IWSLT).
+The heuristics of Koehn et al. 2003; grow_diag_final_and ends as in Koehn et al. 2005 (their system for IWSLT).  The
+mean of the weights is called a soft union by DeNero and Klein 2007 (from memory: the paper could not be read here).
 """
 
 import heapq
 from enum import Enum
+
+import numpy as np
 
 from nmt.data.pharaoh import Alignment, Links
 
@@ -19,6 +22,7 @@ class Symmetrize(Enum):
     union = "union"  # those of either
     grow_diag = "grow_diag"  # those of both, and neighbours of the union that link a word without a link
     grow_diag_final_and = "grow_diag_final_and"  # and then those of the union between two words without a link
+    mean = "mean"  # those on which the weights of both directions have a mean over a half; of two models alone
 
 
 def turned(alignment: Alignment) -> Alignment:
@@ -34,8 +38,9 @@ def symmetrize(forward: Alignment, reverse: Alignment, how: Symmetrize) -> Align
     every neighbour that is in the union and has a word without a link; again, until nothing is added.  What it adds
     counts at once.  grow_diag_final_and then goes in the same order through the links of ``forward``, and of
     ``reverse``, and adds those of which neither word has a link.  (The order is that of the pseudo-code and the program
-    of Moses, which the paper leaves open.)
+    of Moses, which the paper leaves open.)  Links alone do not tell the mean of weights: ``by_mean``.
     """
+    assert how is not Symmetrize.mean
     both, either = forward.sure & reverse.sure, forward.sure | reverse.sure
     if how is Symmetrize.intersection:
         found = both
@@ -49,6 +54,16 @@ def symmetrize(forward: Alignment, reverse: Alignment, how: Symmetrize) -> Align
                 grown.add_between_unlinked(links)
         found = frozenset(grown.links)
     return Alignment(found, found)
+
+
+def by_mean(forward: np.ndarray, reverse: np.ndarray) -> Alignment:
+    """Links (i, j) with (a_ji + b_ij) / 2 > 1/2: forward a (T, S), of each target word on the source, reverse b (S, T).
+
+    A link so needs weight from both, and more than a half from one.  Weights that are not finite count as 0.
+    """
+    mean = (np.nan_to_num(forward, posinf=0) + np.nan_to_num(reverse, posinf=0).T) / 2
+    links = frozenset((int(i), int(j)) for j, i in zip(*np.nonzero(mean > 0.5), strict=True))
+    return Alignment(links, links)
 
 
 class Grown:

@@ -191,11 +191,24 @@ def test_alignments_of_two_directions_are_merged(run, typed, capsys):
     (run / "back.align").write_text("".join(f"{line}\n" for line in back), encoding="utf-8")
     reverse = [turned(links) for links in parse_pharaoh(back, "back")]
     for other in ("turned/tiny", run / "back.align"):
-        for how in (None, *Symmetrize):
+        for how in (None, *(how for how in Symmetrize if how is not Symmetrize.mean)):
             choice = [] if how is None else [f"symmetrize={how.name}"]
             found = printed("run=runs/tiny", f"reverse={other}", *named, *choice)
             merge = how or Symmetrize.grow_diag_final_and
             assert found == [str(symmetrize(a, b, merge)) for a, b in zip(forward, reverse, strict=True)]
+    weights = [
+        [json.loads(line)["weights"] for line in printed(f"run={a}", f"source={s}", f"target={t}", "align.soft=true")]
+        for a, s, t in (("runs/tiny", source, target), ("turned/tiny", target, source))
+    ]
+    for line, there, back_again in zip(
+        printed("run=runs/tiny", "reverse=turned/tiny", *named, "symmetrize=mean"), *weights, strict=True
+    ):
+        expected = {(i, j) for j, row in enumerate(there) for i, w in enumerate(row) if w + back_again[i][j] > 1}
+        assert {link for links in parse_pharaoh([line], "mean") for link in links.sure} == expected
+    with pytest.raises(
+        SystemExit, match=r"symmetrize=mean needs the weights of two runs, and reverse=.*back.align is a"
+    ):
+        typed(align.main, "run=runs/tiny", f"reverse={run / 'back.align'}", *named, "symmetrize=mean")
     (run / "forward.align").write_text("".join(f"{links}\n" for links in forward), encoding="utf-8")
     (run / "gold.align").write_text("".join(f"{links}\n" for links in reverse), encoding="utf-8")
     union = [symmetrize(a, b, Symmetrize.union) for a, b in zip(forward, reverse, strict=True)]

@@ -2,10 +2,11 @@
 
 import random
 
+import numpy as np
 import pytest
 
 from nmt.data.pharaoh import Alignment, parse_line
-from nmt.eval.symmetrize import Symmetrize, symmetrize, turned
+from nmt.eval.symmetrize import Symmetrize, by_mean, symmetrize, turned
 
 
 def links(line: str) -> Alignment:
@@ -101,3 +102,21 @@ def test_possible_links_are_not_taken():
 
 def test_turned_exchanges_the_sides():
     assert turned(links("0-2 1p1")) == links("2-0 1p1")
+
+
+def test_the_mean_of_weights_is_over_a_half():
+    """Cell by cell; one direction alone cannot make a link, and what is not finite counts as 0."""
+    draw = np.random.default_rng(1)
+    forward, reverse = draw.dirichlet([0.3] * 5, 4), draw.dirichlet([0.3] * 4, 5)  # (T, S), (S, T)
+    forward[0], reverse[1] = np.nan, [np.inf, 0, 0, 0]
+    expected = {
+        (i, j)
+        for i in range(5)
+        for j in range(4)
+        if (forward[j, i] if j else 0.0) + (reverse[i, j] if i != 1 else 0.0) > 1
+    }
+    found = by_mean(forward, reverse)
+    assert found == of_pairs(expected)
+    assert expected
+    assert by_mean(np.eye(3), np.zeros((3, 3))) == of_pairs(set())
+    assert by_mean(np.eye(3), np.full((3, 3), 0.01)) == of_pairs({(0, 0), (1, 1), (2, 2)})

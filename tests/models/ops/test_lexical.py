@@ -60,14 +60,15 @@ def test_equals_the_whole_table(tensors, sentences, uniform, monkeypatch):
     """Values and every gradient, whatever the chunk, scaled from above."""
     monkeypatch.setattr(lexical, "CHUNK_LOGITS", sentences * S * V)
     monkeypatch.setattr(lexical, "CACHED_LOGITS", 2 * V)
-    expected, nll, posterior = oracle(*tensors, uniform)
-    got = kernel(*tensors, uniform)
+    leaves, lengths, target = tensors
+    expected, nll, posterior = oracle(leaves, lengths, target, uniform)
+    got = kernel(leaves, lengths, target, uniform)
     torch.testing.assert_close(got.loss_sum, expected, rtol=1e-12, atol=0)
     near(got.nll, nll.detach())
     near(got.posterior, posterior.detach())
     assert not got.nll.requires_grad
     assert not got.posterior.requires_grad
-    for mine, theirs in zip(gradients(got.loss_sum, tensors[0]), gradients(expected, tensors[0]), strict=True):
+    for mine, theirs in zip(gradients(got.loss_sum, leaves), gradients(expected, leaves), strict=True):
         near(mine, theirs)
 
 

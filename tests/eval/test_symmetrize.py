@@ -89,7 +89,7 @@ def test_a_neighbour_between_two_linked_words_is_not_added():
     assert str(symmetrize(links("0-0 1-1 1-0"), links("0-0 1-1"), Symmetrize.grow_diag)) == "0-0 1-1"
 
 
-@pytest.mark.parametrize("how", Symmetrize)
+@pytest.mark.parametrize("how", [how for how in Symmetrize if how is not Symmetrize.mean])
 def test_equal_alignments_and_empty_ones(how):
     same = links("0-2 1-1 3-0")
     assert symmetrize(same, same, how) == same
@@ -107,14 +107,11 @@ def test_turned_exchanges_the_sides():
 def test_the_mean_of_weights_is_over_a_half():
     """Cell by cell; one direction alone cannot make a link, and what is not finite counts as 0."""
     draw = np.random.default_rng(1)
-    forward, reverse = draw.dirichlet([0.3] * 5, 4), draw.dirichlet([0.3] * 4, 5)  # (T, S), (S, T)
-    forward[0], reverse[1] = np.nan, [np.inf, 0, 0, 0]
-    expected = {
-        (i, j)
-        for i in range(5)
-        for j in range(4)
-        if (forward[j, i] if j else 0.0) + (reverse[i, j] if i != 1 else 0.0) > 1
-    }
+    forward = draw.dirichlet([0.1] * 5, 9)  # (T, S)
+    reverse = (forward.T + draw.random((5, 9))) / 2
+    forward[0], reverse[1] = np.nan, np.inf
+    expected = {(i, j) for i in (0, 2, 3, 4) for j in range(1, 9) if forward[j, i] + reverse[i, j] > 1}
+    expected |= {(i, 0) for i in (0, 2, 3, 4) if reverse[i, 0] > 1} | {(1, j) for j in range(1, 9) if forward[j, 1] > 1}
     found = by_mean(forward, reverse)
     assert found == of_pairs(expected)
     assert expected

@@ -111,9 +111,11 @@ CONFIGS = {
     ),
     "global lexical": LSTMConfig(attention=GlobalConfig(), mixture=Mixture.lexical, input_feeding=False),
     "global lexical reversed eos": LSTMConfig(
-        attention=GlobalConfig(), mixture=Mixture.lexical, reverse_source=True, source_eos=True, mixture_uniform=0.3
+        attention=GlobalConfig(), mixture=Mixture.lexical, reverse_source=True, source_eos=True, mixture_diagonal=0.3
     ),
-    "bahdanau lexical": LSTMConfig(attention=BahdanauConfig(hidden_size=5), mixture=Mixture.lexical, bias=False),
+    "bahdanau lexical": LSTMConfig(
+        attention=BahdanauConfig(hidden_size=5), mixture=Mixture.lexical, bias=False, mixture_tension=0.0
+    ),
     "local_p lexical": LSTMConfig(
         attention=LocalPConfig(half_width=1, hidden_size=5), mixture=Mixture.lexical, tied=Tied.target
     ),

@@ -1,5 +1,7 @@
 """The LSTM model by the equations: one sentence at a time, one step at a time, plain autograd, no padding."""
 
+import math
+
 import torch
 
 from nmt.batch import BOS, EOS
@@ -101,11 +103,11 @@ def encode(model, source, remembered=None, tapes=None):
     return torch.stack(memory), final
 
 
-def log_probs(model, source, target, posteriors=None, even=None):
+def log_probs(model, source, target, posteriors=None, near=None):
     """log p(. | y_<t, x) at every position of target and its end-of-sentence: (T, V).
 
     Where predictions are mixed, p(s | x, y_t) (S,) of each position is added to the list ``posteriors``; of words that
-    predict alone the same log p, with all of them alike, to the list ``even``.
+    predict alone the same log p, of weights near the diagonal, to the list ``near``.
     """
     config, decoder, tapes = model.config, model.decoder, []
     memory, final = encode(model, source, tapes=tapes if model.config.fusion is Fusion.deep else None)
@@ -174,8 +176,10 @@ def log_probs(model, source, target, posteriors=None, even=None):
             of_words = [predicted(torch.tanh(alone @ model.source_embedding.weight[i])).exp() for i in words]
             joint = torch.stack([w * p for w, p in zip(weights / weights.sum(), of_words, strict=True)])
             rows.append(joint.sum(0).log())
-            if even is not None:
-                even.append(torch.stack(of_words).mean(0).log())
+            if near is not None:
+                at = min(1.0, (t + 0.5) / max(len(target), 1))
+                d = [math.exp(-model.lexical.tension * abs((s + 0.5) / len(words) - at)) for s in range(len(words))]
+                near.append((torch.tensor(d, dtype=torch.float64) / sum(d) @ torch.stack(of_words)).log())
             if posteriors is not None:
                 posteriors.append((joint[:, next_word] / joint[:, next_word].sum()).detach())
             continue
@@ -195,11 +199,11 @@ def loss(model, pairs, eps):
     """Summed label-smoothed loss, and each sentence's NLL (T,)."""
     total, nll = torch.zeros((), dtype=torch.float64), []
     for source, target in pairs:
-        even = []
-        log_p = log_probs(model, source, target, even=even)
+        near = []
+        log_p = log_probs(model, source, target, near=near)
         each = -torch.stack([row[y] for row, y in zip(log_p, [*target, EOS], strict=True)])
-        for row, y in zip(even, [*target, EOS] if even else [], strict=True):
-            total = total - model.lexical.uniform * row[y]
+        for row, y in zip(near, [*target, EOS] if near else [], strict=True):
+            total = total - model.lexical.factor * row[y]
         total = total + (1 - eps) * each.sum() - eps * log_p.mean(1).sum()
         nll.append(each)
     return total, nll

@@ -51,7 +51,7 @@ def cross_attention(name: str, **keys: Any) -> dict[str, Any]:
 
 
 PREDICTIONS = {"mixture": "predictions"}
-LEXICAL = {"mixture": "lexical", "mixture_uniform": 0.0}
+LEXICAL = {"mixture": "lexical", "mixture_diagonal": 0.0}
 INTRA = {"intra_attention": True}
 FUSED = {"encoder": "lstmn", "fusion": "deep"}
 LSTMN = {"encoder": "lstmn"}

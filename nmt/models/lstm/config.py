@@ -116,9 +116,14 @@ class LSTMConfig(ModelConfig):
         least=1,
         most=1_000_000,
     )
-    mixture_uniform: float | None = setting(
+    mixture_diagonal: float | None = setting(
         None,
-        "with mixture=lexical: weight in the loss of the mixture with all source words alike, IBM Model 1 (null: 1)",
+        "with mixture=lexical: weight in the loss of the same table mixed by closeness to the diagonal (null: 1)",
+        least=0,
+    )
+    mixture_tension: float | None = setting(
+        None,
+        "with mixture=lexical: how close, exp(-x times the distance); 0: all alike, IBM Model 1 (null: 4)",
         least=0,
     )
     # OmegaConf's MISSING: the group model.attention fills it.
@@ -173,10 +178,9 @@ class LSTMConfig(ModelConfig):
             raise ConfigError(
                 f"model.mixture_top_k belongs to model.mixture=predictions, not to mixture={self.mixture.name}"
             )
-        if self.mixture is not Mixture.lexical and self.mixture_uniform is not None:
-            raise ConfigError(
-                f"model.mixture_uniform belongs to model.mixture=lexical, not to mixture={self.mixture.name}"
-            )
+        for key in ("mixture_diagonal", "mixture_tension"):
+            if self.mixture is not Mixture.lexical and getattr(self, key) is not None:
+                raise ConfigError(f"model.{key} belongs to model.mixture=lexical, not to mixture={self.mixture.name}")
         if self.mixture is Mixture.contexts:
             return
         mixture = f"model.mixture={self.mixture.name}"

@@ -14,12 +14,14 @@ that it aligns; the translations are those of single words, and poor.  The poste
 
 is what nmt.eval.align reads.  Training maximizes
 
-    sum_t log p(y_t) + u log sum_s 1/S p(y_t | x_s),    u = model.mixture_uniform
+    sum_t log p(y_t) + u log sum_s d_ts p(y_t | x_s),    d_ts ~ exp(-lambda |t/T - s/S|)
 
-The second term is Model 1's likelihood, by the same table.  Without it attention, which learns faster than the table,
-stays on one position, whose word learns to predict all words (docs/log.md).  That the two share a table and are trained
-at once is ours; the statistical aligners train one after the other.  The papers could not be read here: the formulas
-are as the textbooks have them.
+with u = model.mixture_diagonal and lambda = model.mixture_tension.  The second term is the likelihood of Dyer et al.
+2013 (fast_align, whose lambda starts at 4), by the same table and without its empty word; with lambda = 0 that of Model
+1.  Without it attention, which learns faster than the table, stays on one position, whose word learns to predict all
+words; with Model 1's the full stop at the end may stay on a frequent word of the source (docs/log.md).  That both share
+a table and are trained at once is ours; the statistical aligners train one after the other.  The papers could not be
+read here: the formulas are as the textbooks have them.
 
 Shape letters: B sentences, S source positions, T target positions, N queries a sentence, E = H units, V words.
 """
@@ -40,7 +42,8 @@ class LexicalAlignment:
     def __init__(self, config: LSTMConfig, decoder: LSTMDecoder) -> None:
         assert decoder.readout is not None
         self.readout = decoder.readout
-        self.uniform = 1.0 if config.mixture_uniform is None else config.mixture_uniform
+        self.factor = 1.0 if config.mixture_diagonal is None else config.mixture_diagonal
+        self.tension = 4.0 if config.mixture_tension is None else config.mixture_tension
         self.dropout = config.dropout
 
     def vectors(self, words: Tensor, training: bool) -> Tensor:
@@ -58,6 +61,18 @@ class LexicalAlignment:
         """a of the queries of all ``steps`` one after the other: (B, N, S)."""
         weights = torch.cat([attended.dense_weights(S) for attended in steps], 1)
         return weights / weights.sum(2, keepdim=True)
+
+    def diagonal(self, lengths: Tensor, target_lengths: Tensor, like: Tensor) -> Tensor:
+        """d of sources and targets of so many words (B,), with the shape (B, T, S) and the dtype of ``like``.
+
+        A word stands at the middle of its share of the sentence, the target's end-of-sentence at its end.  Padding of
+        the source has a weight of 0.
+        """
+        T, S = (torch.arange(n, device=like.device, dtype=like.dtype) for n in like.shape[1:])
+        of_source = (S + 0.5) / lengths[:, None]
+        of_target = (T + 0.5) / target_lengths.clamp_min(1)[:, None]
+        distance = (of_source[:, None] - of_target.clamp_max(1)[:, :, None]).abs()
+        return (-self.tension * distance).masked_fill((lengths[:, None] <= S)[:, None], float("-inf")).softmax(2)
 
     def log_probs(self, attended: Attended, table: Tensor) -> Tensor:
         """log p(y_t) of search, from ``table`` (B, S, V): (B N, V)."""

@@ -250,16 +250,17 @@ class LSTM(CachesWeights, Seq2Seq):
                 "trainer.r_drop does not apply to model.mixture=lexical, whose loss is the likelihood of each word"
             )
         _, steps = self.decoder(words, encoded.start, encoded.memory, True, tapes=encoded.tapes)
+        prior, real = lexical.prior(steps, encoded.words.size(1)), batch.target_out != PAD
         found = lexical_cross_entropy(
             lexical.vectors(encoded.words, self.training),
-            lexical.prior(steps, encoded.words.size(1)),
-            encoded.memory.lengths,
+            prior,
+            lexical.diagonal(encoded.memory.lengths, real.sum(1) - 1, prior),
             batch.target_out,
             self.projection.weight,
             self.projection.bias,
-            lexical.uniform,
+            lexical.factor,
         )
-        tokens = (batch.target_out != PAD).sum()
+        tokens = real.sum()
         maps = self.maps(steps, encoded.memory) if want_maps else None
         posterior = None if maps is None else maps._replace(weights=found.posterior.float()[:, None, None])
         return Output(found.loss_sum, tokens, found.nll, maps, posterior)

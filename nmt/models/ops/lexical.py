@@ -4,10 +4,10 @@
 
 with a the attention weights, which sum to 1, and v_s a vector of source position s that no target position has a part
 in.  A sentence so has S V logits, where a mixture of predictions (mixture.py) has as many for each of T target
-positions.  Beside it stands the same with a_ts = 1/S, times ``uniform``.
+positions.  Beside it stands the same with other weights a'_ts that are given, times ``factor``.
 
 The gradient is that of expectation maximization.  With the posteriors r_ts = a_ts p(y_t | s) / p(y_t) and r'_ts, those
-of the uniform weights, and n_ts = r_ts + uniform r'_ts the expected number of times that s has made y_t,
+of the other weights, and n_ts = r_ts + factor r'_ts the expected number of times that s has made y_t,
 
     dL / d(W v_s + b)_v = p(v | s) sum_t n_ts - sum_{t: y_t = v} n_ts,    dL / da_ts = -r_ts / a_ts
 
@@ -30,7 +30,7 @@ from nmt.models.ops.precision import compute_dtype
 class LexicalLoss(NamedTuple):
     """Of a batch of B sentences with T target and S source positions."""
 
-    loss_sum: Tensor  # () sum_t -log p(y_t) - uniform log p'(y_t), p' that of uniform weights; differentiable
+    loss_sum: Tensor  # () sum_t -log p(y_t) - factor log p'(y_t), p' that of the other weights; differentiable
     nll: Tensor  # (B, T) -log p(y), float32 or wider, detached, 0 at padding
     posterior: Tensor  # (B, T, S) r, float32 or wider, detached, 0 at padding
 
@@ -38,19 +38,19 @@ class LexicalLoss(NamedTuple):
 def lexical_cross_entropy(
     vectors: Tensor,
     weights: Tensor,
-    lengths: Tensor,
+    others: Tensor,
     target: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    uniform: float,
+    factor: float,
 ) -> LexicalLoss:
-    """vectors v (B, S, H), weights a (B, T, S), source lengths (B,), target (B, T) with PAD where nothing is asked.
+    """vectors v (B, S, H), weights a and others a' (B, T, S), target (B, T) with PAD where nothing is asked.
 
-    weight W (V, H), bias b (V,).  A weight of 0 takes its position out; those of padding must be 0.  Products run in
-    autocast's dtype, softmax and sums in float32 or wider.
+    weight W (V, H), bias b (V,); a' has no gradient.  A weight of 0 takes its position out; those of padding must be
+    0.  Products run in autocast's dtype, softmax and sums in float32 or wider.
     """
     return LexicalLoss(
-        *_LexicalCrossEntropy.apply(vectors, weights, weight, bias, lengths, target, uniform, torch.is_grad_enabled())
+        *_LexicalCrossEntropy.apply(vectors, weights, weight, bias, others, target, factor, torch.is_grad_enabled())
     )
 
 
@@ -64,9 +64,9 @@ class _LexicalCrossEntropy(torch.autograd.Function):
         weights: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        lengths: Tensor,
+        others: Tensor,
         target: Tensor,
-        uniform: float,
+        factor: float,
         wants_grad: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         leaves = vectors, weights, weight, bias
@@ -77,8 +77,7 @@ class _LexicalCrossEntropy(torch.autograd.Function):
         grads = [torch.zeros_like(x, dtype=wide) if x is not None and any(needed) else None for x in leaves]
         dv, da, dw, db = grads
         B, S, H = vectors.shape
-        places = torch.arange(S, device=lengths.device)
-        even = torch.where(places < lengths[:, None], 1 / lengths[:, None].to(wide), 0.0)[:, None]  # (B, 1, S)
+        others = others.to(wide)
         loss_sum, nll, posterior = a.new_zeros(()), a.new_empty(target.shape), torch.empty_like(a)
         size = max(1, CHUNK_LOGITS // (S * weight.size(0)))
         for start in range(0, B, size):
@@ -88,13 +87,13 @@ class _LexicalCrossEntropy(torch.autograd.Function):
             total = _log_sums(logits, b)
             of_words = _log_p(logits.view(-1, S, w.size(0)), total, y, b)
             log_p, posterior[part] = _explained(of_words, a[part], real)
-            log_even, shares = _explained(of_words, even[part], real)
+            log_other, shares = _explained(of_words, others[part], real)
             nll[part] = -log_p
-            loss_sum -= log_p.sum() + uniform * log_even.sum()
+            loss_sum -= log_p.sum() + factor * log_other.sum()
             if dv is None or da is None or dw is None:
                 continue
             da[part] = torch.where(a[part] > 0, -posterior[part] / a[part], 0.0)
-            counts = shares.mul_(uniform).add_(posterior[part]).transpose(1, 2)  # n (n, S, T)
+            counts = shares.mul_(factor).add_(posterior[part]).transpose(1, 2)  # n (n, S, T)
             # From here on ``logits`` holds their gradient.
             _to_gradient(logits, total, counts.sum(2).flatten(), b)
             logits.view(-1, S, w.size(0)).scatter_add_(2, y[:, None].expand_as(counts), -counts.to(dtype))

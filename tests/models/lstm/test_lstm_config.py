@@ -67,8 +67,10 @@ def test_one_position_or_none_has_no_predictions_to_mix(attention, mixture):
 
 
 def test_lexical_alignment_refuses_what_it_cannot_have():
-    with pytest.raises(ConfigError, match=r"model\.mixture_uniform belongs to model\.mixture=lexical"):
-        LSTMConfig(attention=GlobalConfig(), mixture=Mixture.predictions, mixture_uniform=0.5)
+    with pytest.raises(ConfigError, match=r"model\.mixture_diagonal belongs to .*=lexical, not to mixture=predictions"):
+        LSTMConfig(attention=GlobalConfig(), mixture=Mixture.predictions, mixture_diagonal=0.5)
+    with pytest.raises(ConfigError, match=r"model\.mixture_tension belongs to .*=lexical, not to mixture=contexts"):
+        LSTMConfig(attention=GlobalConfig(), mixture_tension=0.5)
     with pytest.raises(ConfigError, match=r"model\.mixture_top_k belongs to .*predictions, not to mixture=lexical"):
         LSTMConfig(attention=GlobalConfig(), mixture=Mixture.lexical, mixture_top_k=3)
     with pytest.raises(ConfigError, match=r"model\.mixture=lexical .* model\.embedding_size=512, .* not 300"):

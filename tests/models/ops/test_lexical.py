@@ -30,20 +30,26 @@ def weights_of(scores, lengths):
     return scores.masked_fill(outside, float("-inf")).softmax(2)
 
 
-def kernel(leaves, lengths, target, uniform=0.0):
+def others_of(lengths):
+    """Weights that are not those of the scores, 0 at padding."""
+    return weights_of(torch.linspace(-2, 2, B * T * S, dtype=torch.float64).cos().mul(3).view(B, T, S), lengths)
+
+
+def kernel(leaves, lengths, target, factor=0.0):
     vectors, scores, weight, bias = leaves
-    return lexical_cross_entropy(vectors, weights_of(scores, lengths), lengths, target, weight, bias, uniform)
+    others = others_of(lengths)
+    return lexical_cross_entropy(vectors, weights_of(scores, lengths), others, target, weight, bias, factor)
 
 
-def oracle(leaves, lengths, target, uniform):
+def oracle(leaves, lengths, target, factor):
     """Loss, -log p of each token, and the posterior."""
     vectors, scores, weight, bias = leaves
     of_words = F.linear(vectors, weight, bias).softmax(2).gather(2, target[:, None].expand(B, S, T)).transpose(1, 2)
     joint, real = weights_of(scores, lengths) * of_words, (target != PAD).double()
-    even = (of_words * (torch.arange(S) < lengths[:, None, None])).sum(2) / lengths[:, None]
+    other = (of_words * others_of(lengths)).sum(2)
     nll = -joint.sum(2).log() * real
     posterior = joint / joint.sum(2, keepdim=True) * real[..., None]
-    return nll.sum() - uniform * (even.log() * real).sum(), nll, posterior
+    return nll.sum() - factor * (other.log() * real).sum(), nll, posterior
 
 
 def gradients(loss_sum, leaves):
@@ -55,14 +61,14 @@ def near(mine, theirs):
 
 
 @pytest.mark.parametrize("sentences", [1, 3, 100])
-@pytest.mark.parametrize("uniform", [0.0, 1.0, 0.3])
-def test_equals_the_whole_table(tensors, sentences, uniform, monkeypatch):
+@pytest.mark.parametrize("factor", [0.0, 1.0, 0.3])
+def test_equals_the_whole_table(tensors, sentences, factor, monkeypatch):
     """Values and every gradient, whatever the chunk, scaled from above."""
     monkeypatch.setattr(lexical, "CHUNK_LOGITS", sentences * S * V)
     monkeypatch.setattr(lexical, "CACHED_LOGITS", 2 * V)
     leaves, lengths, target = tensors
-    expected, nll, posterior = oracle(leaves, lengths, target, uniform)
-    got = kernel(leaves, lengths, target, uniform)
+    expected, nll, posterior = oracle(leaves, lengths, target, factor)
+    got = kernel(leaves, lengths, target, factor)
     torch.testing.assert_close(got.loss_sum, expected, rtol=1e-12, atol=0)
     near(got.nll, nll.detach())
     near(got.posterior, posterior.detach())
@@ -76,7 +82,7 @@ def test_equals_loops_over_scalars(tensors):
     """The formula of the module's docstring, one position and one word at a time."""
     leaves, lengths, target = tensors
     vectors, scores, weight, bias = (x.detach().tolist() for x in leaves)
-    got, total_loss = kernel(leaves, lengths, target, 0.3), 0.0
+    got, total_loss, others = kernel(leaves, lengths, target, 0.3), 0.0, others_of(lengths).tolist()
     for b in range(B):
         places = range(int(lengths[b]))
         tables = []
@@ -97,8 +103,8 @@ def test_equals_loops_over_scalars(tensors):
             assert got.nll[b, t].item() == pytest.approx(-math.log(math.fsum(terms)), rel=1e-12)
             expected = [term / math.fsum(terms) for term in terms] + [0.0] * (S - len(terms))
             assert got.posterior[b, t].tolist() == pytest.approx(expected, rel=1e-12)
-            even = math.fsum(tables[s][y] for s in places) / len(places)
-            total_loss -= math.log(math.fsum(terms)) + 0.3 * math.log(even)
+            other = math.fsum(others[b][t][s] * tables[s][y] for s in places)
+            total_loss -= math.log(math.fsum(terms)) + 0.3 * math.log(other)
     assert got.loss_sum.item() == pytest.approx(total_loss, rel=1e-12)
 
 
@@ -115,7 +121,7 @@ def test_a_weight_of_zero_takes_its_position_out(tensors):
     a[0, :, 1:] = 0
     a.requires_grad_()
     vectors = (100 * vectors).requires_grad_()
-    got = lexical_cross_entropy(vectors, a, lengths, target, 5 * weight, None, 1.0)
+    got = lexical_cross_entropy(vectors, a, others_of(lengths), target, 5 * weight, None, 1.0)
     assert got.posterior[0, :, 0].tolist() == [1.0] * T
     assert not got.posterior[0, :, 1:].any()
     assert got.nll.max() > 200  # exp(-200) is 0 in float32

@@ -9,6 +9,7 @@ forward pass, so that nothing of size (N, V) is stored for the backward pass.  R
 (nmt/models/ops/r_drop.py) is taken from the same chunk.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -109,19 +110,27 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
             if need_w:
                 more = weight_gradient(logits, x[part])
                 dw = more.to(wide) if dw is None else dw.add_(more)
-        ctx.save_for_backward(dx, dw, db)
-        ctx.dtypes = hidden.dtype, weight.dtype, None if bias is None else bias.dtype
+        keep_gradients(ctx, (dx, dw, db), (hidden, weight, bias))
         ctx.mark_non_differentiable(nll)
         return loss_sum, nll
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        scale = grad_outputs[0]
-        dx, dw, db = (
-            None if d is None else (d * scale).to(dtype) for d, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
-        )
+        dx, dw, db = kept_gradients(ctx, grad_outputs[0])
         return dx, None, dw, db, None, None, None
+
+
+def keep_gradients(ctx: Any, grads: Sequence[Tensor | None], leaves: Sequence[Tensor | None]) -> None:
+    """Keep the gradients of ``leaves`` that a forward pass has taken, None where not needed, for its backward pass."""
+    ctx.save_for_backward(*grads)
+    ctx.dtypes = [None if x is None else x.dtype for x in leaves]
+
+
+def kept_gradients(ctx: Any, scale: Tensor) -> list[Tensor | None]:
+    """Those gradients times the gradient of the loss (), in the dtypes of the leaves; None where none is needed."""
+    found = zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+    return [None if g is None else (g * scale).to(dtype) for g, dtype in found]
 
 
 def rows_of(logits: int, V: int, alpha: float) -> int:

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nmt.batch import PAD
-from nmt.models.ops.cross_entropy import CACHED_LOGITS, CHUNK_LOGITS
+from nmt.models.ops.cross_entropy import CACHED_LOGITS, CHUNK_LOGITS, keep_gradients, kept_gradients
 from nmt.models.ops.matmul import linear, weight_gradient
 from nmt.models.ops.precision import compute_dtype
 
@@ -101,17 +101,14 @@ class _LexicalCrossEntropy(torch.autograd.Function):
             dw += weight_gradient(logits, rows)
             if db is not None:
                 db += logits.sum(0, dtype=wide)
-        ctx.save_for_backward(*(g if need else None for g, need in zip(grads, needed, strict=True)))
-        ctx.dtypes = [None if x is None else x.dtype for x in leaves]
+        keep_gradients(ctx, [g if need else None for g, need in zip(grads, needed, strict=True)], leaves)
         ctx.mark_non_differentiable(nll, posterior)
         return loss_sum, nll, posterior
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        scale = grad_outputs[0]
-        found = zip(ctx.saved_tensors, ctx.dtypes, strict=True)
-        return *(None if g is None else (g * scale).to(dtype) for g, dtype in found), None, None, None, None
+        return *kept_gradients(ctx, grad_outputs[0]), None, None, None, None
 
 
 def _cached(logits: Tensor) -> list[slice]:

@@ -14,7 +14,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nmt.batch import PAD
-from nmt.models.ops.cross_entropy import CACHED_LOGITS, CHUNK_LOGITS, rows_of, token_losses
+from nmt.models.ops.cross_entropy import (
+    CACHED_LOGITS,
+    CHUNK_LOGITS,
+    keep_gradients,
+    kept_gradients,
+    rows_of,
+    token_losses,
+)
 from nmt.models.ops.dropout import dropout
 from nmt.models.ops.matmul import linear, weight_gradient
 from nmt.models.ops.precision import compute_dtype
@@ -118,17 +125,14 @@ class _MixtureCrossEntropy(torch.autograd.Function):
             dq[part] = of_sums.sum(1)
             dr.index_add_(0, index[part].flatten(), of_sums.flatten(0, 1))
             dw += weight_gradient(logits, rows)
-        ctx.save_for_backward(*(g if need else None for g, need in zip(grads, needed, strict=True)))
-        ctx.dtypes = [None if x is None else x.dtype for x in leaves]
+        keep_gradients(ctx, [g if need else None for g, need in zip(grads, needed, strict=True)], leaves)
         ctx.mark_non_differentiable(nll, posterior)
         return loss_sum, nll, posterior
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        scale = grad_outputs[0]
-        found = zip(ctx.saved_tensors, ctx.dtypes, strict=True)
-        return *(None if g is None else (g * scale).to(dtype) for g, dtype in found), None, None, None, None
+        return *kept_gradients(ctx, grad_outputs[0]), None, None, None, None
 
 
 def _losses(

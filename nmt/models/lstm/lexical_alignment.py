@@ -65,13 +65,13 @@ class LexicalAlignment:
     def diagonal(self, lengths: Tensor, target_lengths: Tensor, like: Tensor) -> Tensor:
         """d of sources and targets of so many words (B,), with the shape (B, T, S) and the dtype of ``like``.
 
-        A word stands at the middle of its share of the sentence, the target's end-of-sentence at its end.  Padding of
-        the source has a weight of 0.
+        A word stands at the middle of its share of the sentence; behind the words of the target, at end-of-sentence,
+        weights fall off from the end of the source.  Padding of the source has a weight of 0.
         """
         T, S = (torch.arange(n, device=like.device, dtype=like.dtype) for n in like.shape[1:])
         of_source = (S + 0.5) / lengths[:, None]
         of_target = (T + 0.5) / target_lengths.clamp_min(1)[:, None]
-        distance = (of_source[:, None] - of_target.clamp_max(1)[:, :, None]).abs()
+        distance = (of_source[:, None] - of_target[:, :, None]).abs()
         return (-self.tension * distance).masked_fill((lengths[:, None] <= S)[:, None], float("-inf")).softmax(2)
 
     def log_probs(self, attended: Attended, table: Tensor) -> Tensor:

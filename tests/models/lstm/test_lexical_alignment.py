@@ -1,5 +1,8 @@
 """What lexical alignment learns: which source word each target word comes from."""
 
+import math
+from typing import Any
+
 import pytest
 import torch
 
@@ -36,3 +39,30 @@ def test_it_finds_the_words_that_were_translated(feeding):
     output = model(sentences(100, generator), want_maps=True)
     found = output.posterior.weights[:, 0, 0, :6].argmax(2)
     assert (found == torch.arange(5, -1, -1)).float().mean() > 0.95
+
+
+def small(dropout: float = 0.0) -> Any:
+    """What a model without training predicts of single words with."""
+    config = LSTMConfig(attention=GlobalConfig(), mixture=Mixture.lexical, hidden_size=200, dropout=dropout)
+    model: Any = build_model(config, 9, 9, joint=False)
+    return model.lexical
+
+
+def test_weights_near_the_diagonal():
+    """exp(-4 |t/T - s/S|) with words in the middle of their shares, of each sentence, by scalars."""
+    found = small().diagonal(torch.tensor([4, 2]), torch.tensor([2, 3]), torch.zeros(2, 4, 4, dtype=torch.float64))
+    for b, (S, T) in enumerate(((4, 2), (2, 3))):
+        for t in range(4):
+            at = min(1.0, (t + 0.5) / T)  # end-of-sentence as the end
+            near = [math.exp(-4 * abs((s + 0.5) / S - at)) for s in range(S)]
+            assert found[b, t].tolist() == pytest.approx([w / sum(near) for w in near] + [0.0] * (4 - S), rel=1e-12)
+
+
+def test_what_a_word_predicts_from_is_dropped_in_training_alone():
+    lexical, words = small(dropout=0.5), torch.ones(2, 3, 200)
+    whole = lexical.vectors(words, training=False)
+    dropped = lexical.vectors(words, training=True)
+    lost = dropped == 0
+    assert 0.4 < lost.float().mean() < 0.6
+    torch.testing.assert_close(dropped[~lost], 2 * whole[~lost])
+    assert torch.equal(small().vectors(words, training=True) != 0, torch.ones_like(lost))

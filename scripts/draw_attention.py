@@ -34,11 +34,14 @@ def of_sentence(directory: Path, sentence: int, kind: str) -> NotebookFigure:
     return replace(chosen(found.pictures, kind), sentence=sentence).draw(step)
 
 
-def of_text(directory: Path, text: str, kind: str) -> NotebookFigure:
-    """The map of the run's own translation of a text, in float32 so that every processor gives the same."""
+def of_text(directory: Path, text: str, kind: str, target: str | None = None) -> NotebookFigure:
+    """The map of a text and its translation, the run's own or a given one, in float32 so that every processor gives
+    the same."""
     model = nmt.load(directory, device="cpu")
     model.decode.precision = Precision.fp32
-    picture = model.attention(text).picture if kind == "translation" else chosen(model.self_attention(text), kind)
+    picture = (
+        model.attention(text, target).picture if kind == "translation" else chosen(model.self_attention(text), kind)
+    )
     return draw_heatmap(picture.maps, picture.source, picture.target, f"{directory.name}: {kind}")
 
 
@@ -68,13 +71,16 @@ def main() -> None:
     parser.add_argument(
         "--self-attention", choices=sides, help="of a Transformer, in the place of attention to the source"
     )
+    parser.add_argument("--target", metavar="TEXT", help="a translation of the text, in the place of the run's own")
     given = parser.parse_args()
     kind = given.self_attention or "translation"
+    if given.target is not None and (given.sentence.isdecimal() or given.self_attention):
+        parser.error("--target is the translation of a text, and for attention to the source")
     try:
         if given.sentence.isdecimal():
             figure = of_sentence(given.run, int(given.sentence), kind)
         else:
-            figure = of_text(given.run, given.sentence, kind)
+            figure = of_text(given.run, given.sentence, kind, given.target)
         save(figure, given.file, given.dpi)
     except UserError as error:
         sys.exit(f"error: {error}")

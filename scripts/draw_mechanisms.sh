@@ -6,6 +6,7 @@
 set -eu
 python=${PYTHON:-python}
 sentence=${SENTENCE:-3 minutes and 20 seconds – August 26, 2022}
+translation=${TRANSLATION:-3 Minuten und 20 Sekunden – 26. August 2022}
 runs=docs/mechanisms/runs
 names=$*
 
@@ -19,11 +20,11 @@ train() { # NAME KEY=VALUE ...
     if ! wanted "$name" || [ -d "$runs/$name" ]; then return 0; fi
     trained=runs/mechanisms/$name small=runs/mechanisms/$name.bf16
     "$python" -m nmt.train "$@" model.dropout=0 model.tied=all data.tokenizer.vocab_size=1400 data.batching.tokens=1024 \
-        decode=greedy threads=1 optim.schedule=cosine optim.warmup=60 optim.min_lr=0.0002 \
+        decode=greedy threads=1 trainer.precision=fp32 optim.schedule=cosine optim.warmup=60 optim.min_lr=0.0002 \
         trainer.validate_every=200 runs=runs/mechanisms resume=true name="$name"
     "$python" -m nmt.export run="$trained" to=run quantization=bf16 output="$small"
     "$python" -m nmt.eval run="$small" decode.precision=fp32 # the scores of the rounded weights, on every processor
-    rm "$small"/scores/*/*.txt
+    find "$small/scores" -name '*.txt' -exec rm {} +
     mkdir -p "$runs"
     mv "$small" "$runs/$name"
 }
@@ -44,6 +45,12 @@ transformer() { # NAME KEY=VALUE ...
 draw() { # NAME: what its translation attends to
     if wanted "$1"; then
         "$python" scripts/draw_attention.py "$runs/$1" "$sentence" "docs/mechanisms/$1.svg"
+    fi
+}
+
+align() { # NAME: what it attends to when it is made to say the translation
+    if wanted "$1"; then
+        "$python" scripts/draw_attention.py --target "$translation" "$runs/$1" "$sentence" "docs/mechanisms/$1.svg"
     fi
 }
 
@@ -78,6 +85,8 @@ lstm fixed_memory model.attention=fixed_memory model.attention.shares=of_vector 
 draw fixed_memory
 lstm latent model.attention=global model.mixture=predictions model.mixture_top_k=5
 draw latent
+lstm lexical model.attention=global model.mixture=lexical
+align lexical
 lstm lstmn model.encoder=lstmn
 encoder lstmn lstmn
 transformer transformer

@@ -63,9 +63,9 @@ def test_its_pictures_are_there_and_the_script_draws_them(path):
     assert pictures or path.stem == "none"  # without attention there is nothing to draw
     for name in pictures:
         assert (path.parent / f"{name}.svg").read_text(encoding="utf-8").startswith("<?xml")
-        assert re.search(rf"^(draw|transformer|encoder \w+) {name}\b|mechanisms/{name}\.svg", SCRIPT, re.MULTILINE), (
-            name
-        )
+        assert re.search(
+            rf"^(draw|align|transformer|encoder \w+) {name}\b|mechanisms/{name}\.svg", SCRIPT, re.MULTILINE
+        ), name
 
 
 def minutes_of(text: str) -> float:

@@ -19,9 +19,11 @@ PAGES = ROOT / "docs" / "mechanisms"
 RUNS = PAGES / "runs"
 SCRIPT = (ROOT / "scripts" / "draw_mechanisms.sh").read_text(encoding="utf-8")
 [SENTENCE] = re.findall(r"^sentence=\$\{SENTENCE:-(.*)\}$", SCRIPT, re.MULTILINE)
+[TRANSLATION] = re.findall(r"^translation=\$\{TRANSLATION:-(.*)\}$", SCRIPT, re.MULTILINE)
 # Of each picture the run, and what of it is drawn.
 DRAWN = {name: (name, "translation") for name in re.findall(r"^draw (\w+)$", SCRIPT, re.MULTILINE)}
 DRAWN |= {file: (name, "encoder") for name, file in re.findall(r"^encoder (\w+) (\w+)$", SCRIPT, re.MULTILINE)}
+DRAWN |= {name: (name, "alignment") for name in re.findall(r"^align (\w+)$", SCRIPT, re.MULTILINE)}
 TRAINED = re.findall(r"^(?:lstm|transformer) (\w+)", SCRIPT, re.MULTILINE)
 pytestmark = pytest.mark.skipif((ROOT / "PKG-INFO").exists(), reason="a source distribution leaves the runs out")
 MOST_BYTES = 7_000_000  # of all runs together: whoever clones the project gets them
@@ -41,7 +43,8 @@ def percent(text: str) -> float | None:
 def test_the_run_beside_it_gives_the_picture(picture, script):
     """Title, tokens of both sides, and the percentages, which another processor may round otherwise."""
     name, kind = DRAWN[picture]
-    drawn = [text.get_text() for text in script.of_text(RUNS / name, SENTENCE, kind).texts]
+    given = ("translation", TRANSLATION) if kind == "alignment" else (kind, None)
+    drawn = [text.get_text() for text in script.of_text(RUNS / name, SENTENCE, *given).texts]
     svg = (PAGES / f"{picture}.svg").read_text(encoding="utf-8")
     there = [html.unescape(text) for text in re.findall(r"<!-- (.*?) -->", svg)]
     assert [text for text in there if percent(text) is None] == [text for text in drawn if percent(text) is None]
@@ -63,7 +66,8 @@ def test_the_runs_are_small_and_name_no_folder_of_a_machine():
 
 def bleu(name: str) -> int:
     """BLEU of a run on the test set, as a page writes it."""
-    found = json.loads((RUNS / name / "scores" / "test" / "results.json").read_text(encoding="utf-8"))
+    [file] = (RUNS / name / "scores" / "test").rglob("results.json")
+    found = json.loads(file.read_text(encoding="utf-8"))
     return round(found["scores"]["bleu"]["value"])
 
 

@@ -10,6 +10,7 @@ from nmt.data.text import Corpus
 from nmt.device import named_device
 from nmt.errors import ConfigError
 from nmt.models.attention import HardConfig
+from nmt.models.lstm.config import NO_SECOND_PASS, Mixture
 from nmt.models.seq2seq import Tied, check_tied, zero_based
 from nmt.search.config import NO_COVERAGE
 from nmt.train.agreement import NOTHING_TO_AGREE
@@ -44,6 +45,8 @@ def check_sections(config: Config) -> None:
         check_guided(config)
     if config.trainer.agreement:
         check_agreement(config)
+    if config.trainer.r_drop or config.trainer.cutoff:
+        check_second_pass(config)
     if config.trainer.metric == ALIGNMENT_ERROR:
         check_gold_links(config.data)
     if config.trainer.metric in (COMMAND, COMMAND_LOWER) and config.trainer.validate_command is None:
@@ -122,6 +125,17 @@ def check_agreement(config: Config) -> None:
                 f"trainer.agreement turns pairs round, so that data.noise.{key} in sources would be learnt as a "
                 "translation; leave one of the two out"
             )
+
+
+def check_second_pass(config: Config) -> None:
+    """Raise ConfigError where two passes have nothing to agree on, or one of them would not know its language."""
+    if getattr(config.model, "mixture", None) is Mixture.lexical:
+        raise ConfigError(NO_SECOND_PASS)
+    if config.trainer.cutoff and config.data.tags:
+        raise ConfigError(
+            "trainer.cutoff cuts out words, and with data.tags=true the first one says which language is wanted; leave "
+            "one of the two out"
+        )
 
 
 def check_taught_head(config: Config, key: str) -> None:

@@ -113,9 +113,9 @@ class PaddedLSTM(LSTM):
         if config.fault is Fault.encoder:
             self.encoder.__class__ = UnmaskedEncoder
 
-    def forward(self, batch: Batch, want_maps: bool = False, r_drop: float = 0.0) -> Output:
+    def forward(self, batch: Batch, want_maps: bool = False, r_drop: float = 0.0, cutoff: float = 0.0) -> Output:
         if not (self.training and self.config.fault is Fault.loss):
-            return super().forward(batch, want_maps, r_drop)
+            return super().forward(batch, want_maps, r_drop, cutoff)
         T = batch.target_in.size(1)
         encoded = self.encode(batch.source, batch.source_lengths, 1, T)
         words = self.embed(self.target_embedding, batch.target_in.t())

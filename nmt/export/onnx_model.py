@@ -174,7 +174,7 @@ class OnnxModel(Seq2Seq):
         logits, rows = map(torch.from_numpy, self.sessions[1].run(["logits", "next_state"], arrays))
         return logits, replace(state, rows=rows, position=state.position + 1), None
 
-    def forward(self, batch: Batch, want_maps: bool = False, r_drop: float = 0.0) -> Output:
+    def forward(self, batch: Batch, want_maps: bool = False, r_drop: float = 0.0, cutoff: float = 0.0) -> Output:
         """Teacher forcing, step by step."""
         if want_maps:
             raise ConfigError(NO_ATTENTION)

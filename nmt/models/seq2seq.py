@@ -154,12 +154,12 @@ class Seq2Seq(nn.Module):
         """
         raise NotImplementedError
 
-    def forward(self, batch: Batch, want_maps: bool = False, r_drop: float = 0.0) -> Output:
+    def forward(self, batch: Batch, want_maps: bool = False, r_drop: float = 0.0, cutoff: float = 0.0) -> Output:
         """Teacher forcing; projection and loss run inside, so that DDP wraps the whole.
 
-        The maps are part of the graph: a loss may be made of them.  With ``r_drop`` alpha, sentences 2b and 2b + 1
-        are the same (``Batch.doubled``), and loss_sum also holds the divergence of their predictions
-        (nmt/models/ops/r_drop.py).
+        The maps are part of the graph: a loss may be made of them.  With ``r_drop`` alpha or ``cutoff`` beta, sentences
+        2b and 2b + 1 are the same (``Batch.doubled``, ``two_views``), and loss_sum also holds the divergence of their
+        predictions (nmt/models/ops/r_drop.py).
         """
         raise NotImplementedError
 

@@ -65,7 +65,7 @@ class Ensemble(Seq2Seq):
         """The members' encodings."""
         return [member.encode(source, lengths, hypotheses) for member in self._members()]
 
-    def forward(self, batch: Batch, want_maps: bool = False, r_drop: float = 0.0) -> Output:
+    def forward(self, batch: Batch, want_maps: bool = False, r_drop: float = 0.0, cutoff: float = 0.0) -> Output:
         """Teacher forcing, step by step as search goes; ``loss_sum`` is the sum of ``nll``.  Not for training."""
         state = self.start(self.encode(batch.source, batch.source_lengths))
         nll, seen = [], []

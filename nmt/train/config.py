@@ -92,6 +92,14 @@ class TrainerConfig:
     r_drop: float = setting(
         0.0, "alpha of R-Drop: every batch is passed twice (halve data.batching.tokens); 5 in the paper", least=0
     )
+    cutoff: float = setting(
+        0.0,
+        "share of the words whose vectors are 0 in a second pass of every batch, which is to predict the same "
+        "(halve data.batching.tokens); as 0.05",
+        least=0,
+        below=1,
+    )
+    cutoff_weight: float = setting(1.0, "weight of the divergence of the two passes of trainer.cutoff", least=0)
     ema: float = setting(
         0.0, "validate and keep an exponential average of the weights: its decay, as 0.999", least=0, below=1
     )

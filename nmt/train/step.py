@@ -13,6 +13,7 @@ from nmt.models.seq2seq import Output, Seq2Seq
 from nmt.train.agreement import NOTHING_TO_AGREE, trace_bonus
 from nmt.train.config import Normalization, Strategy, TrainerConfig
 from nmt.train.coverage import NOTHING_TO_COVER, coverage_loss
+from nmt.train.cutoff import two_views, zero_vector_of_padding
 from nmt.train.distributed import Ranks, without_gradient_sync
 from nmt.train.ema import WeightAverage
 from nmt.train.guided import guided_head, guided_loss
@@ -42,6 +43,10 @@ class Updater:
             from nmt.train.sharding import Shards  # here: it takes a second, and every command imports this module
 
             self.shards = Shards(model, device, ranks)
+        # Weights of the divergence of two passes: what ``Seq2Seq.forward`` takes after ``want_maps``.
+        self.two_passes = (config.r_drop, config.cutoff_weight) if config.cutoff else (config.r_drop,)
+        if config.cutoff:
+            zero_vector_of_padding(model)
         self.parallel = model if self.shards else ranks.wrap(model, device)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = build_optimizer(model, optim)
@@ -74,7 +79,7 @@ class Updater:
         """Add the gradients of (losses summed over ``group`` and all ranks) / total, times the loss scale, to those of
         the parameters.
 
-        Returns this rank's summed -log p, with R-Drop the mean of its two passes, and this rank's share of that
+        Returns this rank's summed -log p, with R-Drop or cutoff the mean of two passes, and this rank's share of that
         objective times the number of ranks: both ().
         """
         config = self.config
@@ -83,13 +88,15 @@ class Updater:
             if self.device.type == "cuda":
                 batch = batch.pin_memory()  # from pageable memory the copy would wait for the device
             batch = batch.to(self.device)
-            if config.r_drop:
+            if config.cutoff:
+                batch = two_views(batch, config.cutoff)
+            elif config.r_drop:
                 batch = batch.doubled()
             last = number == len(group)
             with contextlib.nullcontext() if last else without_gradient_sync(self.parallel):
                 with autocast(self.precision, self.device):
                     maps = config.guided_alignment > 0 or config.agreement > 0 or config.coverage_loss > 0
-                    output = self.parallel(batch, maps, config.r_drop)
+                    output = self.parallel(batch, maps, *self.two_passes)
                 loss_sum = output.loss_sum
                 if config.guided_alignment:
                     loss_sum = loss_sum + config.guided_alignment * self.guided_alignment_loss(output, batch)
@@ -104,7 +111,7 @@ class Updater:
                 # DistributedDataParallel takes the mean over the ranks; this factor makes it the sum.
                 loss = loss_sum * (self.ranks.size / total)
                 self.loss_scale.scaled(loss).backward()
-            nll = nll + output.nll.sum() / (2 if config.r_drop else 1)
+            nll = nll + output.nll.sum() / (2 if config.r_drop or config.cutoff else 1)
             objective = objective + loss.detach()
         return nll, objective
 

@@ -65,7 +65,7 @@ class FakeModel(Seq2Seq):
         maps = AttentionMaps(weights, weights.argmax(-1) + 0.25, 1) if want_maps and self.attention else None
         return logits, later, maps
 
-    def forward(self, batch, want_maps=False, r_drop=0.0):
+    def forward(self, batch, want_maps=False, r_drop=0.0, cutoff=0.0):
         logits, _, maps = self.step(batch.target_in, self.encode(batch.source, batch.source_lengths), want_maps)
         nll = F.cross_entropy(logits.mT, batch.target_out, ignore_index=PAD, reduction="none")
         posterior = maps._replace(weights=maps.weights.flip(1)) if maps is not None and self.latent else None

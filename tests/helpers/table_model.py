@@ -89,7 +89,7 @@ class TableModel(Seq2Seq):
             maps = AttentionMaps(weights.permute(0, 2, 3, 1, 4).float(), centre.float(), 1)
         return self.table[kind, node].clone(), TableState(state.kind, state.lengths, state.memory, node), maps
 
-    def forward(self, batch, want_maps=False, r_drop=0.0):
+    def forward(self, batch, want_maps=False, r_drop=0.0, cutoff=0.0):
         """Token by token from the table; ``step`` has no part in it."""
         real = batch.target_out != PAD
         nll = torch.zeros(real.shape, dtype=torch.float64)

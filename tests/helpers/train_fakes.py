@@ -31,7 +31,7 @@ class FakeModel(Seq2Seq):
         self.poison = False  # whether the next losses are not finite
         self.calls = 0
 
-    def forward(self, batch: Batch, want_maps: bool = False, r_drop: float = 0.0) -> Output:
+    def forward(self, batch: Batch, want_maps: bool = False, r_drop: float = 0.0, cutoff: float = 0.0) -> Output:
         self.calls += 1
         real = (batch.source != PAD)[..., None]
         source = (self.embed(batch.source) * real).sum(1) / batch.source_lengths[:, None]

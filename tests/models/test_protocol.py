@@ -211,22 +211,26 @@ def test_self_attention_is_a_distribution(name):
 
 
 @everything
-def test_r_drop_compares_neighbours(name):
-    """loss(alpha) - loss(0) = alpha / 2 [KL(p || q) + KL(q || p)] of sentences 2b and 2b + 1, at each real token."""
-    model, alpha = build(name), 3.0
+def test_r_drop_and_cutoff_compare_neighbours(name):
+    """loss(alpha, beta) - loss(0, 0) = alpha / 2 [KL(p || q) + KL(q || p)] + beta / 2 [KL(p || m) + KL(q || m)] of
+    sentences 2b and 2b + 1, m the mean of p and q, at each real token."""
+    model, alpha, beta = build(name), 3.0, 2.0
     targets = [PAIRS[0][1], PAIRS[0][1], PAIRS[2][1], PAIRS[2][1]]
     batch = batch_of([(source, target) for (source, _), target in zip(PAIRS, targets, strict=True)])
     if not model.label_smoothing:
-        with pytest.raises(ConfigError, match=r"trainer\.r_drop does not apply to model\.mixture=lexical"):
+        with pytest.raises(ConfigError, match=r"trainer\.r_drop and .* do not apply to model\.mixture=lexical"):
             model(batch, False, alpha)
         return
-    plain, both = model(batch), model(batch, False, alpha)
+    plain, both = model(batch), model(batch, False, alpha, beta)
     assert_close(both.nll, plain.nll)
     with torch.no_grad():
         log_p = torch.stack([logits[:, 0].log_softmax(1) for logits, _ in forced(model, batch)], 1)
     p, q = log_p[::2], log_p[1::2]
-    divergence = ((p.exp() - q.exp()) * (p - q)).sum(2)[batch.target_out[::2] != PAD].sum()
-    assert_close((both.loss_sum - plain.loss_sum).detach(), alpha / 2 * divergence, atol=1e-9)
+    m = ((p.exp() + q.exp()) / 2).log()
+    r_drop = ((p.exp() - q.exp()) * (p - q)).sum(2)
+    cutoff = (p.exp() * (p - m) + q.exp() * (q - m)).sum(2)
+    apart = (alpha / 2 * r_drop + beta / 2 * cutoff)[batch.target_out[::2] != PAD].sum()
+    assert_close((both.loss_sum - plain.loss_sum).detach(), apart, atol=1e-9)
 
 
 def forced(model: Any, batch: Batch) -> list[tuple[torch.Tensor, Any]]:

@@ -195,7 +195,7 @@ def test_validation_sees_the_model_in_eval_mode_without_gradients(tmp_path):
 
 def test_memory_runs_out_before_the_first_batch_is_drawn(tmp_path):
     class Greedy(FakeModel):
-        def forward(self, batch, want_maps=False, r_drop=0.0):
+        def forward(self, batch, want_maps=False, r_drop=0.0, cutoff=0.0):
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     batches = FakeBatches()

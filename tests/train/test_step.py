@@ -88,7 +88,7 @@ def test_trying_the_longest_batch_leaves_no_trace(accumulate):
 
 def test_memory_that_runs_out_names_the_key():
     class Greedy(FakeModel):
-        def forward(self, batch, want_maps=False, r_drop=0.0):
+        def forward(self, batch, want_maps=False, r_drop=0.0, cutoff=0.0):
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     batch = collate([[4, 5, 6]] * 2, [[4] * 7] * 2, [0, 1])

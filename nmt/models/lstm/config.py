@@ -40,6 +40,12 @@ class Mixture(Enum):
     lexical = "lexical"
 
 
+# What is wrong with a setting, said before and after there is a model.
+NO_SECOND_PASS = (
+    "trainer.r_drop and trainer.cutoff do not apply to model.mixture=lexical, whose loss is the likelihood of each word"
+)
+
+
 class EncoderKind(Enum):
     """What the encoder's layers are."""
 

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from nmt.batch import PAD, Batch
 from nmt.errors import ConfigError
 from nmt.models.attention import Attended, Memory
-from nmt.models.lstm.config import LSTMConfig, Mixture
+from nmt.models.lstm.config import NO_SECOND_PASS, LSTMConfig, Mixture
 from nmt.models.lstm.decoder import LSTMDecoder, LuongStep, StepResult, target_position
 from nmt.models.lstm.deep_fusion import Fused, SourceTapes
 from nmt.models.lstm.encoder import Encoded, LSTMEncoder, reversed_places
 from nmt.models.lstm.latent_alignment import LatentAlignment
 from nmt.models.lstm.lexical_alignment import LexicalAlignment
-from nmt.models.ops.cross_entropy import projected_cross_entropy
+from nmt.models.ops.cross_entropy import TwoPasses, projected_cross_entropy
 from nmt.models.ops.dropout import dropout, word_dropout
 from nmt.models.ops.lexical import lexical_cross_entropy
 from nmt.models.ops.lstm_layer import LSTMState
@@ -193,15 +193,17 @@ class LSTM(CachesWeights, Seq2Seq):
             decoder = self.decoder.intra.all_positions(h.transpose(0, 1))[1].float()[:, None, None]
         return None if encoder is None and decoder is None else (encoder, decoder)
 
-    def forward(self, batch: Batch, want_maps: bool = False, r_drop: float = 0.0) -> Output:
+    def forward(self, batch: Batch, want_maps: bool = False, r_drop: float = 0.0, cutoff: float = 0.0) -> Output:
         T = batch.target_in.size(1)
         at_once = 1 if self.decoder.loops else T
         encoded = self.encode(batch.source, batch.source_lengths, at_once, T)
         words = self.embed(self.target_embedding, batch.target_in.t())
         if self.latent is not None:
-            return self.mixture_output(self.latent, batch, encoded, words, want_maps, r_drop)
+            return self.mixture_output(self.latent, batch, encoded, words, want_maps, TwoPasses(r_drop, cutoff))
         if self.lexical is not None:
-            return self.lexical_output(self.lexical, batch, encoded, words, want_maps, r_drop)
+            if r_drop or cutoff:
+                raise ConfigError(NO_SECOND_PASS)
+            return self.lexical_output(self.lexical, batch, encoded, words, want_maps)
         vectors, attended = self.decoder(words, encoded.start, encoded.memory, want_maps, tapes=encoded.tapes)
         loss_sum, nll = projected_cross_entropy(
             vectors.transpose(0, 1),
@@ -210,12 +212,13 @@ class LSTM(CachesWeights, Seq2Seq):
             self.projection.bias,
             self.label_smoothing,
             r_drop,
+            cutoff,
         )
         tokens = (batch.target_out != PAD).sum()
         return Output(loss_sum, tokens, nll, self.maps(attended, encoded.memory))
 
     def mixture_output(
-        self, latent: LatentAlignment, batch: Batch, encoded: Encoded, words: Tensor, want_maps: bool, r_drop: float
+        self, latent: LatentAlignment, batch: Batch, encoded: Encoded, words: Tensor, want_maps: bool, passes: TwoPasses
     ) -> Output:
         """What ``forward`` returns where predictions are mixed, with the posterior among the maps."""
         assert encoded.memory is not None
@@ -230,7 +233,7 @@ class LSTM(CachesWeights, Seq2Seq):
             batch.target_out,
             self.projection.weight,
             self.projection.bias,
-            MixtureOptions(self.label_smoothing, r_drop, latent.dropout if self.training else 0.0),
+            MixtureOptions(self.label_smoothing, passes, latent.dropout if self.training else 0.0),
         )
         tokens = (batch.target_out != PAD).sum()
         maps = self.maps(steps, encoded.memory) if want_maps else None
@@ -240,15 +243,11 @@ class LSTM(CachesWeights, Seq2Seq):
         return Output(found.loss_sum, tokens, found.nll, maps, posterior)
 
     def lexical_output(
-        self, lexical: LexicalAlignment, batch: Batch, encoded: Encoded, words: Tensor, want_maps: bool, r_drop: float
+        self, lexical: LexicalAlignment, batch: Batch, encoded: Encoded, words: Tensor, want_maps: bool
     ) -> Output:
         """What ``forward`` returns where single words predict, with the posterior among the maps."""
         assert encoded.memory is not None
         assert encoded.words is not None
-        if r_drop:
-            raise ConfigError(
-                "trainer.r_drop does not apply to model.mixture=lexical, whose loss is the likelihood of each word"
-            )
         _, steps = self.decoder(words, encoded.start, encoded.memory, True, tapes=encoded.tapes)
         prior, real = lexical.prior(steps, encoded.words.size(1)), batch.target_out != PAD
         found = lexical_cross_entropy(

@@ -17,6 +17,7 @@ from nmt.batch import PAD
 from nmt.models.ops.cross_entropy import (
     CACHED_LOGITS,
     CHUNK_LOGITS,
+    TwoPasses,
     keep_gradients,
     kept_gradients,
     rows_of,
@@ -39,7 +40,7 @@ class MixtureOptions(NamedTuple):
     """How the loss is made of the predictions."""
 
     label_smoothing: float = 0.0
-    r_drop: float = 0.0
+    passes: TwoPasses = TwoPasses()
     dropout: float = 0.0  # of the vectors v
 
 
@@ -60,15 +61,16 @@ def mixture_cross_entropy(
 ) -> MixtureLoss:
     """query q (B, T, H), source r (B, S, H), positions s (B, T, K) int64 within the source, weights a (B, T, K).
 
-    target (B, T) int64 with PAD where nothing is asked, weight W (V, H), bias b (V,).  Loss and R-Drop are those of
-    ``projected_cross_entropy``, of the mixture's p.  A weight of 0 takes its position out.  Products run in autocast's
-    dtype, softmax and sums in float32 or wider.  Raises ValueError for an odd number of sentences with R-Drop.
+    target (B, T) int64 with PAD where nothing is asked, weight W (V, H), bias b (V,).  Loss, R-Drop and cutoff are
+    those of ``projected_cross_entropy``, of the mixture's p.  A weight of 0 takes its position out.  Products run in
+    autocast's dtype, softmax and sums in float32 or wider.  Raises ValueError for an odd number of sentences with
+    either.
     """
-    if options.r_drop and target.size(0) % 2:
-        raise ValueError(f"R-Drop compares sentences two by two, got {target.size(0)}")
+    if any(options.passes) and target.size(0) % 2:
+        raise ValueError(f"R-Drop and cutoff compare sentences two by two, got {target.size(0)}")
     B, S, _ = source.shape
     index = positions + torch.arange(0, B * S, S, device=positions.device)[:, None, None]
-    # Tokens become rows position by position, so that the two passes of R-Drop stand next to each other.
+    # Tokens become rows position by position, so that two passes of one stand next to each other.
     rows = [x.transpose(0, 1).flatten(0, 1) for x in (query, index, weights, target)]
     real: Tensor | None = None
     if target.device.type == "cpu":  # leave padding out; on CUDA its size would have to come to the host
@@ -108,7 +110,7 @@ class _MixtureCrossEntropy(torch.autograd.Function):
         dq, dr, da, dw, db = grads
         loss_sum, nll, posterior = a.new_zeros(()), a.new_empty(target.shape), torch.empty_like(a)
         (N, K), V = index.shape, weight.size(0)
-        size = rows_of(CHUNK_LOGITS, K * V, options.r_drop)
+        size = rows_of(CHUNK_LOGITS, K * V, options.passes)
         for start in range(0, max(N, 1), size):
             part = slice(start, start + size)
             v = (query[part, None].to(dtype) + source[index[part]].to(dtype)).tanh()
@@ -154,8 +156,8 @@ def _losses(
         dL/dl_kv = r_kv G_v - p(v | k) sum_u r_ku G_u,    dL/da_k = sum_u r_ku G_u / a_k
     """
     _, K, V = logits.shape
-    eps, alpha, _ = options
-    rows = rows_of(CACHED_LOGITS, K * V, alpha) if logits.device.type == "cpu" else len(logits)
+    eps, passes, _ = options
+    rows = rows_of(CACHED_LOGITS, K * V, passes) if logits.device.type == "cpu" else len(logits)
     loss_sum = nll.new_zeros(())
     for start in range(0, len(logits), rows):
         part = slice(start, start + rows)
@@ -166,7 +168,7 @@ def _losses(
         of_word = joint.gather(2, y[:, None].expand(-1, K, 1)).squeeze(2)  # (n, K)
         posterior[part] = (of_word - mixed.gather(1, y)).exp() * (y != PAD)
         gradient = mixed.clone()
-        loss_sum += token_losses(gradient, target[part], None, eps, alpha, nll[part], None)
+        loss_sum += token_losses(gradient, target[part], None, eps, passes, nll[part], None)
         if da is None:
             continue
         shares = joint.sub_(mixed[:, None]).exp_().mul_(gradient[:, None])  # r_kv G_v

@@ -116,13 +116,13 @@ class Transformer(Seq2Seq):
         attends = self.self_attention(x, None, record_self)
         return self.decoder(x, attends, self.rotations(positions, x), memory, record, self.places(positions, x))
 
-    def forward(self, batch: Batch, want_maps: bool = False, r_drop: float = 0.0) -> Output:
+    def forward(self, batch: Batch, want_maps: bool = False, r_drop: float = 0.0, cutoff: float = 0.0) -> Output:
         record: list[AttentionMaps] | None = [] if want_maps else None
         T = batch.target_in.size(1)
         memory = self.encode(batch.source, batch.source_lengths, T, queries=T)
         vectors = self.decode(batch.target_in, memory, record)
         loss_sum, nll = projected_cross_entropy(
-            vectors, batch.target_out, self.projection.weight, None, self.label_smoothing, r_drop
+            vectors, batch.target_out, self.projection.weight, None, self.label_smoothing, r_drop, cutoff
         )
         return Output(loss_sum, (batch.target_out != PAD).sum(), nll, maps(record))
 

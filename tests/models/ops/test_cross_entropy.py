@@ -86,7 +86,7 @@ def test_padding_inside_a_chunk_counts_nothing(tensors):
     hidden, target, weight, bias = tensors
     hidden, target = hidden.flatten(0, 1), target.flatten()
     expected, nll = oracle(hidden, target, weight, bias, 0.1)
-    got, each = loss._ProjectedCrossEntropy.apply(hidden, target, weight, bias, 0.1, 0.0, True)
+    got, each = loss._ProjectedCrossEntropy.apply(hidden, target, weight, bias, 0.1, loss.TwoPasses(), True)
     torch.testing.assert_close(got, expected, rtol=1e-12, atol=0)
     torch.testing.assert_close(each, nll.detach(), rtol=0, atol=1e-12)
     for mine, theirs in zip(

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from nmt.batch import PAD
 from nmt.models.ops import mixture
+from nmt.models.ops.cross_entropy import TwoPasses
 from nmt.models.ops.mixture import MixtureOptions, mixed_log_probs, mixture_cross_entropy
 
 B, T, S, K, H, V = 4, 6, 7, 3, 5, 11
@@ -29,7 +30,7 @@ def of_scores(leaves, positions, target, eps=0.0, alpha=0.0):
     """The kernel, with the weights as an attention mechanism makes them."""
     query, source, scores, weight, bias = leaves
     weights = scores.softmax(-1)
-    options = MixtureOptions(eps, alpha)
+    options = MixtureOptions(eps, TwoPasses(alpha))
     return mixture_cross_entropy(query, source, positions, weights, target, weight, bias, options)
 
 

@@ -1,4 +1,4 @@
-"""R-Drop: the divergence of two passes against autograd of the whole softmax, and through the model."""
+"""R-Drop and cutoff: the divergences of two passes against autograd of the whole softmax, and through the model."""
 
 import pytest
 import torch
@@ -9,10 +9,10 @@ from nmt.batch import PAD
 from nmt.models import TransformerConfig, build_model
 from nmt.models.ops import cross_entropy as loss
 from nmt.models.ops.cross_entropy import projected_cross_entropy
-from nmt.models.ops.r_drop import divergence
+from nmt.models.ops.r_drop import divergence, jensen_shannon
 from nmt.models.transformer.config import GlobalSelfAttentionConfig
 
-PAIRS, H, V, ALPHA = 9, 5, 11, 3.0
+PAIRS, H, V, ALPHA, BETA = 9, 5, 11, 3.0, 0.7
 
 
 def symmetric_kl(logits):
@@ -22,20 +22,36 @@ def symmetric_kl(logits):
     return (kl[0] + kl[1]) / 2
 
 
-def test_divergence_and_its_gradient():
+def to_the_mean(logits):
+    """[KL(p || m) + KL(q || m)] / 2 of each pair of rows, m their mean."""
+    p, q = logits.softmax(1).unflatten(0, (-1, 2)).unbind(1)
+    return sum((x * (x / ((p + q) / 2)).log()).sum(1) for x in (p, q)) / 2
+
+
+@pytest.mark.parametrize(("of", "oracle"), [(divergence, symmetric_kl), (jensen_shannon, to_the_mean)])
+def test_divergence_and_its_gradient(of, oracle):
     torch.manual_seed(0)
     logits = torch.randn(2 * PAIRS, V, dtype=torch.float64, requires_grad=True)
-    expected = symmetric_kl(logits)
-    share, gradient = divergence(logits.softmax(1).detach(), logits.log_softmax(1).detach())
+    expected = oracle(logits)
+    share, gradient = of(logits.softmax(1).detach(), logits.log_softmax(1).detach())
     torch.testing.assert_close(share.view(-1, 2).sum(1), expected, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(gradient, torch.autograd.grad(expected.sum(), logits)[0], rtol=0, atol=1e-12)
 
 
-def test_equal_rows_diverge_by_exactly_nothing():
+@pytest.mark.parametrize("of", [divergence, jensen_shannon])
+def test_equal_rows_diverge_by_exactly_nothing(of):
     p = torch.randn(PAIRS, V).softmax(1).repeat_interleave(2, 0)
-    share, gradient = divergence(p, p.log())
+    share, gradient = of(p, p.log())
     assert share.count_nonzero() == 0
     assert gradient.abs().max() < 1e-7  # p 1 - q, once rounded
+
+
+def test_words_of_no_probability_are_no_trouble():
+    """Of both rows, or of one: p underflows to 0, and log p does not."""
+    log_p = torch.tensor([[0.0, -200.0, -200.0], [-200.0, 0.0, -200.0]]).log_softmax(1)
+    share, gradient = jensen_shannon(log_p.exp(), log_p)
+    torch.testing.assert_close(share.sum(), torch.tensor(2.0).log())
+    assert gradient.isfinite().all()
 
 
 def paired(rows: torch.Tensor) -> torch.Tensor:
@@ -50,8 +66,13 @@ def test_an_odd_number_of_sentences_is_refused():
 
 @pytest.mark.parametrize("rows", [1, 4, 100], ids=["a pair", "two pairs", "one chunk"])
 @pytest.mark.parametrize("eps", [0.0, 0.1])
+@pytest.mark.parametrize(
+    ("alpha", "beta"), [(ALPHA, 0.0), (0.0, BETA), (ALPHA, BETA)], ids=["R-Drop", "cutoff", "both"]
+)
 @pytest.mark.parametrize("everywhere", [False, True], ids=["padding left out", "padding in the chunks"])
-def test_the_loss_is_cross_entropy_of_both_passes_plus_their_divergence(rows, eps, everywhere, monkeypatch):
+def test_the_loss_is_cross_entropy_of_both_passes_plus_their_divergence(
+    rows, eps, alpha, beta, everywhere, monkeypatch
+):
     """Values and all gradients in float64, whatever the chunk and whichever way padding goes."""
     monkeypatch.setattr(loss, "CHUNK_LOGITS", rows * V)
     monkeypatch.setattr(loss, "CACHED_LOGITS", 2 * V)
@@ -60,12 +81,14 @@ def test_the_loss_is_cross_entropy_of_both_passes_plus_their_divergence(rows, ep
     target = torch.randint(1, V, (PAIRS,)).index_fill(0, torch.tensor([0, 4]), PAD).repeat_interleave(2)
     logits, real = F.linear(*leaves), (target != PAD)[::2]
     whole = F.cross_entropy(logits, target, ignore_index=PAD, reduction="sum", label_smoothing=eps)
-    whole = whole + ALPHA * symmetric_kl(logits)[real].sum()
+    whole = whole + (alpha * symmetric_kl(logits) + beta * to_the_mean(logits))[real].sum()
     hidden, weight, bias = leaves
     if everywhere:
-        got, nll = loss._ProjectedCrossEntropy.apply(hidden, target, weight, bias, eps, ALPHA, True)
+        got, nll = loss._ProjectedCrossEntropy.apply(
+            hidden, target, weight, bias, eps, loss.TwoPasses(alpha, beta), True
+        )
     else:  # (2B, T): both passes of a sentence one below the other
-        got, nll = projected_cross_entropy(paired(hidden), paired(target), weight, bias, eps, ALPHA)
+        got, nll = projected_cross_entropy(paired(hidden), paired(target), weight, bias, eps, alpha, beta)
         nll = nll.t().flatten()
     torch.testing.assert_close(got, whole, rtol=1e-12, atol=0)
     torch.testing.assert_close(nll, F.cross_entropy(logits, target, ignore_index=PAD, reduction="none").detach())

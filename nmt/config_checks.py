@@ -9,9 +9,10 @@ from nmt.data.pieces import SUBWORDS
 from nmt.data.text import Corpus
 from nmt.device import named_device
 from nmt.errors import ConfigError
-from nmt.models.attention import HardConfig
-from nmt.models.lstm.config import NO_SECOND_PASS, Mixture
-from nmt.models.seq2seq import Tied, check_tied, zero_based
+from nmt.models.attention import HardConfig, MixtureWindowConfig, MonotonicConfig
+from nmt.models.lstm.config import NO_SECOND_PASS, LSTMConfig, Mixture
+from nmt.models.seq2seq import ModelConfig, Tied, check_tied, zero_based
+from nmt.models.transformer.config import HardCodedSelfAttentionConfig, TransformerConfig
 from nmt.search.config import NO_COVERAGE
 from nmt.train.agreement import NOTHING_TO_AGREE
 from nmt.train.config import ALIGNMENT_ERROR, COMMAND, COMMAND_LOWER, NO_GOLD_LINKS
@@ -47,6 +48,7 @@ def check_sections(config: Config) -> None:
         check_agreement(config)
     if config.trainer.r_drop or config.trainer.cutoff:
         check_second_pass(config)
+    check_weights(config.model)
     if config.trainer.metric == ALIGNMENT_ERROR:
         check_gold_links(config.data)
     if config.trainer.metric in (COMMAND, COMMAND_LOWER) and config.trainer.validate_command is None:
@@ -136,6 +138,33 @@ def check_second_pass(config: Config) -> None:
             "trainer.cutoff cuts out words, and with data.tags=true the first one says which language is wanted; leave "
             "one of the two out"
         )
+
+
+def check_weights(model: ModelConfig) -> None:
+    """Raise ConfigError where attention has no use for what is asked of it, or may give what others cannot use."""
+    if isinstance(model, LSTMConfig) and model.mixture is not Mixture.contexts:
+        kind = model.attention
+        if isinstance(kind, MonotonicConfig | MixtureWindowConfig):
+            raise ConfigError(
+                f"model.mixture={model.mixture.name} mixes what positions predict, and the weights of "
+                f"model.attention={kind.name} may all be 0, past the end of the source; choose another model.attention"
+            )
+    if isinstance(model, TransformerConfig):
+        for side, layers, normalizer in (
+            ("encoder", model.encoder_layers, model.encoder_normalizer),
+            ("decoder", model.decoder_layers, model.decoder_normalizer),
+        ):
+            kinds = [model.self_attention_of(layer + 1) for layer in range(layers or model.num_layers)]
+            if not all(isinstance(kind, HardCodedSelfAttentionConfig) for kind in kinds):
+                continue
+            unused = "model.self_attention=hard_coded has no scores in any layer, so that "
+            if normalizer != "softmax":
+                raise ConfigError(f"{unused}model.{side}_normalizer={normalizer} would do nothing")
+            if model.sinks.in_self_attention:
+                raise ConfigError(
+                    f"{unused}model.sinks={model.sinks.name} would do nothing there; "
+                    "model.sinks=cross_attention can be combined"
+                )
 
 
 def check_taught_head(config: Config, key: str) -> None:

@@ -140,6 +140,8 @@ def expand_paths(config: Any, prefix: str = "") -> None:
         if is_dataclass(value):
             expand_paths(value, f"{name}.")
         elif declared.metadata.get("path"):
+            if value == "" and declared.default == "???":
+                raise ConfigError(f"{name} is empty: it has to be given")
             setattr(config, declared.name, expanded(value, name))
 
 

@@ -12,7 +12,8 @@ RUN translates from source to target, REVERSE from target to source; any corpus,
 After that, ``python -m nmt.eval.align run=FOLDER/forward reverse=FOLDER/reverse source=... target=...`` aligns.  Garg
 et al. 2019 train a head of the model so; Chen et al. 2020 have the step after the word, and train an alignment module
 beside a model that stays as it is.  Here a head inside the model is trained, and translation goes on being trained.
-What is in FOLDER already is not made again, and a training that was interrupted goes on.
+Links that are in FOLDER are not made again, and a training that was interrupted goes on; FOLDER/found.json has what the
+links were made with, and other runs, --pairs or --symmetrize want another folder.
 """
 
 import argparse
@@ -24,16 +25,17 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from nmt.config import Config
+from nmt.config_checks import check_sections
 from nmt.data.checks import blank
 from nmt.data.corpus import training_pairs, validation_text
 from nmt.data.files import FilesConfig
 from nmt.data.pharaoh import parse_pharaoh
 from nmt.data.text import DataConfig, TextFiles
 from nmt.data.textfile import strict_lines
-from nmt.errors import UserError
+from nmt.errors import ConfigError, UserError
 from nmt.eval.symmetrize import Symmetrize, turned
 from nmt.models.lstm.config import LSTMConfig, Mixture
-from nmt.runs.directory import Run, write_text_file
+from nmt.runs.directory import Run, read_json, write_json, write_text_file
 from nmt.runs.training import train
 
 
@@ -48,12 +50,14 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     """What was typed."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    about = (__doc__ or "").partition("\n")[0]
+    after = "Typed again, it goes on where it was: links that are in the folder are not made again."
+    parser = argparse.ArgumentParser(description=about, epilog=after)
     parser.add_argument("run", type=Path, help="run directory, source to target")
     parser.add_argument("reverse", type=Path, help="run directory, target to source")
     parser.add_argument("folder", type=Path, help="folder to write")
-    parser.add_argument("--pairs", type=int, default=50_000, help="training pairs that are aligned and learnt from")
-    parser.add_argument("--updates", type=int, default=500, help="of each direction")
+    parser.add_argument("--pairs", type=some, default=50_000, help="training pairs that are aligned and learnt from")
+    parser.add_argument("--updates", type=some, default=500, help="of each direction")
     parser.add_argument("--weight", type=float, default=1.0, help="trainer.guided_alignment")
     parser.add_argument(
         "--symmetrize", choices=[how.name for how in Symmetrize], default="grow_diag", help="how links are merged"
@@ -61,18 +65,51 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def some(text: str) -> int:
+    """A number above 0."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
 def loop(options: argparse.Namespace) -> None:
     """Find the links, then train on them."""
     folder, runs = options.folder, (options.run, options.reverse)
-    folder.mkdir(parents=True, exist_ok=True)
-    config = Run.open(options.run).config
-    sides = write_pairs(folder, config, options.pairs)
     found, back = folder / "found.align", folder / "found.turned.align"
+    configs = [Run.open(run).config for run in runs]
+    for run, config in zip(runs, configs, strict=True):
+        if config.data.pairs is not None:
+            raise ConfigError(f"{run} translates in several directions (data.pairs): give a run for each direction")
+    trainings = [
+        guided(config, run, folder, name, links, options)
+        for config, run, name, links in zip(configs, runs, ("forward", "reverse"), (found, back), strict=True)
+    ]
+    for training in trainings:
+        check_sections(training)  # before hours of aligning
+    check_made_with(folder, options)
+    sides = write_pairs(folder, configs[0], options.pairs)
     if not found.exists():
-        align(runs, sides, found, options.symmetrize, config.threads)
+        align(runs, sides, found, options.symmetrize, configs[0].threads)
     write_lines(back, (str(turned(links)) for links in parse_pharaoh(strict_lines(found), str(found))))
-    for name, run, links in (("forward", options.run, found), ("reverse", options.reverse, back)):
-        train(guided(Run.open(run).config, run, folder, name, links, options))
+    for training in trainings:
+        train(training)
+
+
+def check_made_with(folder: Path, options: argparse.Namespace) -> None:
+    """Write down what a folder's links are made with; raises ConfigError where they were made with something else."""
+    file = folder / "found.json"
+    runs = [str(run.resolve()) for run in (options.run, options.reverse)]
+    wanted = {"runs": runs, "pairs": options.pairs, "symmetrize": options.symmetrize}
+    if (folder / "found.align").exists():
+        made = read_json(file) if file.exists() else {}
+        other = [key for key, value in wanted.items() if made.get(key) != value]
+        if other:
+            raise ConfigError(
+                f"{folder} holds links that were made with {other[0]}={made.get(other[0], 'unknown')}, and "
+                f"{wanted[other[0]]} is asked for: type another folder, or remove this one"
+            )
+    write_json(file, wanted)
 
 
 def write_pairs(folder: Path, config: Config, count: int) -> tuple[Path, Path]:

@@ -18,7 +18,7 @@ from nmt.cli.on_run import OnRun, as_list
 from nmt.cli.options import Command
 from nmt.cli.streams import refuse_same_file, writing
 from nmt.data.corpus import validation_text
-from nmt.data.directions import said_of_default, toward
+from nmt.data.directions import of_direction, said_of_default, toward
 from nmt.data.files import explain_unequal, paths
 from nmt.data.pharaoh import Alignment, parse_pharaoh, split_words
 from nmt.data.textfile import strict_lines
@@ -54,7 +54,9 @@ class AlignOptions(AlignConfig):
         nonzero=True,
     )
     into: str | None = setting(
-        None, "of a run with data.tags=true: the language of target; null: that of the run's first direction"
+        None,
+        "of a run with data.tags=true: the language of target; null: that of its first direction; reverse translates "
+        "back",
     )
     soft: bool = setting(False, "write JSON lines with the weights between all words, and not links alone")
 
@@ -146,7 +148,8 @@ def align_files(configs: Sequence[AlignCommandConfig]) -> None:
         how = how_reverse = config.align
     pairs = aligned(opened, config, how, sources, targets, device)
     if other is not None:
-        pairs = merged(pairs, aligned(other, config, how_reverse, targets, sources, device), config.symmetrize)
+        back = replace(config, align=replace(config.align, into=into_of_reverse(opened, other, config)))
+        pairs = merged(pairs, aligned(other, back, how_reverse, targets, sources, device), config.symmetrize)
     found: list[Alignment] = []
     with ExitStack() as stack:
         sink = stack.enter_context(writing("output", config.output))
@@ -222,16 +225,37 @@ def between_words(
 
 
 def opened_reverse(config: AlignCommandConfig, forward: Run | EnsembleRun | Path) -> Run | EnsembleRun | Path:
-    """What ``reverse`` names; ConfigError for a run whose languages are not those of ``forward`` turned round."""
+    """What ``reverse`` names; ConfigError for a run that lacks the direction of ``forward`` turned round."""
     run = opened_run(as_list(config.reverse))
     if not isinstance(run, Path) and not isinstance(forward, Path):
-        mine, theirs = ([language_of(x.source), language_of(x.target)] for x in (forward.config.data, run.config.data))
-        if theirs != mine[::-1]:
+        mine = languages(forward, config.align.into)
+        theirs = [tuple(map(language_of, pair)) for pair in run.config.data.directions()]
+        if mine[::-1] not in theirs:
+            translates = " and ".join(f"{source} into {target}" for source, target in theirs)
             raise ConfigError(
-                f"reverse={run.name} translates {theirs[0]} into {theirs[1]}, and run translates {mine[0]} into "
-                f"{mine[1]}: reverse has to be of the other direction"
+                f"reverse={run.name} translates {translates}, and run translates {mine[0]} into {mine[1]}: reverse has "
+                "to be of the other direction"
             )
     return run
+
+
+def languages(run: Run | EnsembleRun, into: str | None) -> tuple[str, str]:
+    """Source and target language of the direction of ``run`` that align.into names."""
+    _, source, target = toward(run.tokenizers, run.config.data, into, "align.into")
+    return language_of(source), language_of(target)
+
+
+def into_of_reverse(
+    forward: Run | EnsembleRun | Path, reverse: Run | EnsembleRun | Path, config: AlignCommandConfig
+) -> str | None:
+    """align.into of ``reverse``: the source language of ``forward``, as the other run spells it."""
+    if isinstance(reverse, Path):
+        return None
+    if isinstance(forward, Path):  # whose languages nobody knows
+        return config.align.into
+    source, target = languages(forward, config.align.into)
+    pairs = reverse.config.data.directions()
+    return next(theirs for mine, theirs in pairs if (language_of(mine), language_of(theirs)) == (target, source))
 
 
 def chosen_by_agreement(
@@ -243,18 +267,24 @@ def chosen_by_agreement(
     """align.layer=auto: how the weights of both directions are read, by the validation set of ``run``."""
     assert not isinstance(forward, Path)
     assert not isinstance(reverse, Path | None)
-    text = validation_text(forward.config.data)
+    _, _, target = toward(forward.tokenizers, forward.config.data, config.align.into, "align.into")
+    text = validation_text(of_direction(forward.config.data, target))
     pairs = [p for p in zip(text.source, text.target, strict=True) if p[0].strip() and p[1].strip()]
     sources, targets = map(list, zip(*(pairs[i] for i in spread(len(pairs), VALIDATION_PAIRS)), strict=True))
     found: list[dict[Reading, list[Alignment]]] = []
     options, shifts = ForcedOptions(device, config.precision), SHIFTS
     if config.align.shift is not None:
         shifts = (config.align.shift,)
-    for run, side, other in ((forward, sources, targets), (reverse, targets, sources)):
+    back = into_of_reverse(forward, reverse, config)
+    for run, into, side, other in (
+        (forward, config.align.into, sources, targets),
+        (reverse, back, targets, sources),
+    ):
+        tokenizers, _, _ = toward(run.tokenizers, run.config.data, into, "align.into")
         model, _ = run.load_model(config.checkpoint, device)
         layers, _ = run.config.model.attention_heads or (0, 0)
         asked = replace(config.align, layer=None)
-        found.append(links_by_reading(model, run.tokenizers, (side, other), options, asked, (layers, shifts)))
+        found.append(links_by_reading(model, tokenizers, (side, other), options, asked, (layers, shifts)))
     turned_back = {reading: [turned(links) for links in row] for reading, row in found[1].items()}
     mine, theirs, agreed = most_agreeing(found[0], turned_back)
     print(

@@ -1,6 +1,7 @@
 """python -m nmt.eval.look run=DIR source=TEXT: a page that shows what runs attend to, for a browser."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -11,6 +12,7 @@ from nmt.cli.on_run import SearchOnRun, as_list
 from nmt.cli.options import Command
 from nmt.cli.streams import refuse_same_file, writing
 from nmt.data.checks import blank
+from nmt.data.directions import said_of_default, toward
 from nmt.data.files import explain_unequal
 from nmt.data.textfile import strict_lines
 from nmt.device import resolve_device, set_up
@@ -21,6 +23,7 @@ from nmt.report.bertviz import bertviz_view
 from nmt.report.look import look_page
 from nmt.runs.ensemble import open_run
 from nmt.settings import setting
+from nmt.translate.options import TranslateOptions
 from nmt.translate.translator import Translator
 
 
@@ -38,6 +41,9 @@ class LookConfig(SearchOnRun):
     source: str = setting("???", "source text, or a file of source sentences", path=True)
     target: str | None = setting(
         None, "its translation, or a file, which is force-decoded; null: each run's own", path=True
+    )
+    into: str | None = setting(
+        None, "of a run with data.tags=true: the language of target; null: that of the run's first direction"
     )
     limit: int = setting(20, "of a file, so many sentences", least=1, most=1000)
     self_attention: bool = setting(
@@ -79,7 +85,12 @@ def look(configs: Sequence[LookConfig]) -> None:
     sources, targets = texts(config)
     translators = []
     for one in configs:
-        translators.append(Translator(open_run(as_list(one.run)), one.decode, device, one.checkpoint))
+        run = open_run(as_list(one.run))
+        if note := said_of_default(run.config.data, one.into, "into"):
+            print(note, file=sys.stderr)
+        toward(run.tokenizers, run.config.data, one.into, "into")  # refuses what the run was not trained for
+        into = TranslateOptions(into=one.into)
+        translators.append(Translator(run, one.decode, device, one.checkpoint, into))
     if config.to is LookForm.page:
         written = as_page(translators, sources, targets, config.self_attention)
     else:
@@ -97,10 +108,14 @@ def as_page(
 ) -> str:
     """The page, of all runs side by side; raises NoAttentionError for ``self_attention`` that no run has."""
     sentences: list[tuple[str, list[tuple[str, Picture]]]] = []
-    for source, target in zip(sources, targets, strict=True):
-        views = [(translator.name, translator.attention(source, target).picture) for translator in translators]
-        for translator in translators if self_attention else ():
-            own = translator.self_attention(source, target)
+    said = [read_along(translator, sources, targets) for translator in translators]
+    for place, source in enumerate(sources):
+        views: list[tuple[str, Picture]] = []
+        for translator, lines in zip(translators, said, strict=True):
+            picture = translator.attention(source, lines[place]).picture
+            views.append((translator.name + ", posterior" * picture.posterior, picture))
+        for translator, lines in zip(translators, said, strict=True) if self_attention else ():
+            own = translator.self_attention(source, lines[place])
             views += [(f"{translator.name}, {picture.kind}", picture) for picture in own]
         sentences.append((source, views))
     if self_attention and all(len(views) == len(translators) for _, views in sentences):
@@ -111,12 +126,25 @@ def as_page(
 def for_bertviz(translators: Sequence[Translator], sources: Sequence[str], targets: Sequence[str | None]) -> str:
     """A JSON list of objects, one for each sentence and run, with the names ``source``, ``run`` and ``view``."""
     found = []
-    for source, target in zip(sources, targets, strict=True):
-        for translator in translators:
-            cross = translator.attention(source, target).picture
-            view = bertviz_view(cross, translator.self_attention(source, target))
+    said = [read_along(translator, sources, targets) for translator in translators]
+    for place, source in enumerate(sources):
+        for translator, lines in zip(translators, said, strict=True):
+            cross = translator.attention(source, lines[place]).picture
+            view = bertviz_view(cross, translator.self_attention(source, lines[place]))
             found.append({"source": source, "run": translator.name, "view": view})
     return "[\n" + ",\n".join(json.dumps(each, ensure_ascii=False) for each in found) + "\n]"
+
+
+def read_along(translator: Translator, sources: Sequence[str], targets: Sequence[str | None]) -> list[str]:
+    """What the model is made to say of each source: the target or, where that is None, its own translation."""
+    asked = [place for place, target in enumerate(targets) if target is None]
+
+    def warn(number: int, message: str) -> None:
+        print(f"warning: sentence {asked[number] + 1}: {message}", file=sys.stderr)
+
+    own = translator.hypotheses([sources[place] for place in asked], warn=warn)
+    best = dict(zip(asked, own, strict=True))
+    return [best[place][0].text if target is None else target for place, target in enumerate(targets)]
 
 
 def texts(config: LookConfig) -> tuple[list[str], list[str | None]]:

@@ -129,6 +129,16 @@ def files_of(files: TextFiles, place: int, count: int, key: str) -> TextFiles:
     return TextFiles(*chosen)
 
 
+def of_direction(config: DataConfig, target: str) -> DataConfig:
+    """The configuration of the direction into ``target`` alone, whose text has no tags; without data.pairs ``config``.
+
+    Where several directions have that target, of the first.
+    """
+    if config.pairs is None:
+        return config
+    return next(one for one in single(config) if canonical(one.target) == canonical(target))
+
+
 class TaggedTokenizer:
     """A tokenizer of source text that puts a tag in front of each text; words are counted without it."""
 

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from dataclasses import replace
 from html import unescape
 from unittest.mock import patch
 
@@ -14,10 +15,13 @@ from tiny_runs import MODELS, make_run
 import nmt
 from nmt.batch import EOS, collate
 from nmt.cli import look
+from nmt.data.tokenizer import TokenizerKind
 from nmt.errors import DataError
 from nmt.eval.figures.picture import Picture
+from nmt.models.lstm.config import Mixture
 from nmt.models.seq2seq import AttentionMaps
 from nmt.report.look import look_page
+from nmt.runs.directory import Run, save_config
 
 SOURCE, TARGET = "two dog </script> four", "zwei Hund vier"
 
@@ -151,3 +155,44 @@ def test_bertviz_itself_shows_it(runs, tmp_path):
         shown = view(**(given | tensors), html_action="return").data
         assert json.dumps(given["encoder_tokens"]) in shown
         assert json.dumps(given["decoder_tokens"]) in shown
+
+
+def test_a_posterior_is_called_one(tmp_path):
+    model = replace(MODELS["local_p"], mixture=Mixture.predictions)
+    latent, soft = make_run(tmp_path / "latent", model), make_run(tmp_path / "soft", MODELS["local_p"])
+    page(f"run=[{latent},{soft}]", "source='two dog'", "target='zwei Hund'", f"output={tmp_path / 'look.html'}")
+    names = re.findall(r"<h3>(.*?)</h3>", (tmp_path / "look.html").read_text(encoding="utf-8"))
+    assert names == [f"{latent}, posterior", str(soft)]
+
+
+def test_a_run_of_several_directions_is_looked_at_in_the_one_that_is_named(tmp_path, capsys):
+    run = make_run(tmp_path / "both", MODELS["local_p"], TokenizerKind.bpe)
+    config = Run.open(run).config
+    config.data.pairs, config.data.tags = ["en-de", "de-en"], True
+    (run / "config.yaml").unlink()
+    save_config(run, config)
+    words = f"run={run}", "source='zwei Hund'", "target='two dog'", f"output={tmp_path / 'look.html'}"
+    for into, said in (("de", ""), ("en", ""), (None, "note: into de, the first of de, en; into=LANGUAGE chooses")):
+        page(*words, *([] if into is None else [f"into={into}"]))
+        [pieces] = re.findall(
+            r'class="tokens source" dir="auto">(.*?)</p>', (tmp_path / "look.html").read_text("utf-8")
+        )
+        shown = "".join(unescape(t) for t in re.findall(r"<span>(.*?)</span>", pieces))
+        assert f"<0x32>{into or 'de'}<0x3E>" in shown  # the tag <2de>, spelled in bytes where need be
+        assert said in capsys.readouterr().err
+    with pytest.raises(SystemExit, match=r"into=fr: this run translates into de, en"):
+        page(*words, "into=fr")
+
+
+def test_a_long_line_is_warned_of_by_its_place(runs, tmp_path, capsys):
+    text = tmp_path / "text"
+    text.write_text("two dog\n" + "two dog " * 200 + "\n", encoding="utf-8")
+    page(f"run={runs['local_p']}", f"source={text}", f"output={tmp_path / 'look.html'}")
+    err = capsys.readouterr().err
+    assert re.search(r"^warning: sentence 2: 400 pieces", err, re.MULTILINE), err
+    assert "UserWarning" not in err
+
+
+def test_a_source_that_is_empty_has_to_be_given(runs):
+    with pytest.raises(SystemExit, match=r"source is empty: it has to be given"):
+        page(f"run={runs['local_p']}", "source=''")

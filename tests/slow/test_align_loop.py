@@ -1,6 +1,7 @@
 """scripts/align_loop.py on two tiny runs: what is written, and which trainings follow."""
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -54,10 +55,16 @@ def folder(tmp_path_factory, model_and_step):
         texts = (ENGLISH, GERMAN) if source == "en" else (GERMAN, ENGLISH)
         train_tokenizers(data.tokenizer, *texts, seed=1).save(run / TOKENIZER)
         save_config(run, replace(config, data=data, device="cpu", threads=1))
-    words = [root / "there", root / "back", root / "out", "--pairs", str(PAIRS), "--updates", "4"]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, ROOT / "scripts" / "align_loop.py", *words], env=env, check=True)
+    assert loop(root, "--pairs", str(PAIRS), "--updates", "4") == (0, "")
     return root / "out"
+
+
+def loop(root: Path, *words: str) -> tuple[int, str]:
+    """The script's exit status and, where it fails, what it says."""
+    command = [sys.executable, ROOT / "scripts" / "align_loop.py", root / "there", root / "back", root / "out", *words]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, env=env, stderr=subprocess.PIPE, text=True, check=False)
+    return ended.returncode, ended.stderr if ended.returncode else ""
 
 
 def test_links_of_both_directions_are_those_that_were_found(folder):
@@ -87,3 +94,34 @@ def test_each_direction_learns_them_at_the_step_where_what_is_read_knows_the_wor
     assert config.init_from == str(folder.parent / of)
     assert config.data.alignments == str(folder / f"{links}.align")
     assert run.weights("best")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--pairs", "30"], f"holds links that were made with pairs={PAIRS}, and 30 is asked for"),
+        (["--pairs", str(PAIRS), "--symmetrize", "union"], "made with symmetrize=grow_diag, and union is asked for"),
+        (["--pairs", "0"], "argument --pairs: 0 is not above 0"),
+        (["--updates", "-1"], "argument --updates: -1 is not above 0"),
+    ],
+)
+def test_links_of_other_settings_are_not_taken_for_those_that_are_asked_for(folder, words, message):
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    status, said = loop(folder.parent, *words)
+    assert status
+    assert message in said
+    assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
+def test_what_cannot_be_taught_is_refused_before_anything_is_aligned(folder, tmp_path):
+    """A run of both directions."""
+    for name in ("there", "back"):
+        shutil.copytree(folder.parent / name, tmp_path / name)
+    config = read_config(tmp_path / "there")
+    (tmp_path / "there" / "config.yaml").unlink()
+    data = replace(config.data, pairs=["en-de", "de-en"], tags=True)
+    save_config(tmp_path / "there", replace(config, data=data))
+    status, said = loop(tmp_path)
+    assert status
+    assert "there translates in several directions (data.pairs): give a run for each direction" in said
+    assert not (tmp_path / "out").exists()

@@ -43,7 +43,7 @@ class Painter:
                 return []
             target = self.tokenizers.target.pieces([*targets[i], EOS])
             source = self.source_pieces(sources[i], maps)
-            pictures[i] = Picture(pairs[i].sentence, kind, source, target, maps)
+            pictures[i] = Picture(pairs[i].sentence, kind, source, target, maps, forced.posterior is not None)
         return [pictures[i] for i in range(len(pairs))]
 
     @torch.no_grad()

@@ -80,8 +80,8 @@ class TemporalAttention(GlobalAttention):
 
     At the first target position nothing is taken off.
 
-    The paper's score is ``general``.  Its attention of the decoder to what it has written is not built.  The paper
-    could not be read in full here: the formula is from memory.
+    The paper's score is ``general``.  Its attention of the decoder to what it has written is model.intra_attention.
+    The paper could not be read in full here: the formula is from memory.
     """
 
     def start(self, values: Tensor) -> dict[str, Tensor]:

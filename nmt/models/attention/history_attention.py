@@ -112,8 +112,8 @@ class StructuralAttention(HistoryAttention):
     fertility   sum_{r<t} a_r of the positions s-k to s+k: local fertility        (section 3.3)
 
     k is ``neighbours``.  The query is the state before the step.  The paper's global fertility, a term of the loss,
-    and its agreement of two directions are not built.  The paper could not be read here: the formulas are from memory,
-    checked against a summary of it, and whether it counts from 0 or from 1 is this project's choice.
+    is not built; its agreement of two directions is trainer.agreement.  The paper could not be read here: the formulas
+    are from memory, checked against a summary of it, and whether it counts from 0 or from 1 is this project's choice.
     """
 
     def __init__(self, config: StructuralConfig, query_size: int, memory_size: int) -> None:

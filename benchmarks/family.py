@@ -58,7 +58,7 @@ TRANSFORMER = (
     *("+experiment=multi30k_transformer", "trainer.max_epochs=null", "trainer.keep_last=1"),
     *("data.batching.tokens=1200", "optim.schedule=cosine", "optim.warmup=400", *SHARED),
 )
-# What each row adds to its group's overrides, all of them keys of model.
+# What each row adds to its group's overrides: keys of model, unless they name another section.
 GROUPS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     "LSTM": (
         LSTM,
@@ -89,6 +89,7 @@ GROUPS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
             "fixed_memory": "attention=fixed_memory",
             "latent, global, top 4": "attention=global mixture=predictions mixture_top_k=4",
             "latent, local_m, D=2": "attention=local_m attention.half_width=2 mixture=predictions",
+            "lexical, global": "attention=global mixture=lexical trainer.label_smoothing=0",
             "global, intra-decoder": "attention=global intra_attention=true",
             "global, lstmn": "attention=global encoder=lstmn bidirectional=false",
             "none, lstmn, deep": "attention=none encoder=lstmn bidirectional=false fusion=deep",
@@ -110,7 +111,7 @@ GROUPS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     ),
 }
 WAYS = {
-    f"{group}: {name}": (*base, *(f"model.{word}" for word in words.split()))
+    f"{group}: {name}": (*base, *(w if w.startswith("trainer.") else f"model.{w}" for w in words.split()))
     for group, (base, rows) in GROUPS.items()
     for name, words in rows.items()
 }
@@ -172,11 +173,14 @@ def training(words: Sequence[str], texts: dict[str, Prepared]) -> Iterator[None]
 
 
 def speed(options: argparse.Namespace) -> None:
-    """Measure the updates of each way; the median of the rounds."""
+    """Measure the updates of each way; the median of the rounds.
+
+    With ``--only`` ways are added in proportion to those of them that were measured before, whose counts stay.
+    """
     compose.register(COMMAND)
     texts: dict[str, Prepared] = {}
-    trainings = {way: training(words, texts) for way, words in WAYS.items()}
-    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    trainings = {way: training(WAYS[way], texts) for way in options.only or WAYS}
+    seconds: dict[str, list[float]] = {way: [] for way in trainings}
     for made in tqdm(trainings.values(), desc="warm up", disable=None):
         collections.deque(islice(made, 5), maxlen=0)
     for _ in tqdm(range(options.rounds), desc="rounds", disable=None):
@@ -185,8 +189,17 @@ def speed(options: argparse.Namespace) -> None:
             collections.deque(islice(made, options.updates), maxlen=0)
             seconds[way].append((time.process_time() - start) / options.updates)
     updates = {way: round(60 * options.minutes / statistics.median(took)) for way, took in seconds.items()}
-    measured = {"machine": processor(), "commit": commit(), "minutes": options.minutes, "updates": updates}
-    write({**measured, "runs": read()["runs"]})
+    found = read()
+    if options.only:
+        before = found["updates"]
+        known = [before[way] / updates[way] for way in updates if way in before]
+        if not known:
+            raise SystemExit("speed --only: name a way that was measured before, too, as a measure of the machine")
+        more = {way: round(count * statistics.median(known)) for way, count in updates.items()}
+        updates = {way: {**more, **before}[way] for way in WAYS}
+    else:
+        found |= {"machine": processor(), "commit": commit(), "minutes": options.minutes}
+    write({**found, "updates": updates, "runs": found["runs"]})
 
 
 def aer(found: Sequence[list[tuple[int, int]]], gold: Sequence[Alignment]) -> float:
@@ -273,6 +286,7 @@ def main() -> None:
     one.add_argument("--minutes", type=float, default=3, help="of processor time (%(default)s)")
     one.add_argument("--rounds", type=int, default=3, help="(%(default)s)")
     one.add_argument("--updates", type=int, default=12, help="of each way and round (%(default)s)")
+    one.add_argument("--only", nargs="*", choices=[*WAYS], metavar="WAY", help="add these to what was measured")
     one.set_defaults(does=speed)
     one = commands.add_parser("train", help="train and score what is not there yet")
     one.add_argument("--links", type=Path, required=True, help="of test_2016_flickr")

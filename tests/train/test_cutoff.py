@@ -93,6 +93,9 @@ def test_training_adds_the_loss_of_the_second_view_and_the_divergence(name):
     optim = OptimConfig(name=OptimizerName.sgd, lr=0.1)
     trainer = TrainerConfig(clip=None, cutoff=0.4, cutoff_weight=BETA)
     u = Updater(model, trainer, optim, Precision.fp32, CPU, Ranks())
+    tables = [m for m in model.modules() if isinstance(m, nn.Embedding) and m.padding_idx == PAD]
+    assert tables
+    assert not any(table(torch.tensor([PAD])).any() for table in tables)  # those of the views that follow, too
     torch.manual_seed(1)
     nll, objective = u.backward([batch_of()], 1.0)
     found = [p.grad.clone() for p in model.parameters() if p.grad is not None]

@@ -199,7 +199,7 @@ def speed(options: argparse.Namespace) -> None:
         updates = {way: {**more, **before}[way] for way in WAYS}
     else:
         found |= {"machine": processor(), "commit": commit(), "minutes": options.minutes}
-    write({**found, "updates": updates, "runs": found["runs"]})
+    write({**found, "updates": updates})
 
 
 def aer(found: Sequence[list[tuple[int, int]]], gold: Sequence[Alignment]) -> float:

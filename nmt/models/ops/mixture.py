@@ -70,7 +70,7 @@ def mixture_cross_entropy(
         raise ValueError(f"R-Drop and cutoff compare sentences two by two, got {target.size(0)}")
     B, S, _ = source.shape
     index = positions + torch.arange(0, B * S, S, device=positions.device)[:, None, None]
-    # Tokens become rows position by position, so that two passes of one stand next to each other.
+    # Tokens become rows position by position, so that the two passes of a token are neighbours.
     rows = [x.transpose(0, 1).flatten(0, 1) for x in (query, index, weights, target)]
     real: Tensor | None = None
     if target.device.type == "cpu":  # leave padding out; on CUDA its size would have to come to the host

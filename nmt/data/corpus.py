@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +53,15 @@ def open_corpus(config: DataConfig) -> Corpus:
     return DATASETS[type(config)](config)
 
 
-def training_pairs(config: DataConfig, seed: int) -> Iterator[tuple[str, str]]:
+def training_pairs(config: DataConfig, seed: int) -> Iterator[tuple[str, ...]]:
     """The training text, streamed and never all in memory: raw lines without line ends and byte order mark.
 
     ``seed`` is that of a generated corpus (phrases); text from files does not depend on it.  Bytes that are not UTF-8
     arrive as surrogates (PEP 383), for ``checks.clean`` to find.  Files of unequal length raise DataError, or end in
     pairs with ``checks.UNPAIRED`` if data.checks.line_counts says so.
     """
-    return open_corpus(config).pairs(seed)
+    corpus = open_corpus(config)
+    return corpus.with_tags(corpus.untagged(seed))
 
 
 def linked_pairs(corpus: Corpus, seed: int) -> Iterator[tuple[str, str, str]]:
@@ -71,11 +72,12 @@ def linked_pairs(corpus: Corpus, seed: int) -> Iterator[tuple[str, str, str]]:
     """
     given = corpus.config.alignments
     if given is None:
-        yield from corpus.linked_pairs(seed)
+        yield from islice(corpus.linked_pairs(seed), corpus.config.limit)
         return
     files = paths(given, "data.alignments")
     links = ((f"{path}:{number}", line) for path in files for number, line in enumerate(lines(path), 1))
-    for count, (pair, found) in enumerate(zip_longest(corpus.pairs(seed), links)):
+    trained_on = corpus.with_tags(corpus.untagged(seed))
+    for count, (pair, found) in enumerate(zip_longest(trained_on, islice(links, corpus.config.limit))):
         if pair is None or found is None:
             fewer, more = ("lines", "pairs") if found is None else ("pairs", "lines")
             raise DataError(f"data.alignments={given}: there are only {count:,} {fewer}, and more training {more}")
@@ -223,6 +225,8 @@ def fingerprint(config: DataConfig, seed: int) -> str:
     tests = {name: stamps(files, f"data.tests.{name}") for name, files in config.tests.items()}
     corpus = open_corpus(config)
     parts = {"name": config.name, "corpus": corpus.fingerprint(seed), "tests": tests}
+    if config.limit is not None:
+        parts["limit"] = config.limit
     fixed = sets_of_sacrebleu(corpus)  # whose text never changes
     if fixed:
         parts["sacrebleu"] = fixed

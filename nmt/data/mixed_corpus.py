@@ -21,7 +21,11 @@ class Mixed(Corpus):
         self.corpora |= {name: Files(one) for name, one in training_files(config).items()}
 
     def parts(self, seed: int) -> Iterator[tuple[str, Iterator[tuple[str, ...]]]]:
-        return ((name, corpus.pairs(seed)) for name, corpus in self.corpora.items())
+        return ((name, corpus.untagged(seed)) for name, corpus in self.corpora.items())
+
+    def untagged(self, seed: int) -> Iterator[tuple[str, ...]]:
+        """data.limit is of the first corpus alone."""
+        return chain.from_iterable(pairs for _, pairs in self.parts(seed))
 
     def pairs(self, seed: int) -> Iterator[tuple[str, str]]:
         return chain.from_iterable(corpus.pairs(seed) for corpus in self.corpora.values())

@@ -4,6 +4,7 @@ import difflib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
+from itertools import islice
 from typing import Any
 
 from nmt.data.batching import BatchingConfig
@@ -82,6 +83,9 @@ class DataConfig:
         "the validation set; null: the validation set's own links, if any",
         path=True,
     )
+    limit: int | None = setting(
+        None, "train on the first so many pairs of the corpus (of each direction); null: on all", least=1
+    )
     more: dict[str, Any] = setting(
         {}, "more training text, by a name of its own: data.more.NAME.source=FILE data.more.NAME.target=FILE"
     )
@@ -117,6 +121,8 @@ class DataConfig:
                 raise ConfigError(f"data.more.{name}: {name} is the name of the corpus itself; give it another name")
             if files.gold is not None:
                 raise ConfigError(f"data.more.{name}.gold does nothing: alignment is judged on held-out text")
+        if self.more and self.limit is not None and self.alignments is not None:
+            raise ConfigError("data.limit leaves lines of data.alignments without a pair where data.more follows")
         if not self.mix:
             return
         if len(self.corpora()) < 2:
@@ -212,12 +218,12 @@ class Corpus:
         self.config: Any = config
 
     def pairs(self, seed: int) -> Iterator[tuple[str, str]]:
-        """The training text, streamed (see ``corpus.training_pairs``)."""
+        """All of the training text, streamed (see ``corpus.training_pairs``)."""
         raise NotImplementedError
 
     def untagged(self, seed: int) -> Iterator[tuple[str, ...]]:
-        """The same as the checks see it, before ``with_tags``."""
-        return self.pairs(seed)
+        """What of it is trained on, data.limit pairs, as the checks see it, before ``with_tags``."""
+        return islice(self.pairs(seed), self.config.limit)
 
     def parts(self, seed: int) -> Iterator[tuple[str, Iterator[tuple[str, ...]]]]:
         """The same in its parts, one after another, each with its name in data.mix."""
@@ -274,7 +280,7 @@ def locate_in(corpora: Iterable[Corpus], number: int, side: Side) -> str:
     """Where a pair of corpora one after another comes from, by reading them again: messages are rare."""
     *others, last = corpora
     for corpus in others:
-        count = sum(1 for _ in corpus.pairs(0))
+        count = sum(1 for _ in corpus.untagged(0))
         if number < count:
             return corpus.locate(number, side)
         number -= count

@@ -6,13 +6,15 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.optim import AdamW
+from torch.optim import AdamW, Muon
 
+from nmt.device import Precision
 from nmt.models import LSTMConfig, TransformerConfig, build_model
 from nmt.models.attention import LocalPConfig
 from nmt.models.lstm.config import Tied
 from nmt.models.transformer.config import GlobalSelfAttentionConfig, Positions
-from nmt.train.muon import hidden_matrices
+from nmt.train import muon
+from nmt.train.muon import NEWTON_SCHULZ, Float32Muon, hidden_matrices, orthogonal
 from nmt.train.optim import OptimConfig, OptimizerName, build_optimizer
 
 LR, V = 0.03, 23
@@ -49,8 +51,15 @@ def test_word_vectors_and_projections_are_not_hidden():
         assert len(hidden) > 5
 
 
+@pytest.fixture(params=[Precision.bf16, Precision.fp32])
+def precision(request, monkeypatch) -> Precision:
+    """What the device is said to compute in."""
+    monkeypatch.setattr(muon, "resolve_precision", lambda precision, device: request.param)
+    return request.param
+
+
 @pytest.mark.parametrize("decay", [0.0, 0.5])
-def test_a_hidden_matrix_moves_along_the_orthogonal_factor(decay):
+def test_a_hidden_matrix_moves_along_the_orthogonal_factor(precision, decay):
     """Its singular values are near 1, where five steps in bfloat16 leave them between 0.6 and 1.3; of two updates."""
     net = Net()
     optimizer = build_optimizer(net, OptimConfig(name=OptimizerName.muon, lr=LR, warmup=0, weight_decay=decay))
@@ -66,6 +75,45 @@ def test_a_hidden_matrix_moves_along_the_orthogonal_factor(decay):
         assert torch.linalg.svdvals(moved).sub(1).abs().max() < 0.4
         inside = left.T @ moved @ right.T  # diagonal, for the same singular vectors
         assert (inside - inside.diagonal().diag()).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("shape", [(3, 8), (8, 3), (5, 5)])
+def test_newton_and_schulz_change_singular_values_alone(shape):
+    """Each s becomes a s + b s^3 + c s^5, five times over, beginning with s / |S|."""
+    torch.manual_seed(3)
+    u = torch.randn(shape, dtype=torch.float64)
+    left, s, right = torch.linalg.svd(u, full_matrices=False)
+    s, (a, b, c) = s / s.norm(), NEWTON_SCHULZ
+    for _ in range(5):
+        s = a * s + b * s**3 + c * s**5
+    torch.testing.assert_close(orthogonal(u), left @ torch.diag(s) @ right, rtol=0, atol=1e-10)
+    assert torch.equal(orthogonal(torch.zeros(shape)), torch.zeros(shape))
+
+
+def test_float32_is_torchs_muon_but_for_the_rounding():
+    moved = []
+    for kind in (Muon, Float32Muon):
+        torch.manual_seed(4)
+        p, idle = nn.Parameter(torch.randn(6, 9)), nn.Parameter(torch.randn(2, 2))
+        before = p.detach().clone()
+        optimizer = kind([p, idle], lr=LR, weight_decay=0.5, momentum=0.9, adjust_lr_fn="match_rms_adamw")
+        for _ in range(3):
+            p.grad = torch.randn(6, 9)
+            optimizer.step()
+        assert idle.grad is None
+        moved.append((p.detach() - before, optimizer.state[p]["momentum_buffer"]))
+    (theirs, momentum), (ours, same) = moved
+    assert torch.equal(momentum, same)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0.02 * float(theirs.abs().max()))
+    assert not torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize(("has", "kind"), [(Precision.bf16, Muon), (Precision.fp32, Float32Muon)])
+def test_bfloat16_where_the_device_has_it(monkeypatch, has, kind):
+    monkeypatch.setattr(muon, "resolve_precision", lambda precision, device: has)
+    optimizer = build_optimizer(Net(), CONFIG)
+    assert isinstance(optimizer, muon.MuonWithAdamW)
+    assert type(optimizer.muon) is kind
 
 
 def test_the_rest_is_adamws_to_the_last_bit():

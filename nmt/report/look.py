@@ -60,8 +60,11 @@ function showAttention(view, data) {
 }
 """
 SCRIPT = f"""{SHOW_ATTENTION}
-for (const view of document.querySelectorAll('.view'))
-  showAttention(view, JSON.parse(view.querySelector('script').textContent));
+const weights = part => Array.isArray(part) ? part.map(weights) : part / 1000;
+for (const view of document.querySelectorAll('.view')) {{
+  const data = JSON.parse(view.querySelector('script').textContent);
+  showAttention(view, {{...data, weights: weights(data.thousandths)}});
+}}
 """
 
 
@@ -88,14 +91,18 @@ def look_page(title: str, sentences: Sequence[tuple[str, Sequence[tuple[str, Pic
 def view(name: str, picture: Picture) -> str:
     """One run's attention to one sentence, or of one sentence to itself."""
     layers, heads = picture.maps.weights.shape[:2]
+    data = values(picture)
+    # Whole numbers: a page is nearly all weights, and most of them are 0.
+    data["thousandths"] = (picture.maps.weights.nan_to_num() * 1000).round().int().tolist()
+    del data["weights"]
     # Inside a script element only "</" could end it early; in JSON any character may be written so.
-    data = json.dumps(values(picture)).replace("<", "\\u003c")
+    written = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     return (
         f'<div class="view"><h3>{escape(name)}</h3>'
         f"<p>layer {choice(layers)} head {choice(heads)}</p>"
         f'<p class="tokens source" dir="auto">{tokens(picture.source)}</p>'
         f'<p class="tokens target" dir="auto">{tokens(picture.target, focus=True)}</p>'
-        f'<p class="said" dir="auto"></p><script type="application/json">{data}</script></div>'
+        f'<p class="said" dir="auto"></p><script type="application/json">{written}</script></div>'
     )
 
 

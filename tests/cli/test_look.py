@@ -47,7 +47,7 @@ def test_the_page_has_the_weights_of_every_run_and_needs_no_network(runs, tmp_pa
     for shown, (name, run) in zip(views, runs.items(), strict=True):
         data = json.loads(re.findall(r'<script type="application/json">(.*?)</script>', shown)[0])
         attention = nmt.load(run, device="cpu").attention(SOURCE, TARGET)
-        np.testing.assert_allclose(data["weights"], attention.weights, atol=6e-4)
+        np.testing.assert_allclose(np.array(data["thousandths"]) / 1000, attention.weights, atol=6e-4)
         assert data["half_width"] == attention.half_width == (2 if name == "local_p" else None)
         if attention.centre is not None:
             np.testing.assert_allclose(data["centre"], attention.centre, atol=6e-4)
@@ -67,7 +67,7 @@ def test_self_attention_stands_beside_it(runs, tmp_path):
     for shown, picture in zip(views[of_run:], own, strict=True):
         assert shown.startswith(f"<h3>{run}, {picture.kind}</h3>")
         data = json.loads(re.findall(r'<script type="application/json">(.*?)</script>', shown)[0])
-        np.testing.assert_allclose(data["weights"], picture.maps.weights.numpy(), atol=6e-4)
+        np.testing.assert_allclose(np.array(data["thousandths"]) / 1000, picture.maps.weights.numpy(), atol=6e-4)
         assert [unescape(t) for t in re.findall(r"<span>(.*?)</span>", shown)] == picture.source
     with pytest.raises(SystemExit, match="self_attention=true: no run has any"):
         page(f"run={runs['local_p']}", *typed)

@@ -23,8 +23,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:PyTorch was compiled without cuD
 # The models of benchmarks/peers.py but for their width; the most kernels of a target position, forward and backward.
 MODELS = {
     "A": (LSTMConfig(hidden_size=8, attention=GlobalConfig()), 23),
-    "B": (LSTMConfig(hidden_size=8, attention=GlobalConfig(score="concat")), 52),
-    "local_p": (LSTMConfig(hidden_size=8, attention=LocalPConfig()), 59),
+    "B": (LSTMConfig(hidden_size=8, attention=GlobalConfig(score="concat")), 35),
+    "local_p": (LSTMConfig(hidden_size=8, attention=LocalPConfig()), 58),
     "C": (
         TransformerConfig(
             self_attention=GlobalSelfAttentionConfig(), num_layers=3, hidden_size=8, ffn_size=16, heads=2, dropout=0.1

@@ -125,7 +125,7 @@ class CentrePredictor(nn.Module):
         assert memory.centre_projection is not None
         with torch.autocast(query.device.type, enabled=False):
             hidden = memory.centre_projection(query).tanh()
-            S, energy = memory.lengths[:, None], hidden @ self.energy.weight[0].to(hidden.dtype)
+            S, energy = memory.lengths[:, None], hidden @ self.energy.weight.flatten().to(hidden.dtype)
             if self.from_diagonal:
                 start = torch.minimum(position, S - 1).to(energy.dtype) + 0.5
                 energy = energy + start.log() - (S - start).log()  # logit(start / S)

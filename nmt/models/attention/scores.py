@@ -157,7 +157,7 @@ class AdditiveScore(ScoreFunction):
         self.energy = nn.Linear(width, 1, bias=False)
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
-        return additive_scores(query, keys, self.energy.weight[0])
+        return additive_scores(query, keys, self.energy.weight.flatten())
 
     def project_keys(self, values: Tensor) -> Tensor | None:
         """W_k h_s: (B, S, K)"""

@@ -79,7 +79,9 @@ class DeepFusion(nn.Module):
         tapes, (of_score, of_gate) = fused.tapes, fused.term.chunk(2, 1)
         B = tapes.keys.size(0)
         query = (of_score + tapes.look(fused.summary)).view(B, -1, tapes.keys.size(2))
-        weights = masked_softmax(additive_scores(query, tapes.keys[:, None], self.energy.weight[0]), tapes.padding)
+        weights = masked_softmax(
+            additive_scores(query, tapes.keys[:, None], self.energy.weight.flatten()), tapes.padding
+        )
         summary = tapes.hidden.weighted_sum(weights).flatten(0, 1)
         memory = tapes.memories.weighted_sum(weights).flatten(0, 1)
         gate = (of_gate + tapes.gate(summary)).to(torch.promote_types(memory.dtype, torch.float32)).sigmoid()

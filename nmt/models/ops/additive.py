@@ -1,4 +1,4 @@
-"""The additive score, whose hidden layer is made in chunks and never kept.
+"""The additive score, whose hidden layer is never kept, and on a CPU made in chunks.
 
 Shapes: B sentences, N queries per sentence, R rows that a query meets (S or W of them), F features.
 """
@@ -13,13 +13,15 @@ from torch.autograd.function import once_differentiable
 
 from nmt.models.ops.plain import is_plain
 
-HIDDEN_ELEMENTS = 2**19  # elements of the hidden layer that exist at a time: 2 MB, about a core's own cache
+# Elements of the hidden layer that exist at a time: on a CPU 2 MB, about a core's own cache; on a GPU, where each
+# kernel costs a launch, 128 MB, so that a step of a decoder makes all of it at once.
+HIDDEN_ELEMENTS, HIDDEN_ELEMENTS_OF_GPU = 2**19, 2**25
 
 
 def additive_scores(query: Tensor, rows: Tensor, v: Tensor) -> Tensor:
     """v . tanh(query + row): query (B, N, F), rows (B, 1 or N, R, F), v (F,) -> (B, N, R), in float32 or wider.
 
-    The hidden layer (B, N, R, F) never exists as a whole: both passes make it in chunks over N and R.
+    Where the hidden layer (B, N, R, F) is large, both passes make it in chunks over N and R, and never the whole.
     """
     wide = torch.promote_types(query.dtype, torch.float32)
     if is_plain():
@@ -28,13 +30,19 @@ def additive_scores(query: Tensor, rows: Tensor, v: Tensor) -> Tensor:
 
 
 class _Additive(Function):
-    """tanh(x) is computed as 2 sigmoid(2x) - 1, whose kernel is 6 times as fast on a CPU."""
+    """tanh(x) is computed as 2 sigmoid(2x) - 1, whose kernel is 6 times as fast on a CPU.
+
+    On a GPU, where the hidden layer fits, tanh is tanh: of Bahdanau's or the concat score a target position launches
+    fewer kernels by 16 (tests/models/test_kernel_launches.py).
+    """
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, rows: Tensor, v: Tensor) -> Tensor:
         ctx.save_for_backward(query, rows, v)
-        scores = query.new_empty(*query.shape[:2], rows.size(2))
         with torch.autocast(query.device.type, enabled=False):
+            if _few_launches(query, rows):
+                return torch.tanh(query[:, :, None] + rows) @ v
+            scores = query.new_empty(*query.shape[:2], rows.size(2))
             for n, r, own in _chunks(query, rows):
                 scores[:, n, r] = _halves(query[:, n], rows[:, own, r]) @ (2 * v)
         return scores.sub_(v.sum())
@@ -44,6 +52,11 @@ class _Additive(Function):
     def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         query, rows, v = ctx.saved_tensors
         shared = rows.size(1) < query.size(1)
+        if _few_launches(query, rows):
+            hidden = torch.tanh(query[:, :, None] + rows)
+            inner = torch.ops.aten.tanh_backward(grad[..., None] * v, hidden)
+            d_rows = inner.sum(1, keepdim=True) if shared else inner
+            return inner.sum(2), d_rows.to(rows.dtype), grad.flatten() @ hidden.flatten(0, 2)
         d_rows = (torch.zeros_like if shared else torch.empty_like)(rows, dtype=query.dtype)
         d_query, d_v = torch.zeros_like(query), -grad.sum()
         for n, r, own in _chunks(query, rows):
@@ -58,12 +71,23 @@ class _Additive(Function):
         return d_query, d_rows.to(rows.dtype), d_v.expand_as(v)
 
 
+def _few_launches(query: Tensor, rows: Tensor) -> bool:
+    """Whether the hidden layer is made at once: it fits, and the device is one that launches cost time on."""
+    return launches_cost(query.device) and query.numel() * rows.size(2) <= HIDDEN_ELEMENTS_OF_GPU
+
+
+def launches_cost(device: torch.device) -> bool:
+    """Whether a kernel takes longer to launch than a small one to run."""
+    return device.type != "cpu"
+
+
 def _chunks(query: Tensor, rows: Tensor) -> Iterator[tuple[slice, slice, slice]]:
     """Parts of N, of R, and of the rows' own second axis, which has one entry where all queries share them."""
     B, N, F = query.shape
     R = rows.size(2)
-    some_r = max(1, min(R, HIDDEN_ELEMENTS // (B * F)))
-    some_n = max(1, HIDDEN_ELEMENTS // (B * F * some_r))
+    most = HIDDEN_ELEMENTS_OF_GPU if launches_cost(query.device) else HIDDEN_ELEMENTS
+    some_r = max(1, min(R, most // (B * F)))
+    some_n = max(1, most // (B * F * some_r))
     for n in range(0, N, some_n):
         queries = slice(n, min(n + some_n, N))
         for r in range(0, R, some_r):

@@ -16,16 +16,23 @@ def random(*shape: int) -> Tensor:
 
 
 @settings(max_examples=50, deadline=None)
-@given(shape=st.tuples(*[st.integers(1, n) for n in (3, 4, 5, 4)]), shared=st.booleans(), chunk=st.integers(1, 60))
-def test_any_chunk_gives_the_formula(shape: tuple[int, int, int, int], shared: bool, chunk: int):
-    """v . tanh(q + k) and its gradients, whether queries share the rows or each has its own."""
+@given(
+    shape=st.tuples(*[st.integers(1, n) for n in (3, 4, 5, 4)]),
+    shared=st.booleans(),
+    chunk=st.integers(1, 60),
+    gpu=st.booleans(),
+)
+def test_any_chunk_gives_the_formula(shape: tuple[int, int, int, int], shared: bool, chunk: int, gpu: bool):
+    """v . tanh(q + k) and its gradients, whether queries share the rows or each has its own; as on a GPU, too, where
+    what fits is made at once."""
     B, N, R, F = shape
     torch.manual_seed(0)
     inputs = random(B, N, F), random(B, 1 if shared else N, R, F), random(F)
     query, rows, v = inputs
     weight = torch.randn(B, N, R, dtype=torch.float64)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(additive, "HIDDEN_ELEMENTS", chunk)
+        patch.setattr(additive, "HIDDEN_ELEMENTS_OF_GPU" if gpu else "HIDDEN_ELEMENTS", chunk)
+        patch.setattr(additive, "launches_cost", lambda device: gpu)
         found = additive.additive_scores(query, rows, v)
         gradients = torch.autograd.grad((found * weight).sum(), inputs)
     expected = (query[:, :, None] + rows).tanh() @ v
@@ -46,16 +53,20 @@ class Largest(TorchDispatchMode):
         return result
 
 
-def test_the_hidden_layer_is_never_larger_than_a_chunk(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(additive, "HIDDEN_ELEMENTS", 1000)
+@pytest.mark.parametrize("gpu", [False, True])
+def test_the_hidden_layer_is_never_larger_than_a_chunk(monkeypatch: pytest.MonkeyPatch, gpu: bool):
+    monkeypatch.setattr(additive, "HIDDEN_ELEMENTS_OF_GPU" if gpu else "HIDDEN_ELEMENTS", 1000)
+    monkeypatch.setattr(additive, "launches_cost", lambda device: gpu)
     query, rows, v = random(2, 30, 8), random(2, 1, 40, 8), random(8)
     with Largest() as made:
         additive.additive_scores(query, rows, v).sum().backward()
     assert made.elements <= 2 * 30 * 40  # the scores themselves; the hidden layer would be 8 times as large
 
 
-def test_saturated_scores_have_finite_gradients():
+@pytest.mark.parametrize("gpu", [False, True])
+def test_saturated_scores_have_finite_gradients(monkeypatch: pytest.MonkeyPatch, gpu: bool):
     """tanh by way of the sigmoid neither overflows nor makes NaN at the ends."""
+    monkeypatch.setattr(additive, "launches_cost", lambda device: gpu)
     query, rows, v = random(1, 1, 3), random(1, 1, 2, 3), random(3)
     for end in (1e3, -1e3, 1e30, -1e30):
         scores = additive.additive_scores(query.float() + end, rows.float(), v.float())

@@ -52,7 +52,7 @@ class MuonWithAdamW(Optimizer):
 
 
 class Float32Muon(Muon):
-    """torch's Muon with the products of Newton and Schulz in float32.
+    """torch's Muon as ``MuonWithAdamW`` makes it, with the products of Newton and Schulz in float32.
 
     Where a processor has no instructions for bfloat16 they are emulated, and torch's own takes 22 times as long for 16
     matrices of width 128 and 32 times for width 256 (one thread of a Zen 3, torch 2.13): training transformer_tiny was

@@ -59,8 +59,9 @@ function showAttention(view, data) {
   show();
 }
 """
+THOUSAND = 1000  # weights stand in the page as whole numbers: the page divides by what ``view`` multiplied by
 SCRIPT = f"""{SHOW_ATTENTION}
-const weights = part => Array.isArray(part) ? part.map(weights) : part / 1000;
+const weights = part => Array.isArray(part) ? part.map(weights) : part / {THOUSAND};
 for (const view of document.querySelectorAll('.view')) {{
   const data = JSON.parse(view.querySelector('script').textContent);
   showAttention(view, {{...data, weights: weights(data.thousandths)}});
@@ -93,7 +94,7 @@ def view(name: str, picture: Picture) -> str:
     layers, heads = picture.maps.weights.shape[:2]
     data = values(picture)
     # Whole numbers: a page is nearly all weights, and most of them are 0.
-    data["thousandths"] = (picture.maps.weights.nan_to_num() * 1000).round().int().tolist()
+    data["thousandths"] = (picture.maps.weights.nan_to_num() * THOUSAND).round().int().tolist()
     del data["weights"]
     # Inside a script element only "</" could end it early; in JSON any character may be written so.
     written = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")

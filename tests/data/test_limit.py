@@ -64,8 +64,8 @@ def test_more_text_is_read_whole_and_found_where_it_stands(config, tmp_path):
     one = config(limit=2, more=True, checks=ChecksConfig(blank=Action.refuse))
     assert sources(one) == ["0 a", "", "x a", "y a", ""]
     (tmp_path / "more.de").write_text("x a\ny a\nz\n")
-    (tmp_path / "train.en").write_text("0 a\n1 a\n")
-    (tmp_path / "train.de").write_text("0 a\n1 a\n")
+    for language in ("en", "de"):  # its third line, a blank one, is beyond the limit
+        (tmp_path / f"train.{language}").write_text("0 a\n1 a\n\n")
     with pytest.raises(DataError, match=r"more\.en line 3: one side blank"):
         prepare(one, seed=1)
 

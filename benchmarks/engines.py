@@ -3,19 +3,24 @@
     python benchmarks/engines.py runs/NAME --test test_2016_flickr --threads 1,2
 
 For each number of threads, all engines take turns in every round, so that a machine that changes its speed changes it
-for all.  One Markdown row for each engine and number of threads: target tokens (end-of-sentence included) a second with
+for all; each runs in a process of its own, because the threads of several in one process disturb one another.  One
+Markdown row for each engine and number of threads: target tokens (end-of-sentence included) a second with
 batches of 1 and of 32, the median of the rounds, and the median ratio to torch in fp32 in the same round; the time of
 one sentence from Python with a warm model, the median and the 99th percentile; and BLEU of the set.  From text to text,
 without loading.
 
---clock cpu counts the process's own processor time, for a machine that others use; for one thread alone.
+--clock cpu counts the processor time of the engine's process, for a machine that others use; for one thread alone.
 """
 
 import argparse
+import multiprocessing
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import torch
 from common import commit, markdown, numbers, processor
@@ -64,27 +69,80 @@ class Samples:
     bleu: float = 0.0
 
 
+class Timed(Protocol):
+    """An engine that can be timed."""
+
+    def batches(self) -> float:
+        """Tokens a second of all sentences in batches of 32."""
+        ...
+
+    def one_by_one(self) -> tuple[float, list[float]]:
+        """Tokens a second of a tenth of the sentences, each alone, and the seconds of each."""
+        ...
+
+
+@dataclass
+class TimedEngine:
+    """An engine of this process."""
+
+    translator: Translator
+    sources: Sequence[str]
+    clock: Callable[[], float]
+
+    def batches(self) -> float:
+        self.translator.decode.batch_size = 32
+        start = self.clock()
+        found = self.translator.hypotheses(list(self.sources))
+        return tokens(found) / (self.clock() - start)
+
+    def one_by_one(self) -> tuple[float, list[float]]:
+        self.translator.decode.batch_size = 1
+        times, count = [], 0
+        for source in self.sources[: max(1, len(self.sources) // 10)]:
+            start = self.clock()
+            found = self.translator.hypotheses(source)
+            times.append(self.clock() - start)
+            count += tokens([found])
+        return count / sum(times), times
+
+
+class EngineProcess:
+    """An engine in a process of its own, which sleeps between its turns."""
+
+    def __init__(self, pool: ProcessPoolExecutor) -> None:
+        self.pool = pool
+
+    def batches(self) -> float:
+        return self.pool.submit(_batches).result()
+
+    def one_by_one(self) -> tuple[float, list[float]]:
+        return self.pool.submit(_one_by_one).result()
+
+
 def main() -> None:
     args = arguments()
     run = Run.open(args.run)
     text = load_tests(run.config.data, None if args.test is None else [args.test])[0]
     sources, references = text.source[: args.sentences], text.target[: args.sentences]
-    clock = CLOCKS[args.clock]
     print(f"{args.run}: {len(sources)} sentences of {text.name}, beam of {args.beam}")
     print(f"{args.rounds} rounds, {args.clock} clock")
     print(f"{processor()}, torch {torch.__version__}, commit {commit()}\n", flush=True)
     rows = []
     for threads in args.threads:
-        torch.set_num_threads(threads)
-        translators = {name: found for name in args.engines if (found := opened(run, name, args.beam)) is not None}
-        samples = {name: Samples() for name in translators}
-        for name, translator in translators.items():  # the first calls choose kernels and allocate
-            translator.decode.batch_size = 32
-            found = translator.translate(sources)
-            samples[name].bleu = score_corpus(["bleu"], found, references, run.config.data.target)["bleu"].value
-        for _ in range(args.rounds):
-            measure(translators, sources, clock, samples)
-        rows += [row(name, threads, samples[name], samples.get(FIRST)) for name in translators]
+        with ExitStack() as processes:
+            engines, samples = {}, {}
+            for name in args.engines:
+                pool = processes.enter_context(
+                    ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), torch.set_num_threads, (threads,))
+                )
+                found = pool.submit(_open, args.run, name, args.beam, sources, references, args.clock).result()
+                if isinstance(found, str):
+                    print(f"{name}: {found}\n")
+                else:
+                    engines[name], samples[name] = EngineProcess(pool), Samples(bleu=found)
+            for _ in range(args.rounds):
+                measure(engines, samples)
+        rows += [row(name, threads, samples[name], samples.get(FIRST)) for name in engines]
     print(markdown(COLUMNS, rows))
 
 
@@ -104,41 +162,45 @@ def arguments() -> argparse.Namespace:
     return args
 
 
-def opened(run: Run, name: str, beam: int) -> Translator | None:
-    """The run with one of ENGINES; None, with a line that says why, where it cannot have it."""
+_opened: list[TimedEngine] = []  # in an engine's own process: the one that ``_open`` has made there
+
+
+def _open(
+    directory: str, name: str, beam: int, sources: Sequence[str], references: Sequence[str], clock: str
+) -> float | str:
+    """Make one of ENGINES and let it translate everything once, which chooses kernels and allocates: returns BLEU.
+
+    A text that says why, where the run cannot have that engine.
+    """
+    run = Run.open(directory)
     kind, precision, quantization = ENGINES[name]
-    decode = replace(run.config.decode, beam_size=beam, n_best=1, precision=precision)
+    decode = replace(run.config.decode, beam_size=beam, n_best=1, batch_size=32, precision=precision)
     try:
         engine = open_engine(kind, run, "best", CPU, decode, quantization, print)
     except ConfigError as error:
-        print(f"{name}: {error}\n")
-        return None
-    return Translator(run, decode, CPU, engine=engine)
+        return str(error)
+    translator = Translator(run, decode, CPU, engine=engine)
+    _opened.append(TimedEngine(translator, sources, CLOCKS[clock]))
+    found = translator.translate(list(sources))
+    return score_corpus(["bleu"], found, references, run.config.data.target)["bleu"].value
 
 
-def measure(
-    translators: dict[str, Translator],
-    sources: Sequence[str],
-    clock: Callable[[], float],
-    samples: dict[str, Samples],
-) -> None:
+def _batches() -> float:
+    return _opened[0].batches()
+
+
+def _one_by_one() -> tuple[float, list[float]]:
+    return _opened[0].one_by_one()
+
+
+def measure(engines: Mapping[str, Timed], samples: dict[str, Samples]) -> None:
     """One round: every engine with batches of 32, then every engine sentence by sentence."""
-    for name, translator in translators.items():
-        translator.decode.batch_size = 32
-        start = clock()
-        found = translator.hypotheses(list(sources))
-        samples[name].speed[32].append(tokens(found) / (clock() - start))
-    few = list(sources[: max(1, len(sources) // 10)])
-    for name, translator in translators.items():
-        translator.decode.batch_size = 1
-        times, count = [], 0
-        for source in few:
-            start = clock()
-            found = translator.hypotheses(source)
-            times.append(clock() - start)
-            count += tokens([found])
+    for name, engine in engines.items():
+        samples[name].speed[32].append(engine.batches())
+    for name, engine in engines.items():
+        speed, times = engine.one_by_one()
+        samples[name].speed[1].append(speed)
         samples[name].seconds += times
-        samples[name].speed[1].append(count / sum(times))
 
 
 def tokens(found: Sequence[Sequence[object]]) -> int:

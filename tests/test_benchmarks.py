@@ -177,10 +177,11 @@ def test_engines_take_turns_and_are_compared_within_a_round(load):
 
     fakes = {engines.FIRST: Fake("a", 0.2), "other": Fake("b", 0.1)}
     samples = {name: engines.Samples(bleu=30.0) for name in fakes}
+    timed = {name: engines.TimedEngine(fake, ["x"] * 20, lambda: now[0]) for name, fake in fakes.items()}
     for slow in (1.0, 10.0, 1.0):
         for fake in fakes.values():
             fake.slow = slow
-        engines.measure(fakes, ["x"] * 20, lambda: now[0], samples)
+        engines.measure(timed, samples)
     assert order[:6] == [("a", 32), ("b", 32), ("a", 1), ("a", 1), ("b", 1), ("b", 1)]
     cells = engines.row("other", 1, samples["other"], samples[engines.FIRST])
     assert cells == ["other", "1", "20", "2.00", "20", "2.00", "100.0", "1000.0", "30.0"]

@@ -17,5 +17,6 @@ def needed(module: str, what: str, extra: str = "export") -> Any:
     except ImportError as error:
         package = module.partition(".")[0]
         raise ConfigError(
-            f"{what} needs the package {package} ({error}): pip install 'nmt[{extra}]', or pip install {package}"
+            f"{what} needs the package {package} ({error}): pip install {package}, or "
+            f"pip install '.[{extra}]' in the source tree of nmt"
         ) from None

@@ -14,16 +14,16 @@ from nmt.errors import DISK, UserError, refusal
 from nmt.settings import explain_type, null_instead
 
 FLAGS = ("--help", "--version", "--multirun", "--config-dir", "--cfg", "--resolve", "--info", "--shell-completion")
-# Plug-ins of Hydra: the package, and how it is installed where this project has an extra for it.
+# Plug-ins of Hydra, and what pip installs them by: the package comes last.
 PLUG_INS = {
-    "hydra/launcher=joblib": ("hydra-joblib-launcher", "'nmt[sweep]'"),
-    "hydra/launcher=submitit_local": ("hydra-submitit-launcher", "'nmt[sweep]'"),
-    "hydra/launcher=submitit_slurm": ("hydra-submitit-launcher", "'nmt[sweep]'"),
-    "hydra/launcher=ray": ("hydra-ray-launcher", ""),
-    "hydra/launcher=rq": ("hydra-rq-launcher", ""),
-    "hydra/sweeper=optuna": ("hydra-optuna-sweeper", "--pre 'nmt[optuna]'"),
-    "hydra/sweeper=ax": ("hydra-ax-sweeper", ""),
-    "hydra/sweeper=nevergrad": ("hydra-nevergrad-sweeper", ""),
+    "hydra/launcher=joblib": "hydra-joblib-launcher",
+    "hydra/launcher=submitit_local": "hydra-submitit-launcher",
+    "hydra/launcher=submitit_slurm": "hydra-submitit-launcher",
+    "hydra/launcher=ray": "hydra-ray-launcher",
+    "hydra/launcher=rq": "hydra-rq-launcher",
+    "hydra/sweeper=optuna": "--pre hydra-optuna-sweeper",
+    "hydra/sweeper=ax": "hydra-ax-sweeper",
+    "hydra/sweeper=nevergrad": "hydra-nevergrad-sweeper",
 }
 # What other toolkits call settings, with the keys that do here what those do there.
 NAMES_ELSEWHERE = {
@@ -72,8 +72,8 @@ def explain(error: BaseException, command: Command) -> str:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         offered = [o for o in error.options if o != "as_trained"]
         if f"{group}={name}" in PLUG_INS:
-            package, extra = PLUG_INS[f"{group}={name}"]
-            return f"{group}={name} needs the package {package}: pip install {extra or package}"
+            installed = PLUG_INS[f"{group}={name}"]
+            return f"{group}={name} needs the package {installed.split()[-1]}: pip install {installed}"
         reason = CHOICE_GROUPS[group].why_not(name) if group in CHOICE_GROUPS else None
         return reason or f"{group} has no choice {name!r}; choose one of: {', '.join(offered)}" + hint(name, offered)
     if isinstance(error, OverrideParseException):

@@ -24,7 +24,7 @@ def refuse_old_hydra(overrides: Sequence[Override]) -> None:
         if override.key_or_group == "hydra/sweeper" and override.value() == "optuna" and hydra_version() < (1, 4):
             raise ConfigError(
                 f"hydra/sweeper=optuna needs Hydra 1.4, and this is {hydra.__version__}, whose plug-in is made for "
-                "Optuna 2 alone: pip install --pre 'nmt[optuna]'"
+                "Optuna 2 alone: pip install --pre hydra-optuna-sweeper"
             )
 
 

@@ -3,6 +3,7 @@
 A sweep that is typed again goes on where it stopped (nmt/runs/repeat.py): finished jobs are skipped.
 """
 
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -31,8 +32,9 @@ from nmt.cli.job_output import marked_lines
 from nmt.cli.mistakes import explain, for_user, hint
 from nmt.cli.optimizing import check_optimizer, example_words, optimize, refuse_old_hydra
 from nmt.cli.options import Command, config_groups
+from nmt.cli.sweep_signals import Interrupted, SweepSignals, run_in_worker
 from nmt.config import CONFIG_DIR, VERSION_BASE, Config
-from nmt.errors import ConfigError, RunError, UserError
+from nmt.errors import ConfigError, RunError, Stopped, UserError
 from nmt.plugins import load_plugins
 from nmt.runs.directory import run_name, time_stamp
 from nmt.runs.repeat import Progress, State, earlier_sweep, find_runs, progress_of, what_is_trained
@@ -42,8 +44,11 @@ from nmt.runs.table import markdown, newest_of_each_seed, remarks, table
 from nmt.train.console import unread_output_ignored
 
 ONE_AFTER_THE_OTHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
-# Launchers whose jobs run on this machine, so that its devices are theirs.
-LAUNCHERS_HERE = (ONE_AFTER_THE_OTHER, "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher")
+AT_THE_SAME_TIME = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"
+LAUNCHERS_HERE = (
+    ONE_AFTER_THE_OTHER,
+    AT_THE_SAME_TIME,
+)  # whose jobs run on this machine, so that its devices are theirs
 
 
 @dataclass(frozen=True)
@@ -69,10 +74,17 @@ class Task:
     total: int
     naming: Naming
     marked: bool  # whether jobs print at the same time
+    starter: int | None = None  # the process that starts others for the jobs and passes signals on to them, if any
     runs: dict[str, Path] = field(default_factory=dict)  # the run directories of jobs that have one, by name
 
-    @unread_output_ignored()
     def __call__(self, cfg: DictConfig) -> Any:
+        if self.starter in (None, os.getpid()):
+            return self.checked(cfg)
+        return run_in_worker(lambda: self.checked(cfg))
+
+    @unread_output_ignored()
+    def checked(self, cfg: DictConfig) -> Any:
+        """Run the job; raises JobError, after its message was printed, where it fails."""
         load_plugins(cfg.plugins)  # a launcher's process may be a new one
         hydra_config = HydraConfig.get()
         take_tokenizer(cfg, hydra_config.overrides.task)
@@ -117,6 +129,7 @@ class Job:
     directory: Path | None = None  # the run that it has, if any
     before: Progress = field(default_factory=lambda: Progress(State.new))
     failure: str | None = None
+    interrupted: Interrupted | None = None
 
 
 @unread_output_ignored()
@@ -176,13 +189,21 @@ def launch_all(
         return
     known = {one.name: one.directory for one in waiting if one.directory is not None}
     sweep_folder(cfg, jobs[0].config.runs, naming)
-    task = Task(job, len(waiting), naming, marks_lines(cfg), known)
+    starter = os.getpid() if cfg.hydra.launcher["_target_"] == AT_THE_SAME_TIME else None
+    task = Task(job, len(waiting), naming, marks_lines(cfg), starter, known)
     launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=cfg)
-    returned = launcher.launch([one.words for one in waiting], initial_job_idx=0)
+    with nullcontext() if starter is None else SweepSignals():
+        returned = launcher.launch([one.words for one in waiting], initial_job_idx=0)
     for one, result in zip(waiting, returned, strict=True):
         if result.status is not JobStatus.COMPLETED:
             one.failure = str(result._return_value)
+        elif isinstance(result._return_value, Interrupted):
+            one.interrupted = result._return_value
     print(f"\n{states(jobs, after=True)}", flush=True)
+    for one in waiting:
+        if one.interrupted is not None:
+            print("the same command goes on with what is not finished", flush=True)
+            raise Stopped(one.interrupted.number)
 
 
 def states(jobs: Sequence[Job], after: bool = False) -> str:
@@ -195,7 +216,7 @@ def states(jobs: Sequence[Job], after: bool = False) -> str:
             now = progress_of(directories[number], one.config)
             if one.failure is not None:
                 now = Progress(State.failed)
-            elif now.state is State.new:  # the job was no training
+            elif now.state is State.new and one.interrupted is None:  # the job was no training
                 now = Progress(State.finished)
             value = "" if now.objective is None else f"{one.config.trainer.metric} {now.objective:.4f}"
             cells += [now.state.value, value]

@@ -68,7 +68,7 @@ class Report:
         lines = [f"{'tokenizer':14}{self.tokenizer}, {sides}"]
         for name, side in (("source ids", self.source), ("target ids", self.target)):
             lines.append(
-                f"{name:14}{side.ids:,} of {side.vocabulary:,} kinds, {side.ids / self.pairs:.1f} a sentence, "
+                f"{name:14}{side.ids:,}, vocabulary of {side.vocabulary:,}, {side.ids / self.pairs:.1f} a sentence, "
                 f"at most {side.longest}, {side.unknown / max(side.ids, 1):.2%} unknown"
             )
         return "\n".join([str(self.checks), *lines, f"{'cached in':14}{self.folder}", *self.notes])

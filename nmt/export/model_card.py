@@ -22,7 +22,7 @@ CARD = """\
 
 {what}, trained with nmt {version} for {step:,} updates on the data `{data}`.
 
-    pip install nmt    # from its source tree: pip install -e '.[export]'
+    pip install '.[export]'    # in the source tree of nmt {version}; the package nmt of PyPI is another project
 
 ```python
 import nmt

@@ -8,10 +8,11 @@ NOTHING_TO_COVER = "trainer.coverage_loss: this model has no attention that coul
 
 
 def coverage_loss(weights: Tensor, real: Tensor) -> Tensor:
-    """sum_bts min(a_bts, c_bts),   c_bts = sum_{r<t} a_brs   (See et al. 2017, eq. 12)
+    """mean_lh sum_bts min(a_blhts, c_blhts),   c_blhts = sum_{r<t} a_blhrs   (See et al. 2017, eq. 12, for one head)
 
-    weights a (B, layers, heads, T, S) float32 or wider, of which the mean over layers and heads is taken; real (B, T)
-    bool, False at the padding of the target, which comes last.  Returns ().
+    weights a (B, layers, heads, T, S) float32 or wider: each head pays for its own words, and the mean over layers and
+    heads is taken of what they pay.  real (B, T) bool, False at the padding of the target, which comes last.
+    Returns ().
 
     The paper could not be read in full here: the equation is as others report it.
     """

@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from typing import Self
 
@@ -11,9 +12,13 @@ from nmt.errors import Stopped
 # Ctrl-C; what kill and batch systems send; a terminal that is closed; what batch systems send before the time is up.
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
+# A signal within so many seconds of the first is the same request: a terminal sends Ctrl-C to every process, and
+# torchrun, batch systems and sweeps pass on what they get.
+SAME_REQUEST = 1.0
+
 
 class StopSignals:
-    """While entered, the first of STOPPING only sets ``received`` to its number; a second one raises Stopped.
+    """While entered, the first of STOPPING only sets ``received`` to its number; a later one raises Stopped.
 
     A signal that was ignored, as SIGHUP is under nohup, stays ignored.  Python delivers signals to the main thread
     alone; in any other thread this does nothing.
@@ -21,6 +26,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.received = 0
+        self.since = 0.0  # of time.monotonic: when the first signal came
         self.raises_at_once = False
         self.previous: dict[signal.Signals, object] = {}
 
@@ -37,9 +43,14 @@ class StopSignals:
 
     def handle(self, number: int, frame: object) -> None:
         """Called by the interpreter between two of its instructions."""
-        second, self.received = self.received, self.received or number
-        if second or self.raises_at_once:
-            raise Stopped(self.received)
+        if self.received:
+            if time.monotonic() - self.since < SAME_REQUEST:
+                return
+        else:
+            self.received, self.since = number, time.monotonic()
+            if not self.raises_at_once:
+                return
+        raise Stopped(self.received)
 
     @contextlib.contextmanager
     def raising_at_once(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Paired tests are sacreBLEU's."""
+"""Paired tests are sacreBLEU's, but for the side that the bootstrap counts."""
 
 import json
 import math
@@ -6,7 +6,9 @@ import random
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from sacrebleu.metrics import BLEU
 
 from nmt.errors import ConfigError, DataError
 from nmt.eval.significance import Comparison, SeedComparison, SignificanceTest, SystemScore, compare
@@ -43,12 +45,47 @@ def test_values_are_those_of_the_sacrebleu_command(tmp_path, test):
     for row, theirs in zip(found.rows, said, strict=True):
         assert row.value == pytest.approx(theirs["score"], abs=1e-4)
         if row.p_value is not None:
-            assert row.p_value == pytest.approx(theirs["p_value"], abs=1e-4)
+            their_own = row.one_sided if test is SignificanceTest.bs else row.p_value
+            assert their_own == pytest.approx(theirs["p_value"], abs=1e-4)
         if test is SignificanceTest.bs:
             assert row.mean == pytest.approx(theirs["mean"], abs=1e-4)
             assert row.interval == pytest.approx(theirs["ci"], abs=1e-4)
     assert {"bs": "bootstrap", "ar": "randomization"}[test.value] in str(found)
     assert f"{test.value}:60|seed:12345" in found.signature
+
+
+def test_the_bootstrap_counts_differences_in_either_direction():
+    """Against whole test sets that are written down and scored one by one."""
+    a, b = system(0.2, 1), system(0.25, 2)
+    (found,) = compare([("a", a), ("b", b)], REFERENCES, ["bleu"], tests=[SignificanceTest.bs], trials=30)
+    drawn = np.random.default_rng(12345).choice(len(REFERENCES), size=(30, len(REFERENCES)), replace=True)
+
+    def bleu(lines, rows):
+        return BLEU().corpus_score([lines[i] for i in rows], [[REFERENCES[i] for i in rows]]).score
+
+    seen = bleu(b, range(len(b))) - bleu(a, range(len(a)))
+    differences = [bleu(b, rows) - bleu(a, rows) for rows in drawn]
+    mean = sum(differences) / len(differences)
+    count = sum(abs(d - mean) >= abs(seen) for d in differences)
+    assert found.rows[1].p_value == (count + 1) / 31
+    assert f"p = {(count + 1) / 31:.4f}  (one-sided, as sacreBLEU prints it: " in str(found)
+
+
+def test_a_bootstrap_of_equally_good_systems_is_rarely_significant():
+    """Below 0.1 in about a tenth of cases; sacreBLEU's one-sided number is there in a fifth and more."""
+    cases, trials = 80, 100
+    rows = [
+        compare(
+            [("a", system(0.25, 2 * case)), ("b", system(0.25, 2 * case + 1))],
+            REFERENCES,
+            ["bleu"],
+            tests=[SignificanceTest.bs],
+            trials=trials,
+        )[0].rows[1]
+        for case in range(cases)
+    ]
+    assert sum((row.p_value or 0) <= 0.1 for row in rows) / cases < 0.1 + 3 * math.sqrt(0.1 * 0.9 / cases)
+    assert sum((row.one_sided or 0) <= 0.1 for row in rows) / cases > 0.18
 
 
 def test_equal_systems_do_not_differ_and_very_unequal_ones_do():

@@ -212,9 +212,7 @@ def test_a_missing_library_is_named(tmp_path, monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "ctranslate2", None)
     run = Run.open(make_run(tmp_path / "run", MODELS["transformer"]))
-    with pytest.raises(
-        ConfigError, match=r"to=ctranslate2 needs the package ctranslate2 .*pip install 'nmt\[export\]'"
-    ):
+    with pytest.raises(ConfigError, match=r"to=ctranslate2 needs the package ctranslate2 .*pip install '\.\[export\]'"):
         export(ExportRequest(run, "ctranslate2"))
 
 

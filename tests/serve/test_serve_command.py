@@ -45,7 +45,7 @@ def test_a_missing_library_is_named(run, library, monkeypatch):
         command.main()
     message = str(caught.value.code)
     assert message.startswith(f"error: nmt.serve needs the package {library}")
-    assert message.endswith(f"pip install 'nmt[serve]', or pip install {library}")
+    assert message.endswith(f"pip install {library}, or pip install '.[serve]' in the source tree of nmt")
 
 
 def test_the_command_serves_what_was_typed(run, monkeypatch, capsys):

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -116,6 +117,47 @@ def test_jobs_at_the_same_time(tmp_path, launcher, package, words):
     assert not [line for line in lines if "validation loss" in line and not line.startswith("[seed_")]
     assert "== job" not in sweep(tmp_path, *JOBS[1:], "sweep=many", *choice)
     assert not (tmp_path / "multirun").exists()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher") is None, reason="not installed")
+@pytest.mark.parametrize("to_all", [False, True], ids=["kill", "ctrl-c"])
+def test_a_signal_to_jobs_at_the_same_time_saves_each_and_leaves_no_process(tmp_path, to_all):
+    """SIGTERM to the sweep's own process alone, or SIGINT to all, as from a terminal; the third job does not begin."""
+    words = ("seed=1,2,3", "sweep=s", "trainer.max_steps=100000", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    running, lines = start(tmp_path, *words), []
+    assert running.stdout is not None
+    while {line.split("]")[0] for line in lines if "validation loss" in line} != {"[seed_1", "[seed_2"}:
+        lines.append(running.stdout.readline())
+        assert lines[-1], "the sweep goes on until it is stopped"
+    if to_all:
+        os.killpg(running.pid, signal.SIGINT)
+    else:
+        os.kill(running.pid, signal.SIGTERM)
+    out, err = running.communicate(timeout=120)
+    assert running.returncode == 128 + (signal.SIGINT if to_all else signal.SIGTERM), err
+    assert "Traceback" not in err
+    for name in ("seed_1", "seed_2"):
+        events = [json.loads(line) for line in (tmp_path / "runs" / "s" / name / "log.jsonl").read_text().splitlines()]
+        last = torch.load(tmp_path / "runs" / "s" / name / "checkpoints" / "last.pt", weights_only=True)
+        assert any(event.get("ending") == "interrupted" and event["step"] == last["step"] for event in events), events
+        assert re.search(rf"{name}  not started  half-done", out), out
+    assert re.search("seed_3  not started  not started", out), out
+    assert "[seed_3]" not in out
+    assert not (tmp_path / "runs" / "s" / "seed_3").exists()
+    for _ in range(100):  # a process that only waits for work ends after the sweep
+        if not is_running(running.pid):
+            break
+        time.sleep(0.1)
+    assert not is_running(running.pid)
+
+
+def is_running(group: int) -> bool:
+    """Whether any process of a process group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @pytest.mark.skipif(importlib.util.find_spec("hydra_plugins.hydra_optuna_sweeper") is None, reason="no plug-in")

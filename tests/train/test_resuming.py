@@ -3,17 +3,18 @@
 import os
 import re
 import signal
+import time
 
 import pytest
 import torch
 from train_fakes import FakeBatches, FakeModel, weights
 from train_loops import found, lines, measure, run
 
-from nmt.errors import RunError
+from nmt.errors import RunError, Stopped
 from nmt.runs import checkpoint, retention
 from nmt.train.loop import Ending
 from nmt.train.optim import OptimConfig, OptimizerName, ScheduleName
-from nmt.train.stop_signals import STOPPING
+from nmt.train.stop_signals import SAME_REQUEST, STOPPING, StopSignals
 
 
 @pytest.mark.parametrize(
@@ -126,6 +127,21 @@ def test_an_interrupted_run_saves_and_goes_on(tmp_path, number, capsys):
     _, resumed = run(tmp_path / "parts", resume=True)
     _, model = run(tmp_path / "whole")
     assert torch.equal(weights(model), weights(resumed))
+
+
+def test_a_signal_that_is_passed_on_at_once_is_the_same_request(monkeypatch):
+    """A terminal sends Ctrl-C to all processes, and what has started them may pass it on; a later one ends at once."""
+    now = [10.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with StopSignals() as signals:
+        os.kill(os.getpid(), signal.SIGINT)
+        now[0] += SAME_REQUEST / 2
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signals.received == signal.SIGINT
+        now[0] += SAME_REQUEST
+        with pytest.raises(Stopped) as stopped:
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert stopped.value.number == signal.SIGINT
 
 
 def test_a_signal_that_was_ignored_stays_ignored(tmp_path):

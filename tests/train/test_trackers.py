@@ -95,7 +95,9 @@ def test_a_tracker_that_fails_does_not_end_a_training(tmp_path, monkeypatch, cap
 @pytest.mark.parametrize("name", NAMES)
 def test_a_missing_package_is_one_line_that_names_the_extra(name, monkeypatch):
     monkeypatch.setitem(sys.modules, name, None)  # imports of it fail
-    with pytest.raises(ConfigError, match=rf"^logger.more=\[{name}\] needs .* pip install 'nmt\[{name}\]'"):
+    with pytest.raises(
+        ConfigError, match=rf"^logger.more=\[{name}\] needs .* pip install {name}, or pip install '\.\[{name}\]'"
+    ):
         LoggerConfig(more=[name]).check()
     extras = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     assert name in extras["optional-dependencies"]

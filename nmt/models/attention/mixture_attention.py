@@ -20,9 +20,10 @@ class MixtureWindowAttention(Attention):
     form=graves   g = exp(w'_k) exp(-exp(r'_k) x^2),  d = exp(d')
                   (Graves 2013, eqs. 46 to 51, where w', d' and r' are W q + b without a hidden layer)
 
-    Rows are not normalized; they sum to about 1 for v2, but for what lies outside of the sentence, and to any number
-    for graves.  The query is the state after the step.  All of it is computed in float32 or wider.  The papers could
-    not be read in full here: the formulas, and the numbers of sections and equations, are from memory.
+    Rows are not normalized and sum to any number: the weights of v2 are densities at whole numbers, whose sum is near 1
+    only for wide Gaussians inside the sentence, and above it for narrow ones at a word.  The query is the state after
+    the step.  All of it is computed in float32 or wider.  The papers could not be read in full here: the formulas, and
+    the numbers of sections and equations, are from memory.
     """
 
     def __init__(self, config: MixtureWindowConfig, query_size: int, memory_size: int) -> None:

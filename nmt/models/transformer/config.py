@@ -98,7 +98,7 @@ class LocalSelfAttentionConfig(LayeredSelfAttentionConfig):
 
 @dataclass
 class LocalnessSelfAttentionConfig(LayeredSelfAttentionConfig):
-    """every position, nearer to a centre that the query predicts the better   (Yang et al. 2018)"""
+    """every position; to the scores is added a Gaussian around a centre that the query predicts   (Yang et al. 2018)"""
 
     name: str = "localness"
 

@@ -1,5 +1,6 @@
 """From configs/ and the words that were typed to a checked, typed configuration, by Hydra."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -84,12 +85,17 @@ def help_page(command: Command, overrides: list[str], resolve: bool) -> str:
 
 
 @cache  # a quarter of a second, and nothing that a process does changes it
-def default_hydra(root: str, sweep: bool) -> DictConfig:
-    """The node ``hydra`` of what nothing typed would compose, for the configuration of this name.
+def default_config(root: str, sweep: bool) -> DictConfig:
+    """What nothing typed would compose, for the configuration of this name.
 
-    It says how Hydra was initialized, too, which a ``sweep`` does in its own way.
+    Its node ``hydra`` says how Hydra was initialized, too, which a ``sweep`` does in its own way.
     """
-    return hydra.compose(root, [], return_hydra_config=True).hydra
+    return hydra.compose(root, [], return_hydra_config=True)
+
+
+def default_hydra(root: str, sweep: bool) -> DictConfig:
+    """The node ``hydra`` of ``default_config``."""
+    return default_config(root, sweep).hydra
 
 
 def without_hydra(cfg: DictConfig) -> DictConfig:
@@ -170,14 +176,21 @@ def differing(command: Command, cfg: DictConfig, overrides: list[str]) -> list[t
         return []
     groups = config_groups(command.config_dirs)
     choices = [o.input_line or "" for o in parsed if o.key_or_group in groups or o.is_hydra_override()]
-    base, found = hydra.compose(command.root, choices), []
+    default = without_hydra(copy.deepcopy(default_config(command.root, sweep=False)))
+
+    def composed(words: list[str]) -> DictConfig:
+        if not words:
+            return default
+        return cfg if len(words) == len(parsed) else hydra.compose(command.root, words)
+
+    base, found = composed(choices), []
     for override in naming:
         key = override.key_or_group
         if override.input_line not in choices:
             same = OmegaConf.select(base, key) == OmegaConf.select(cfg, key)
         else:
             try:
-                same = hydra.compose(command.root, [c for c in choices if c != override.input_line]) == base
+                same = composed([c for c in choices if c != override.input_line]) == base
             except HydraException:  # another choice needs this one
                 same = False
         if not same:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -34,16 +35,19 @@ def changed(name: str = "even_attention.py", change: tuple[str, str] = MINUS) ->
     Path(name).write_text(text.replace(*change))
 
 
-def two_runs() -> list[Path]:
-    """Runs that were trained with two versions of one plug-in, each in a process of its own."""
-    directories = []
+@pytest.fixture
+def two_runs(own_tables, tmp_path_factory) -> list[Path]:
+    """Runs trained with two versions of one plug-in, each as in a process of its own; made once for all tests."""
+    made = tmp_path_factory.getbasetemp() / "runs_of_two_versions"
     for name in ("first", "second"):
-        (config,) = typed("plugins=[even_attention.py]", "model.attention=even", *TINY, f"name={name}")
-        train(config)
-        directories.append(Path("runs") / name)
+        if not (made / name).exists():
+            (config,) = typed("plugins=[even_attention.py]", "model.attention=even", *TINY, f"name={name}")
+            train(config)
+            shutil.copytree(Path("runs", name), made / name)
+            forget()
+        shutil.copytree(made / name, Path("runs", name), dirs_exist_ok=True)
         changed()
-        forget()
-    return directories
+    return [Path("runs/first"), Path("runs/second")]
 
 
 def alone(directory: Path) -> float:
@@ -51,16 +55,15 @@ def alone(directory: Path) -> float:
     return nmt.load(directory, trust=True).score("one two", "eins zwei").log_prob
 
 
-def test_each_run_has_its_own_version_where_copies_are_trusted():
+def test_each_run_has_its_own_version_where_copies_are_trusted(two_runs):
     """Loaded one after the other, and again; models that were loaded before stay what they are."""
-    directories = two_runs()
-    expected = [alone(directory) for directory in directories]
+    expected = [alone(directory) for directory in two_runs]
     assert expected[0] != expected[1]
     forget()
-    for order in (directories, directories[::-1], directories):
+    for order in (two_runs, two_runs[::-1], two_runs):
         models = [nmt.load(directory, trust=True) for directory in order]
         found = [model.score("one two", "eins zwei").log_prob for model in models]
-        assert found == [expected[directories.index(directory)] for directory in order]
+        assert found == [expected[two_runs.index(directory)] for directory in order]
 
 
 def test_a_model_of_an_earlier_version_leaves_the_later_one_in_the_tables():
@@ -74,28 +77,26 @@ def test_a_model_of_an_earlier_version_leaves_the_later_one_in_the_tables():
     assert [row for row in ATTENTIONS if row.name == "even"] == [later]
 
 
-def test_an_ensemble_of_both_is_their_mean():
-    directories = two_runs()
-    expected = [alone(directory) for directory in directories]
+def test_an_ensemble_of_both_is_their_mean(two_runs):
+    expected = [alone(directory) for directory in two_runs]
     forget()
-    both = nmt.load(directories, trust=True).score("one", "eins").log_prob
+    both = nmt.load(two_runs, trust=True).score("one", "eins").log_prob
     forget()
-    turned = nmt.load(directories[::-1], trust=True).score("one", "eins").log_prob
+    turned = nmt.load(two_runs[::-1], trust=True).score("one", "eins").log_prob
     assert both == pytest.approx(turned, abs=1e-5)
     assert min(expected) != max(expected)
 
 
-def test_a_command_scores_each_run_with_its_own_version(capsys):
-    directories = two_runs()
+def test_a_command_scores_each_run_with_its_own_version(two_runs, capsys):
     losses = []
-    for directory in directories:
+    for directory in two_runs:
         forget()
         typed_eval(f"run={directory}")
         losses.append(loss(directory))
-    for order in (directories, directories[::-1]):
+    for order in (two_runs, two_runs[::-1]):
         forget()
         typed_eval(f"run=[{order[0]},{order[1]}]")
-        assert [loss(directory) for directory in directories] == losses
+        assert [loss(directory) for directory in two_runs] == losses
 
 
 def typed_eval(*words: str) -> None:
@@ -106,16 +107,16 @@ def loss(directory: Path) -> float:
     return json.loads((directory / "scores" / "test" / "results.json").read_text())["loss"]
 
 
-def test_a_copy_of_one_run_does_not_serve_another_that_is_not_trusted():
-    first, second = two_runs()
+def test_a_copy_of_one_run_does_not_serve_another_that_is_not_trusted(two_runs):
+    first, second = two_runs
     nmt.load(first, trust=True)
     with pytest.raises(RunError, match="which is code"):
         nmt.load(second)
     nmt.load(first)  # the same version, which is loaded
 
 
-def test_a_file_that_is_named_is_used_whatever_copies_are_trusted(capsys):
-    first, second = two_runs()
+def test_a_file_that_is_named_is_used_whatever_copies_are_trusted(two_runs, capsys):
+    first, second = two_runs
     Path("even_attention.py").write_bytes((first / "plugins" / "even_attention.py").read_bytes())
     for trust in (False, True):
         forget()
@@ -155,7 +156,9 @@ def test_trust_is_read_as_booleans_are(word, yes):
     assert truth(True) is True
 
 
-@pytest.mark.parametrize("to", ["safetensors", "huggingface", "run"])
+@pytest.mark.parametrize(
+    "to", ["huggingface", *(pytest.param(to, marks=pytest.mark.slow) for to in ("safetensors", "run"))]
+)
 def test_an_export_brings_its_plug_ins(to, capsys):
     """Its record names no folder of this machine, and nothing is executed without trust."""
     directory = trained(f"plugins=[{Path.cwd()}/even_attention.py]", "model.attention=even")

@@ -7,6 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import pytest
 import torch
 from torch import nn
 
@@ -223,6 +224,8 @@ CASES: dict[str, dict[str, Case]] = {
 }
 
 NAMES = [f"{model}: {case}" for model, cases in CASES.items() for case in cases]
+# For checks that take a second a model: every third of NAMES among the fast tests, all of them among the slow ones.
+A_THIRD_FAST = [pytest.param(name, marks=[] if i % 3 == 0 else pytest.mark.slow) for i, name in enumerate(NAMES)]
 
 
 def case_of(name: str) -> Case:

@@ -20,8 +20,7 @@ from nmt.data.corpus import DataConfig
 from nmt.data.textfile import home_expanded
 from nmt.device import resolve_device, set_up
 from nmt.errors import ConfigError
-from nmt.runs import checkpoint as checkpoints
-from nmt.runs.directory import Run, read_config
+from nmt.runs.directory import Run, read_config, read_weights
 from nmt.runs.ensemble import open_run
 from nmt.settings import setting
 from nmt.translate.translator import Translator
@@ -122,7 +121,7 @@ def settings_of(config: AugmentConfig, jobs: Sequence[Job]) -> dict[str, Any]:
 
 def steps(runs: Sequence[str], which: str) -> list[list[int]]:
     """The steps that the weights of each run are of."""
-    return [[checkpoints.load(path, mmap=True)["step"] for path in Run.open(run).weights(which)] for run in runs]
+    return [[read_weights(path)["step"] for path in Run.open(run).weights(which)] for run in runs]
 
 
 def summary(request: Request, counts: dict[str, int]) -> str:

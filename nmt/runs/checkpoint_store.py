@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 from nmt.errors import RunError
 from nmt.runs import checkpoint, retention
+from nmt.runs.safetensors_file import WEIGHTS_FILE
+from nmt.runs.summary import read_events
 from nmt.train.config import TrainerConfig
 
 
@@ -13,6 +15,7 @@ class SavedState(NamedTuple):
 
     path: Path
     step: int
+    measured: frozenset[str]  # the figures of the best validation so far; none before the first
     damage: str = ""  # what is wrong with last.pt, where it is another
 
 
@@ -21,19 +24,40 @@ def can_resume(directory: Path) -> bool:
     return any((directory / name).exists() for name in (checkpoint.LAST, checkpoint.PREVIOUS))
 
 
+def has_only_weights(directory: Path) -> bool:
+    """Whether there are weights that a training from its beginning would overwrite, and no state to go on from.
+
+    Weights after one validation and no end of training are none: they are of a training that was killed while it saved
+    for the first time, and so are made again.
+    """
+    if can_resume(directory):
+        return False
+    if (directory / WEIGHTS_FILE).exists():
+        return True
+    kinds = [event["event"] for event in read_events(directory / "log.jsonl")[0]]
+    just_begun = kinds.count("validation") == 1 and "end" not in kinds
+    return not just_begun and any((directory / checkpoint.BEST).parent.glob("*.pt"))
+
+
 def newest_state(directory: Path) -> SavedState:
     """last.pt or, where it is damaged or gone, previous.pt; raises RunError where neither can be used."""
     last, previous = directory / checkpoint.LAST, directory / checkpoint.PREVIOUS
     try:
-        return SavedState(last, checkpoint.load(last)["step"])
+        return saved_state(last)
     except RunError as error:
         if not previous.exists():
             raise
         damage = str(error)
     try:
-        return SavedState(previous, checkpoint.load(previous)["step"], damage)
+        return saved_state(previous, damage)
     except RunError as error:
         raise RunError(f"{damage}; {error}") from None
+
+
+def saved_state(path: Path, damage: str = "") -> SavedState:
+    """What one of the two files says of itself; raises RunError where it cannot be used."""
+    saved = checkpoint.load(path)
+    return SavedState(path, saved["step"], frozenset(saved.get("standing", {}).get("best_metrics", {})), damage)
 
 
 class RunCheckpoints:

@@ -14,7 +14,7 @@ from nmt.device import resolve_device, resolve_precision, seed_everything
 from nmt.errors import ConfigError, RunError
 from nmt.models import build_model
 from nmt.models.seq2seq import Seq2Seq
-from nmt.runs.checkpoint_store import SavedState, can_resume, newest_state
+from nmt.runs.checkpoint_store import SavedState, can_resume, has_only_weights, newest_state
 from nmt.runs.directory import (
     Run,
     absolute_paths,
@@ -62,6 +62,12 @@ def start(config: Config, resumed: Path | None, ranks: Ranks, lock: contextlib.E
         newest_state(found) if ranks.main and found and can_resume(found) else None
     )
     resume = saved is not None
+    if saved is not None and saved.measured and config.trainer.metric not in saved.measured:
+        raise RunError(
+            f"resume: trainer.metric={config.trainer.metric} was not measured where the best weights of {found} were "
+            f"chosen ({', '.join(sorted(saved.measured))} were), so that the next validation would replace them; "
+            f"init_from={found} starts another training with them"
+        )
     data = prepared(config, Run.open(found).tokenizers if found and resume else initial_tokenizers(config), ranks)
     model = initial_model(config, data.tokenizers, ranks, resume)
     if ranks.main:
@@ -107,9 +113,14 @@ def check_start(config: Config, here: bool) -> None:
 def find(config: Config, resumed: Path | None) -> Path | None:
     """The run to go on with: ``resumed`` or, with resume=true, the newest of that name, if there is one.
 
-    Raises RunError if it has another model or other data.
+    Raises RunError if it has another model or other data, and where it has weights but no state to go on from.
     """
     found = resumed or (newest_run(directory_for(config)) if config.resume else None)
+    if found is not None and has_only_weights(found):
+        raise RunError(
+            f"resume={resumed or 'true'}: {found} has weights, which a training from the beginning would overwrite, "
+            f"and no checkpoints/last.pt to go on from; init_from={found} starts another training with its weights"
+        )
     if found is None or not can_resume(found):
         return found
     old, new = flat(to_tree(read_config(found))), flat(to_tree(config))

@@ -67,6 +67,39 @@ def last(directory: Path) -> dict:
     return checkpoint.load(directory / checkpoint.LAST)
 
 
+def test_weights_without_a_state_are_not_overwritten(here):
+    """As in a slim copy, or where last.pt was deleted to save space."""
+    run = here / "runs" / "of8"
+    for name in (checkpoint.LAST, checkpoint.PREVIOUS):
+        (run / name).unlink(missing_ok=True)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    for words in (["resume=runs/of8"], [*WORDS, "name=of8", "resume=true", "model.hidden_size=16"]):
+        message = refused(*words, "trainer.max_steps=12")
+        assert "runs/of8 has weights, which a training from the beginning would overwrite" in message
+        assert "init_from=runs/of8 starts another" in message
+    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_a_training_that_was_killed_while_it_saved_for_the_first_time_begins_again(here):
+    run = here / "runs" / "of4"
+    log = (run / "log.jsonl").read_text().splitlines(keepends=True)
+    first = next(number for number, line in enumerate(log) if '"event": "validation"' in line)
+    (run / "log.jsonl").write_text("".join(log[: first + 1]))
+    for name in (checkpoint.LAST, checkpoint.PREVIOUS):
+        (run / name).unlink(missing_ok=True)
+    typed("resume=runs/of4")
+    assert last(run)["step"] == 4
+
+
+def test_a_metric_that_the_best_weights_do_not_have_is_refused(here):
+    """Or the next validation would be the best, however bad; a finished run with it ended in a traceback."""
+    before = {path: path.read_bytes() for path in (here / "runs/of8").rglob("*") if path.is_file()}
+    for steps in (8, 12):
+        message = refused("resume=runs/of8", "trainer.metric=ter", f"trainer.max_steps={steps}")
+        assert "trainer.metric=ter was not measured where the best weights of" in message
+    assert before == {path: path.read_bytes() for path in (here / "runs/of8").rglob("*") if path.is_file()}
+
+
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_the_directory_says_all_that_is_not_typed(here, monkeypatch, elsewhere):
     """Also from another folder, where the relative paths of its data lead nowhere; and the old command goes on, too."""

@@ -53,8 +53,12 @@ def test_the_first_pairs_are_trained_on_and_no_others_are_counted(config):
     assert sources(config(limit=100)) == sources(config())
 
 
-def test_pairs_beyond_the_limit_are_not_even_read(config, tmp_path):
-    (tmp_path / "train.de").write_bytes(b"0 a\n\n2 a\n\xff\n")
+def test_pairs_beyond_the_limit_are_counted_and_not_looked_at(config, tmp_path):
+    """Where a line is missing, even the first pairs are wrong, perhaps."""
+    (tmp_path / "train.de").write_bytes(b"0 a\n\n2 a\n3 a\n4 a\n")
+    with pytest.raises(DataError, match="6 lines"):
+        prepare(config(limit=3), seed=1)
+    (tmp_path / "train.de").write_bytes(b"0 a\n\n2 a\n\xff\n4 a\n5 a\n")
     assert len(prepare(config(limit=3), seed=1).train) == 2
     with pytest.raises(DataError):
         prepare(config(), seed=1)

@@ -41,7 +41,8 @@ def check_sections(config: Config) -> None:
     check_strategy(config.trainer, config.optim)
     if config.model.attention_heads is None:
         check_without_attention(config)
-    open_corpus(config.data)  # which checks its languages
+    check_languages(config.data)
+    open_corpus(config.data)  # which checks its languages, too
     if config.trainer.guided_alignment:
         check_guided(config)
     if config.trainer.agreement:
@@ -53,6 +54,15 @@ def check_sections(config: Config) -> None:
         check_gold_links(config.data)
     if config.trainer.metric in (COMMAND, COMMAND_LOWER) and config.trainer.validate_command is None:
         raise ConfigError(f"trainer.metric={config.trainer.metric} needs trainer.validate_command: type that, too")
+
+
+def check_languages(data: DataConfig) -> None:
+    """Raise ConfigError for Norwegian that YAML took for false."""
+    for key, language in (("source", data.source), ("target", data.target)):
+        if language in ("True", "False"):
+            raise ConfigError(
+                f"data.{key}={language} is no language: YAML takes no and yes for false and true; write 'no' in quotes"
+            )
 
 
 def check_encodable(config: Config) -> None:

@@ -248,11 +248,23 @@ def config_dirs(words: Sequence[str]) -> list[Path]:
 
 def own_choices(folders: Iterable[Path]) -> list[tuple[str, str]]:
     """GROUP=CHOICE of every FOLDER/GROUP/CHOICE.yaml, with the first line of comment in it."""
-    paths = [path for folder in folders for path in sorted(folder.glob("*/*.yaml"))]
+    paths = [path for folder in folders for path in choice_files(folder)]
     return [(f"{path.parent.name}={path.stem}", first_comment(path)) for path in paths]
 
 
+def choice_files(folder: Path) -> list[Path]:
+    """FOLDER/GROUP/CHOICE.yaml, without hidden files, as an editor makes them while another one is open."""
+    return [path for path in sorted(folder.glob("*/*.yaml")) if not path.name.startswith(".")]
+
+
 def first_comment(path: Path) -> str:
-    """The first line of comment in a YAML file that is not an instruction to Hydra."""
-    lines = [line[1:].strip() for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    """The first line of comment in a YAML file that is not an instruction to Hydra.
+
+    None where the file cannot be read: what is wrong with it is said to whoever chooses it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    lines = [line[1:].strip() for line in text.splitlines() if line.startswith("#")]
     return next((line for line in lines if not line.startswith("@")), "")

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import fields
 
+import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -58,10 +59,15 @@ UNUSED = re.compile(
     r"|Invalid Defaults List override '/?([^':@]+)[:'])"
 )
 
+# What they say of a key in the file of a choice.
+COMPOSING = re.compile(r"In '([^']+)': \w+ raised while composing config:\n([^\n]*)\n +full_key: ([^\n]*)")
+
 
 def for_user(error: BaseException) -> bool:
     """Whether the user can mend it; what nobody but a programmer can mend shows its traceback."""
-    return isinstance(error, HydraException | UserError) or (isinstance(error, OSError) and error.errno in DISK)
+    if isinstance(error, OSError):
+        return error.errno in DISK
+    return isinstance(error, HydraException | UserError | yaml.MarkedYAMLError)
 
 
 def explain(error: BaseException, command: Command) -> str:
@@ -84,6 +90,12 @@ def explain(error: BaseException, command: Command) -> str:
         return (
             explain_key(cause.full_key, command) if absent else explain_value(cause.full_key, str(cause.msg), command)
         )
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        return f"{mark.name}, line {mark.line + 1}: {error.problem}" if mark else str(error)
+    composing = COMPOSING.match(str(error))
+    if composing:
+        return explain_file(composing[1], composing[2], composing[3], command)
     several = re.match(r"Ambiguous value for argument '([^=]*)=(.*)'$", str(error).partition("\n")[0])
     if several:
         key, value = several.groups()
@@ -93,6 +105,16 @@ def explain(error: BaseException, command: Command) -> str:
         )
     unused = UNUSED.match(str(error))
     return (unused[1] or "") + explain_key(unused[2] or unused[3], command) if unused else str(error)
+
+
+def explain_file(choice: str, message: str, key: str, command: Command) -> str:
+    """Why Hydra cannot use the YAML file of a choice (experiment/mine), from what OmegaConf says of one of its keys."""
+    if not key:
+        return f"{choice}: {message}"
+    if key == choice.partition("/")[0]:
+        return f"{choice}: its first line has to be: # @package _global_"
+    absent = re.match(r"Key '[^']*' not in '", message)
+    return f"{choice}: {explain_key(key, command) if absent else explain_value(key, message, command)}"
 
 
 def explain_value(key: str, message: str, command: Command) -> str:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args, get_origin, get_type_hints
 
-from nmt.cli.first_page import first_comment
+from nmt.cli.first_page import choice_files, first_comment
 from nmt.config import CHOICE_GROUPS, CONFIG_DIR, Config, group_of_type
 from nmt.eval.metrics import sentence_metrics
 from nmt.models.seq2seq import Choices
@@ -102,7 +102,7 @@ def config_groups(config_dirs: Sequence[Path] = ()) -> dict[str, dict[str, str]]
         name: {c.name: first_line(c.__doc__ or "") for c in group.configs} for name, group in CHOICE_GROUPS.items()
     }
     for folder in (CONFIG_DIR, *config_dirs):
-        for path in sorted(folder.glob("*/*.yaml")):
+        for path in choice_files(folder):
             group = path.parent.name
             if group != "hydra":
                 rows = found.setdefault(group, {})

@@ -160,8 +160,9 @@ def load_tests(config: DataConfig, names: list[str] | None = None) -> list[Paral
 def write_checked_text(config: DataConfig, seed: int, folder: Path, progress: bool, linked: bool) -> None:
     """Write the pairs that pass the checks to text.arrow, and how many did not to table.json."""
     table, opened = CheckCounts(), corpus.open_corpus(config)
-    parts = iter([(config.name, corpus.linked_pairs(opened, seed))]) if linked else opened.parts(seed)
-    raw = chain.from_iterable(marked(name, pairs) for name, pairs in parts)
+    raw = chain.from_iterable(marked(name, pairs) for name, pairs in opened.parts(seed))
+    if linked:  # the pairs alone are read a second time, for the name of each one's corpus
+        raw = ((*pair, name) for pair, (*_, name) in zip(corpus.linked_pairs(opened, seed), raw, strict=True))
     pairs = tqdm(raw, desc="reading", unit="pair", leave=False, disable=None if progress else True)
     held_out, counts = corpus.held_out_sentences(config), Counter[str]()
     kept = opened.with_tags(counted(clean(pairs, config.checks, table, held_out, opened.locate), counts))

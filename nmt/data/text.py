@@ -107,6 +107,10 @@ class DataConfig:
         if self.test is not None and not (isinstance(self.test, list) and all(map(is_name, self.test))):
             raise ConfigError(f"data.test must be a name or a list of names, as in data.test=[A,B], got {self.test!r}")
         self.check_pairs()
+        if self.tags and self.alignments is not None:
+            raise ConfigError(
+                "data.alignments: data.tags=true puts a word before each source, which links do not count"
+            )
         # The values are dicts when they come from a command line, because Hydra cannot add a typed one by its key.
         if isinstance(self.tests, dict):
             self.tests = {name: text_files(f"data.tests.{name}", value) for name, value in self.tests.items()}

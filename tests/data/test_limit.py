@@ -13,6 +13,7 @@ from nmt.data.corpus import (
     open_corpus,
     training_pairs,
 )
+from nmt.data.mixing import MixConfig
 from nmt.data.prepare import prepare
 from nmt.data.tokenizer import TokenizerConfig, TokenizerKind
 from nmt.errors import ConfigError, DataError
@@ -72,6 +73,21 @@ def test_more_text_is_read_whole_and_found_where_it_stands(config, tmp_path):
         (tmp_path / f"train.{language}").write_text("0 a\n1 a\n\n")
     with pytest.raises(DataError, match=r"more\.en line 3: one side blank"):
         prepare(one, seed=1)
+
+
+def test_corpora_are_told_apart_where_there_are_links(config, tmp_path):
+    """And a mixture takes as much of each as it does without links."""
+    (tmp_path / "links").write_text("0-0\n\n0-0 1-1\n0-0\n0-0\n0-0\n0-0\n0-0\n\n")
+    settings = {"more": True, "mix": MixConfig(weights={"files": 1.0, "back": 0.0})}
+    for links in ({}, {"alignments": str(tmp_path / "links")}):
+        mixture = prepare(config(**settings, **links), seed=1, linked=bool(links)).mixture
+        assert mixture is not None
+        assert (dict(mixture.counts), dict(mixture.drawn)) == ({"files": 5, "back": 2}, {"files": 7, "back": 0})
+
+
+def test_tags_have_no_place_in_links(config):
+    with pytest.raises(ConfigError, match=r"data\.alignments: data\.tags=true"):
+        config(tags=True, alignments="links")
 
 
 def test_each_direction_has_so_many(config):

@@ -65,9 +65,9 @@ COMPOSING = re.compile(r"In '([^']+)': \w+ raised while composing config:\n([^\n
 
 def for_user(error: BaseException) -> bool:
     """Whether the user can mend it; what nobody but a programmer can mend shows its traceback."""
-    if isinstance(error, OSError):
-        return error.errno in DISK
-    return isinstance(error, HydraException | UserError | yaml.MarkedYAMLError)
+    if isinstance(error, HydraException | UserError | yaml.MarkedYAMLError):  # some of Hydra's are OSErrors, too
+        return True
+    return isinstance(error, OSError) and error.errno in DISK
 
 
 def explain(error: BaseException, command: Command) -> str:

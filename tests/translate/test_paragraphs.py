@@ -103,7 +103,7 @@ def test_nothing_is_lost(language):
 
 def test_the_library_is_asked_for_before_anything_is_read(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "sentencex", None)
-    with pytest.raises(ConfigError, match=r"^translate\.paragraphs=true needs .* sentencex .*'nmt\[paragraphs\]'"):
+    with pytest.raises(ConfigError, match=r"^translate\.paragraphs=true needs .* sentencex .*'\.\[paragraphs\]'"):
         translator(run, paragraphs=True)
     assert translator(run).translate("one")
 

@@ -260,7 +260,7 @@ def choice_files(folder: Path) -> list[Path]:
 def first_comment(path: Path) -> str:
     """The first line of comment in a YAML file that is not an instruction to Hydra.
 
-    None where the file cannot be read: what is wrong with it is said to whoever chooses it.
+    Empty where there is none or the file cannot be read: what is wrong with it is said to whoever chooses it.
     """
     try:
         text = path.read_text(encoding="utf-8", errors="replace")

@@ -35,6 +35,8 @@ def has_only_weights(directory: Path) -> bool:
     if (directory / WEIGHTS_FILE).exists():
         return True
     kinds = [event["event"] for event in read_events(directory / "log.jsonl")[0]]
+    if "built" in kinds:  # a training that was killed twice has begun twice
+        kinds = kinds[len(kinds) - kinds[::-1].index("built") :]
     just_begun = kinds.count("validation") == 1 and "end" not in kinds
     return not just_begun and any((directory / checkpoint.BEST).parent.glob("*.pt"))
 

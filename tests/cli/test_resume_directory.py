@@ -80,11 +80,12 @@ def test_weights_without_a_state_are_not_overwritten(here):
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
-def test_a_training_that_was_killed_while_it_saved_for_the_first_time_begins_again(here):
+@pytest.mark.parametrize("kills", [1, 2])
+def test_a_training_that_was_killed_while_it_saved_for_the_first_time_begins_again(here, kills):
     run = here / "runs" / "of4"
     log = (run / "log.jsonl").read_text().splitlines(keepends=True)
     first = next(number for number, line in enumerate(log) if '"event": "validation"' in line)
-    (run / "log.jsonl").write_text("".join(log[: first + 1]))
+    (run / "log.jsonl").write_text("".join(log[: first + 1] * kills))
     for name in (checkpoint.LAST, checkpoint.PREVIOUS):
         (run / name).unlink(missing_ok=True)
     typed("resume=runs/of4")

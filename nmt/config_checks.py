@@ -114,7 +114,10 @@ def check_without_attention(config: Config) -> None:
 def check_guided(config: Config) -> None:
     """Raise ConfigError where guided alignment has no head to teach or no alignment to teach it."""
     check_taught_head(config, "trainer.guided_alignment")
-    if config.data.alignments is None and DATASETS[type(config.data)].linked_pairs is Corpus.linked_pairs:
+    brings_none = (
+        DATASETS[type(config.data)].linked_pairs is Corpus.linked_pairs or config.data.pairs or config.data.tags
+    )
+    if config.data.alignments is None and brings_none:
         open_corpus(config.data).linked_pairs(config.seed)  # raises the ConfigError that says what is missing
 
 

@@ -6,7 +6,7 @@ import platform
 import signal
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +18,11 @@ import torch
 from nmt.cli import resume
 from nmt.cli.completion import completion_script
 from nmt.cli.compose import configs, first_run, help_page, register, register_run, with_config
-from nmt.cli.first_page import first_page
+from nmt.cli.first_page import choice_files, first_page
 from nmt.cli.mistakes import FLAGS, explain, for_user
 from nmt.cli.options import Command
 from nmt.cli.plugins import plugins_loaded
-from nmt.cli.streams import open_closed_streams
+from nmt.cli.streams import drop_output, flush_output, open_closed_streams
 from nmt.cli.sweep import sweep
 from nmt.cli.words import parse, words_for_hydra
 from nmt.config import CONFIG_DIR, VERSION_BASE, Config
@@ -51,7 +51,7 @@ def run(command: Command, job: Callable[..., Any]) -> None:
         if args.shell_completion:
             print(completion_script(args.shell_completion, args.config_dir, FLAGS))
             return
-        with plugins_loaded(args.overrides, command) as args.overrides:
+        with choices_decoded(args.config_dir), plugins_loaded(args.overrides, command) as args.overrides:
             register(command)
             if command.of_runs:
                 register_run(with_config(named_run(command, args), command))
@@ -96,18 +96,33 @@ def named_run(command: Command, args: Namespace) -> Path | None:
 
 
 @contextmanager
+def choices_decoded(folders: Sequence[Path]) -> Iterator[None]:
+    """Raise ConfigError, with the file, where Hydra meets a choice in the user's own folders that is not UTF-8."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        for path in (path for folder in folders for path in choice_files(folder)):
+            if error.object in path.read_bytes():
+                raise ConfigError(f"{path} is not UTF-8 ({error.reason} 0x{error.object[error.start]:02x})") from None
+        raise
+
+
+@contextmanager
 def mistakes_explained(command: Command) -> Iterator[None]:
     """Turn what a user can mend into one message and exit status 1, and an interruption into the status of a signal."""
     try:
         yield
+        if refused := flush_output():
+            raise refused  # what was printed is part of the result
     except KeyboardInterrupt as error:
         with contextlib.suppress(OSError):  # the terminal may be gone, too
             print("interrupted", file=sys.stderr, flush=True)
         sys.exit(128 + (error.number if isinstance(error, Stopped) else signal.SIGINT))  # as shells tell of a signal
     except BrokenPipeError:  # whoever reads has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
+        drop_output()
         sys.exit(128 + 13)  # as by SIGPIPE
     except Exception as error:
         if not for_user(error):
             raise
+        flush_output()  # or Python would try at its end, and add a message of its own where the disk is full
         sys.exit(f"error: {explain(error, command)}")

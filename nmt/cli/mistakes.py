@@ -53,6 +53,8 @@ NAMES_ELSEWHERE = {
     "output_dir": ("runs",),
     "model_path": ("run",),
 }
+# What the system names no file for: a print, mostly.
+NAMELESS = "standard output, or a file that was being written"
 # What Hydra 1.3 and 1.4 say of a choice in a group that is not there.
 UNUSED = re.compile(
     r"(In '[^']+': )?(?:Could not override '([^'@]+)'\. No match in the defaults list"
@@ -73,7 +75,7 @@ def for_user(error: BaseException) -> bool:
 def explain(error: BaseException, command: Command) -> str:
     """Say what is wrong in a line or three, and what was probably meant."""
     if isinstance(error, OSError) and not isinstance(error, HydraException):
-        return f"{error.filename}: {refusal(error)}" if error.filename else str(error)
+        return f"{error.filename or NAMELESS}: {refusal(error)}"
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         offered = [o for o in error.options if o != "as_trained"]

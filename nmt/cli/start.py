@@ -1,7 +1,9 @@
 """Where every command starts: what needs no torch is answered before anything is imported that takes seconds."""
 
 import importlib
+import signal
 import sys
+from types import ModuleType
 
 from nmt.cli.first_page import asks_first_page, first_page
 
@@ -24,9 +26,18 @@ def start(module: str) -> None:
     """Run a command of COMMANDS as typed."""
     page = first_page(module, sys.argv[1:]) if asks_first_page(sys.argv[1:]) else None
     if page is None:
-        importlib.import_module(f"nmt.cli.{COMMANDS[module]}").main()
+        imported(module).main()
     else:
         print(page)
+
+
+def imported(module: str) -> ModuleType:
+    """The module that is a command of COMMANDS; Ctrl-C while it is imported ends the program as it does later."""
+    try:
+        return importlib.import_module(f"nmt.cli.{COMMANDS[module]}")
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr, flush=True)
+        sys.exit(128 + signal.SIGINT)
 
 
 def train() -> None:

@@ -38,6 +38,24 @@ def open_closed_streams() -> None:
             closed.add(name)
 
 
+def flush_output() -> OSError | None:
+    """Write what was printed; return what refuses it, with its name, and drop the text where something does."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        drop_output()
+        error.filename = "standard output"
+        return error
+    return None
+
+
+def drop_output() -> None:
+    """Send what is printed, and what Python still writes at its end, to the null device."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Lines:
     """Reads the lines of a file descriptor, which end at U+000A alone, without waiting for more than one."""
 
@@ -191,6 +209,20 @@ def refusals(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def opened_as_it_is(path: Path) -> Iterator[BinaryIO]:
+    """A device or named pipe to write to.
+
+    ``Sink`` flushes all that it writes and tells what was refused, which closing would try and be refused once more.
+    """
+    file = path.open("wb")
+    try:
+        yield file
+    finally:
+        with contextlib.suppress(OSError):
+            file.close()
+
+
+@contextlib.contextmanager
 def writing(key: str, path: str | None) -> Iterator[Sink]:
     """A file to write to, or standard output; ``key`` is what messages name.
 
@@ -206,7 +238,7 @@ def writing(key: str, path: str | None) -> Iterator[Sink]:
         with refusals(name):
             direct = target.exists() and not target.is_file()
             # A link stays one: what it leads to is replaced.
-            opened = target.open("wb") if direct else whole_file(target.resolve(), "wb")
+            opened = opened_as_it_is(target) if direct else whole_file(target.resolve(), "wb")
             file = stack.enter_context(opened)
         yield Sink(name, file)
         with refusals(name):

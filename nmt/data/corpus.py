@@ -76,11 +76,13 @@ def linked_pairs(corpus: Corpus, seed: int) -> Iterator[tuple[str, str, str]]:
         return
     files = paths(given, "data.alignments")
     links = ((f"{path}:{number}", line) for path in files for number, line in enumerate(lines(path), 1))
-    trained_on = corpus.with_tags(corpus.untagged(seed))
-    for count, (pair, found) in enumerate(zip_longest(trained_on, islice(links, corpus.config.limit))):
+    # All of both are counted: where a line is missing, links before data.limit may be those of other pairs.
+    for count, (pair, found) in enumerate(zip_longest(corpus.pairs(seed), links)):
         if pair is None or found is None:
             fewer, more = ("lines", "pairs") if found is None else ("pairs", "lines")
             raise DataError(f"data.alignments={given}: there are only {count:,} {fewer}, and more training {more}")
+        if corpus.config.limit is not None and count >= corpus.config.limit:
+            continue
         where, line = found
         alignment = parse_line(line, where, (len(split_words(pair[0])), len(split_words(pair[1]))))
         # The checks strip the edges of a text, and words that hold no more than a no-break space with them.

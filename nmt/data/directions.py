@@ -60,6 +60,10 @@ class Directions(Corpus):
                 tags = repeat((self.tag(corpus),))
                 yield direction if len(self.corpora) > 1 else name, map(add, pairs, tags)
 
+    def linked_pairs(self, seed: int) -> Iterator[tuple[str, str, str]]:
+        what = "data.tags=true puts a word before each source" if self.config.tags else "data.pairs names directions"
+        raise ConfigError(f"trainer.guided_alignment: {what}, for which there are no links to learn from")
+
     def with_tags(self, pairs: Iterator[tuple[str, ...]]) -> Iterator[tuple[str, str]]:
         return ((tagged(source, tag), target) for source, target, tag in pairs)
 

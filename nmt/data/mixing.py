@@ -75,8 +75,8 @@ class Mixture:
         for name, count in counts.items():
             if count == 0 and config.weights.get(name, 1):
                 raise ConfigError(f"data.mix: no pairs are left of {name}, which therefore cannot be drawn")
-        power = 1 / (config.temperature or 1)
-        weights = np.array([config.weights.get(name, float(count) ** power) for name, count in counts.items()])
+        power, largest = 1 / (config.temperature or 1), max(counts.values())  # no power of a share overflows
+        weights = np.array([config.weights.get(name, (count / largest) ** power) for name, count in counts.items()])
         return cls(counts, dict(zip(counts, portions(weights / weights.sum(), sum(counts.values())), strict=True)))
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:

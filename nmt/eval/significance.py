@@ -134,8 +134,8 @@ class SeedComparison:
                 f"difference {difference:+.2f}  p = {row.p_value:.4f}"
             )
         lines.append(
-            f"  all {len(self.pairs)}: mean difference {mean:+.2f}, Stouffer's method p = {self.stouffer:.4f}, "
-            f"twice the mean p = {self.twice_mean:.4f}"
+            f"  all {len(self.pairs)}: mean difference {mean:+.2f}, Stouffer's method p = {self.stouffer:.4f} "
+            f"(if the pairs were independent), twice the mean p = {self.twice_mean:.4f}"
         )
         return "\n".join([*lines, f"  {first.signature}"])
 

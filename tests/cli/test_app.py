@@ -238,6 +238,7 @@ ACROSS = [  # what is typed, and the message: the last of the values that follow
         "-m trainer.guided_head=4,5 trainer.guided_alignment=0.1 model=transformer_tiny",
         "trainer.guided_head=5: .* only 4",
     ),
+    ("-m trainer.guided_alignment=0,0.1 data.tags=true", "trainer.guided_alignment: data.tags=true puts a word bef"),
     ("-m trainer.guided_alignment=0,0.1 data=multi30k", "trainer.guided_alignment needs .*: data.alignments=FILE"),
     (f"-m trainer.metric=bleu,aer data=files {FILES}", "trainer.metric=aer needs gold word alignments: data.gold=NAME"),
     ("-m trainer.metric=bleu,aer data=hf data.path=x", "trainer.metric=aer needs gold word alignments: data.gold=NAME"),
@@ -487,6 +488,24 @@ def test_what_takes_long_to_import_waits_until_it_is_needed(tmp_path):
     )
     assert {"torch", "hydra"} <= set(out.stdout.split())
     assert not {"datasets", "pandas", "matplotlib", "tensorboard"} & set(out.stdout.split())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+@pytest.mark.parametrize(
+    ("unbuffered", "said"),
+    [
+        ("", "error: standard output: No space left on device\n"),
+        ("1", "error: standard output, or a file that was being written: No space left on device\n"),
+    ],
+)
+def test_a_disk_that_is_full_behind_standard_output(tmp_path, unbuffered, said):
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered}
+    command = [sys.executable, "-m", "nmt.data", "--cfg", "job"]
+    with Path("/dev/full").open("w") as full:
+        out = subprocess.run(
+            command, cwd=tmp_path, env=env, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (out.returncode, out.stderr) == (1, said)
 
 
 def test_a_mistake_as_typed(tmp_path):

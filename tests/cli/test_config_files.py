@@ -46,6 +46,12 @@ def test_the_first_line_is_missed(chosen):
     assert chosen("seed: 1\n") == "error: experiment/x: its first line has to be: # @package _global_"
 
 
+def test_a_choice_that_is_not_utf_8_is_named(chosen):
+    Path("mine/experiment/latin.yaml").write_bytes(b"# @package _global_\n# caf\xe9\n")
+    message = chosen("# @package _global_\ndefaults:\n  - /experiment@_global_: latin\n  - _self_\n")
+    assert message.endswith("mine/experiment/latin.yaml is not UTF-8 (invalid continuation byte 0xe9)")
+
+
 def test_files_that_are_not_chosen_do_no_harm(chosen):
     """One that is not UTF-8, and the link that Emacs makes while a file is edited."""
     folder = Path("mine/experiment")

@@ -1,5 +1,6 @@
 """--help prints one screen at once; what it says is held against the tables, of which it knows nothing."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nmt.cli import align, augment, data, export, first_page, look, report, serve, train, translate
+from nmt.cli import align, augment, data, export, first_page, look, report, serve, start, train, translate
 from nmt.cli import eval as evaluation
 from nmt.cli.first_page import PAGES, asks_first_page
 from nmt.cli.help import help_text
@@ -26,6 +27,17 @@ def run(code: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code, *words]
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=True)
+
+
+def test_ctrl_c_while_a_command_is_imported(monkeypatch, capsys):
+    def interrupted(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["nmt.train"])
+    monkeypatch.setattr(importlib, "import_module", interrupted)
+    with pytest.raises(SystemExit) as stopped:
+        start.train()
+    assert (stopped.value.code, capsys.readouterr().err) == (130, "interrupted\n")
 
 
 def test_it_imports_nothing_that_takes_long(tmp_path):

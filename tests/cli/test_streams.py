@@ -191,6 +191,12 @@ def test_a_place_that_refuses_is_named(tmp_path):
         Sink("standard output", Gone()).write(["x"])
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+def test_a_device_that_refuses_is_named():
+    with pytest.raises(UserError, match="output=/dev/full: No space left"), writing("output", "/dev/full") as sink:
+        sink.write(["x"])
+
+
 def test_an_error_of_something_else_is_not_taken_for_one_of_the_output(tmp_path):
     """What reading raises, say, keeps its own message; and nothing is left."""
     path = tmp_path / "out.txt"

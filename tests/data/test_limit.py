@@ -103,6 +103,9 @@ def test_links_stay_with_their_pairs(config, tmp_path):
     (tmp_path / "links").write_text("0-0\n")
     with pytest.raises(DataError, match="only 1 lines, and more training pairs"):
         list(linked_pairs(open_corpus(one), 1))
+    (tmp_path / "links").write_text("0-0\n\n0-0 1-1\n" + "\n" * 9)
+    with pytest.raises(DataError, match="only 6 pairs, and more training lines"):  # behind the limit, too
+        list(linked_pairs(open_corpus(one), 1))
     with pytest.raises(ConfigError, match=r"data\.limit leaves lines of data\.alignments without a pair"):
         config(limit=3, alignments="links", more=True)
 

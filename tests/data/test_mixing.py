@@ -19,6 +19,11 @@ COUNTS = {"a": 100, "b": 10}
 ROWS = [[k % 7 + 1] * (k % 5 + 1) for k in range(110)]
 
 
+def test_a_temperature_near_zero_leaves_the_largest():
+    drawn = Mixture.of(MixConfig(temperature=0.001), {"small": 20, "large": 20_000}).drawn
+    assert drawn == {"small": 0, "large": 20_020}
+
+
 @pytest.mark.parametrize("temperature", [0.5, 1, 2, 5, 1000])
 def test_shares_by_temperature(temperature):
     drawn = Mixture.of(MixConfig(temperature=temperature), COUNTS).drawn

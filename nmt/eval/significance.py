@@ -1,18 +1,25 @@
-"""Is one system better than another, or is it the choice of test sentences?  sacreBLEU's paired tests.
+"""Is one system better than another, or is it the choice of test sentences?  Two paired tests, on sacreBLEU's counts.
 
-Both ask how often a difference d as large as the one seen, in either direction, would come by chance between two
-systems that are equally good:
+Both ask how often a difference at least as large as the one seen, d, in either direction, would come by chance between
+two systems that are equally good.  With the differences d_i of n trials:
 
 paired bootstrap resampling (Koehn 2004)
-    draws n test sets of the same size with replacement and scores both systems on each; with the differences d_i,
+    draws test sets of the same size with replacement and scores both systems on each
 
         p = (1 + #{i: |d_i - mean d| >= |d|}) / (1 + n)   (Efron and Tibshirani 1993, section 16.4: the drawn
                                                            differences, moved to where none is true)
 
     sacreBLEU prints another number, ``SystemScore.one_sided``: #{i: |d_i| - mean |d| > |d|} for the count, which is
     about half where p is small and at most about 0.44: below 0.05 for some 13% of equally good systems.
-paired approximate randomization (Riezler and Maxwell 2005)
+paired approximate randomization (Riezler and Maxwell 2005, section 3)
     swaps the two systems' outputs sentence by sentence with a coin
+
+        p = (1 + #{i: |d_i| >= |d|}) / (1 + n)
+
+    sacreBLEU counts |d_i| > |d|, which is the same unless two systems differ in a few sentences: where they differ in
+    one, every trial has the difference that was seen, p is 1 and sacreBLEU's 1 / (1 + n).
+
+The draws are those of sacreBLEU, so that all its numbers are those that its command prints.
 """
 
 import math
@@ -25,7 +32,7 @@ from typing import Any
 
 import numpy as np
 from sacrebleu.metrics.base import Metric
-from sacrebleu.significance import PairedTest, Result
+from sacrebleu.significance import estimate_ci
 
 from nmt.errors import DataError
 from nmt.eval.metrics import PreparedMetric, check_counts, check_names
@@ -215,58 +222,75 @@ def _paired(
     trials: int,
 ) -> Comparison:
     prepared = PreparedMetric(metric, target_language)
-    lines, reference_lines = [prepared.lines(hypotheses) for _, hypotheses in systems], prepared.lines(references)
-    paired = PairedTest(
-        [(name, text) for (name, _), text in zip(systems, lines, strict=True)],
-        {metric: prepared.metric},
-        [reference_lines],
-        test_type=test.value,
-        n_samples=trials,
-    )
-    signatures, scores = paired()
-    ((title, signature),) = signatures.items()
-    results = [result for result in scores[title] if isinstance(result, Result)]
-    p_values, theirs = [result.p_value for result in results], [None] * len(results)
-    if test is SignificanceTest.bs:
-        own = bootstrap_p_values(prepared.metric, lines, reference_lines, trials, paired._seed)
-        p_values, theirs = [None, *own], p_values
-    # sacreBLEU calls it significant (1 / (trials + 1)) that equal outputs never differ.
-    equal = [place > 0 and text == lines[0] for place, text in enumerate(lines)]
+    reference_lines = prepared.lines(references)
+    lines = [prepared.lines(hypotheses) for _, hypotheses in systems]
+    counts = [sentence_counts(prepared.metric, of_system, reference_lines) for of_system in lines]
+    seed = os.environ.get("SACREBLEU_SEED", "12345")
+    rng = np.random.default_rng(None if seed.lower() == "none" else int(seed))
+    rows = TESTS[test]([name for name, _ in systems], counts, prepared.metric, trials, rng)
+    signature = prepared.metric.get_signature()
+    signature.update("seed", seed.lower())
+    signature.update(test.value, trials)
     return Comparison(
-        test=f"{TEST_NAMES[test]} ({trials} trials, seed {os.environ.get('SACREBLEU_SEED', '12345')})",
-        metric=prepared.title or title,
+        test=f"{TEST_NAMES[test]} ({trials} trials, seed {seed})",
+        metric=prepared.title or prepared.metric._compute_score_from_stats(counts[0].sum(0)).name,
         signature=prepared.signature(signature),
-        rows=[
-            SystemScore(
-                name,
-                result.score,
-                1.0 if same else p_value,
-                # numpy's numbers, which JSON lacks
-                mean=None if result.mean is None else float(result.mean),
-                interval=None if result.ci is None else float(result.ci),
-                one_sided=None if same else one_sided,
-            )
-            for (name, _), result, p_value, one_sided, same in zip(
-                systems, results, p_values, theirs, equal, strict=True
-            )
-        ],
+        rows=rows,
     )
 
 
-def bootstrap_p_values(
-    metric: Metric, systems: Sequence[Sequence[str]], references: Sequence[str], trials: int, seed: int | None
-) -> list[float]:
-    """The p-value at the top of this page for each system after the first, on the test sets that sacreBLEU draws."""
-    drawn = np.random.default_rng(seed).choice(len(references), (trials, len(references)), replace=True)
-    scores, whole = [], []
-    for lines in systems:
-        # Of each sentence, what a metric's score of a set is computed from, summed over the set.
-        counts = np.array(metric._extract_corpus_statistics(lines, [references]), dtype="float32")
-        scores.append(np.array([metric._compute_score_from_stats(counts[rows].sum(0)).score for rows in drawn]))
-        whole.append(metric._compute_score_from_stats(counts.sum(0)).score)
+def sentence_counts(metric: Metric, lines: Sequence[str], references: Sequence[str]) -> np.ndarray:
+    """What the metric's score of a set is computed from, summed over its sentences: one row for each, as float64."""
+    return np.array(metric._extract_corpus_statistics(lines, [references]), dtype=np.float64)
+
+
+def score_of(metric: Metric, counts: np.ndarray) -> float:
+    """The score of a set whose sentences' counts have this sum."""
+    return float(metric._compute_score_from_stats(counts.tolist()).score)
+
+
+def at_least(differences: np.ndarray, seen: float) -> int:
+    """How many differences are as large as the one seen, whatever the order in which their parts were summed."""
+    return int((np.abs(differences) >= abs(seen) - 1e-9).sum())
+
+
+def bootstrap(
+    names: Sequence[str], counts: Sequence[np.ndarray], metric: Metric, trials: int, rng: np.random.Generator
+) -> list[SystemScore]:
+    """Each system after the first against the first by paired bootstrap resampling; see the top of this page."""
+    sentences = len(counts[0])
+    sets = rng.choice(sentences, (trials, sentences), replace=True)
+    scores = [np.array([score_of(metric, own[rows].sum(0)) for rows in sets]) for own in counts]
     found = []
-    for own, value in zip(scores[1:], whole[1:], strict=True):
-        differences = own - scores[0]
-        far = np.abs(differences - differences.mean()) >= abs(value - whole[0])
-        found.append((1 + int(far.sum())) / (1 + trials))
+    for name, own, drawn in zip(names, counts, scores, strict=True):
+        value, (mean, interval) = score_of(metric, own.sum(0)), estimate_ci(drawn)
+        spread = {"mean": float(mean), "interval": float(interval)}  # numpy's numbers, which JSON lacks
+        if not found:
+            found.append(SystemScore(name, value, None, **spread))
+            continue
+        seen, differences = value - found[0].value, drawn - scores[0]
+        p_value = (1 + at_least(differences - differences.mean(), seen)) / (1 + trials)
+        distances = np.abs(differences)
+        same = np.array_equal(own, counts[0])  # sacreBLEU calls that significant
+        one_sided = None if same else (1 + int((distances - distances.mean() > abs(seen)).sum())) / (1 + trials)
+        found.append(SystemScore(name, value, p_value, **spread, one_sided=one_sided))
     return found
+
+
+def randomization(
+    names: Sequence[str], counts: Sequence[np.ndarray], metric: Metric, trials: int, rng: np.random.Generator
+) -> list[SystemScore]:
+    """Each system after the first against the first by approximate randomization; see the top of this page."""
+    base = counts[0]
+    kept = rng.integers(2, size=(trials, len(base)), dtype=bool).astype(np.float64)
+    found = [SystemScore(names[0], score_of(metric, base.sum(0)), None)]
+    for name, own in zip(names[1:], counts[1:], strict=True):
+        value = score_of(metric, own.sum(0))
+        sums = kept @ base + (1 - kept) @ own, (1 - kept) @ base + kept @ own
+        scores = [np.array([score_of(metric, trial) for trial in of_all]) for of_all in sums]
+        p_value = (1 + at_least(scores[0] - scores[1], value - found[0].value)) / (1 + trials)
+        found.append(SystemScore(name, value, p_value))
+    return found
+
+
+TESTS = {SignificanceTest.bs: bootstrap, SignificanceTest.ar: randomization}

@@ -1,16 +1,18 @@
-"""Paired tests are sacreBLEU's, but for the side that the bootstrap counts."""
+"""Paired tests draw as sacreBLEU does and print its numbers, but for which differences they count."""
 
 import json
 import math
 import random
 import subprocess
 import sys
+from itertools import product
 
 import numpy as np
 import pytest
 from sacrebleu.metrics import BLEU
 
 from nmt.errors import ConfigError, DataError
+from nmt.eval.metrics import score_corpus
 from nmt.eval.significance import Comparison, SeedComparison, SignificanceTest, SystemScore, compare
 
 WORDS = ["der", "die", "das", "Haus", "Hund", "Baum", "rot", "groß", "und", "läuft", ",", "."]
@@ -86,6 +88,31 @@ def test_a_bootstrap_of_equally_good_systems_is_rarely_significant():
     ]
     assert sum((row.p_value or 0) <= 0.1 for row in rows) / cases < 0.1 + 3 * math.sqrt(0.1 * 0.9 / cases)
     assert sum((row.one_sided or 0) <= 0.1 for row in rows) / cases > 0.18
+
+
+@pytest.mark.parametrize("metric", ["bleu", "chrf", "ter"])
+@pytest.mark.parametrize("differing", [1, 2, 5])
+def test_randomization_counts_differences_as_large_as_the_one_seen(metric, differing):
+    """Against all ways to swap the sentences that differ, whole outputs scored one by one."""
+    a, other = system(0.2, 1), system(0.25, 2)
+    b = a.copy()
+    places = [place for place in range(len(a)) if a[place] != other[place]][:differing]
+    for place in places:
+        b[place] = other[place]
+
+    def difference(swapped):
+        one, two = a.copy(), b.copy()
+        for place in swapped:
+            one[place], two[place] = two[place], one[place]
+        scores = score_corpus([metric], one, REFERENCES), score_corpus([metric], two, REFERENCES)
+        return abs(scores[0][metric].value - scores[1][metric].value)
+
+    ways = [[p for p, swap in zip(places, way, strict=True) if swap] for way in product((0, 1), repeat=differing)]
+    exact = sum(difference(way) >= difference([]) - 1e-6 for way in ways) / len(ways)
+    (found,) = compare([("a", a), ("b", b)], REFERENCES, [metric], tests=[SignificanceTest.ar], trials=4000)
+    assert found.rows[1].p_value == pytest.approx(exact, abs=4 * math.sqrt(0.25 / 4000))
+    if differing == 1:
+        assert found.rows[1].p_value == 1.0
 
 
 def test_equal_systems_do_not_differ_and_very_unequal_ones_do():

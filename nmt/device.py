@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import os
 import random
+import re
 from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any
@@ -24,6 +25,8 @@ class Precision(Enum):
     int8 = "int8"  # of search alone: large weights of 8 bits, all else float32 (nmt/models/ops/int8.py)
 
 
+# What torch says where torch.use_deterministic_algorithms refuses an operation, as float cumsum on CUDA.
+NOT_DETERMINISTIC = re.compile(r"(\w+) does not have a deterministic implementation")
 HALF = {Precision.bf16: torch.bfloat16, Precision.fp16: torch.float16}
 
 
@@ -118,14 +121,19 @@ def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractC
 
 
 @contextlib.contextmanager
-def memory_explained(device: torch.device, what: Callable[[], str]) -> Iterator[None]:
-    """A context in which running out of memory raises ConfigError.
+def limits_explained(device: torch.device, what: Callable[[], str]) -> Iterator[None]:
+    """A context in which running out of memory, and an operation that deterministic=true refuses, raise ConfigError.
 
-    ``what`` returns the end of the message: what needed the memory, and what to do.
+    ``what`` returns the end of the message about memory: what needed it, and what to do.
     """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
+        if refused := NOT_DETERMINISTIC.search(str(error)):
+            raise ConfigError(
+                f"deterministic=true: on {device} torch has no deterministic form of {refused[1]}, which this "
+                "configuration needs; type deterministic=false, or choose other keys"
+            ) from error
         # On a CPU torch raises a plain RuntimeError that names its allocator.
         if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "DefaultCPUAllocator" not in str(error):
             raise

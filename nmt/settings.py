@@ -5,11 +5,13 @@ Every dataclass of the configuration declares its fields with ``setting`` and ca
 """
 
 import copy
+import functools
 import math
 import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import Field, field, fields, is_dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
 
@@ -112,6 +114,35 @@ def check_ranges(config: Any, prefix: str) -> None:
                 raise ConfigError(
                     f"{name}: {shortened(repr(item))} is not one of {', '.join(str(choice) for choice in choices)}"
                 )
+
+
+def take_types(config: Any, prefix: str) -> None:
+    """Put members of Enums in the place of their names in a config dataclass that was made or changed in Python.
+
+    Raises ConfigError, naming PREFIX.FIELD, for a value of another type than the field's.
+    """
+    for name, kinds in field_types(type(config)).items():
+        value, key = getattr(config, name), f"{prefix}.{name}"
+        kind = kinds[0]
+        if to_come(value):
+            continue
+        if issubclass(kind, Enum) and isinstance(value, str):
+            if value not in kind.__members__:
+                raise ConfigError(f"{key} must be one of {', '.join(kind.__members__)}, got {shortened(value)}")
+            setattr(config, name, kind[value])
+        elif not (isinstance(value, kinds) and isinstance(value, bool) == (kind is bool)):
+            words = {int: "a whole number", float: "a number", bool: "True or False", str: "a text"}
+            raise ConfigError(f"{key} must be {words.get(kind, kind.__name__)}, got {shortened(repr(value))}")
+
+
+@functools.cache
+def field_types(schema: type) -> dict[str, tuple[type, ...]]:
+    """The types that the values of a dataclass's fields may have, the first of which is the declared one."""
+    found = {}
+    for name, hint in get_type_hints(schema).items():
+        kinds = get_args(hint) or (hint,)  # int | None
+        found[name] = (*kinds, int) if float in kinds else kinds
+    return found
 
 
 def explain_range(declared: Range, typed: float) -> str:

@@ -55,6 +55,9 @@ def chosen(pictures: list[Picture], kind: str) -> Picture:
 
 def save(figure: NotebookFigure, file: Path, dpi: int) -> None:
     """Write the picture.  An SVG has neither a date nor random names in it: drawn again, it is the same file."""
+    formats = figure.canvas.get_supported_filetypes()
+    if file.suffix.lstrip(".") not in formats:
+        raise UserError(f"{file}: its ending is none of {', '.join(sorted(formats))}")
     file.parent.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context({"svg.hashsalt": file.name}):
         figure.savefig(file, dpi=dpi, metadata={"Date": None} if file.suffix == ".svg" else None)

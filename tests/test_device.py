@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nmt import device
-from nmt.device import Precision, memory_explained, resolve_device, resolve_precision
+from nmt.device import Precision, limits_explained, resolve_device, resolve_precision
 from nmt.errors import ConfigError
 
 
@@ -79,11 +79,22 @@ def test_a_torch_without_fbgemm_has_no_int8(monkeypatch):
 def test_memory_that_runs_out_is_explained(error):
     with (
         pytest.raises(ConfigError, match="out of memory on cpu with much; take less"),
-        memory_explained(torch.device("cpu"), lambda: "much; take less"),
+        limits_explained(torch.device("cpu"), lambda: "much; take less"),
     ):
         raise error
 
 
 def test_other_errors_pass_unchanged():
-    with pytest.raises(RuntimeError, match=r"^shapes$"), memory_explained(torch.device("cpu"), lambda: "much"):
+    with pytest.raises(RuntimeError, match=r"^shapes$"), limits_explained(torch.device("cpu"), lambda: "much"):
         raise RuntimeError("shapes")
+
+
+def test_what_deterministic_refuses_is_named():
+    """put_ has no deterministic form on any device."""
+    torch.use_deterministic_algorithms(True)
+    try:
+        with pytest.raises(ConfigError, match=r"^deterministic=true: on cpu torch has no deterministic form of put_,"):  # noqa: SIM117
+            with limits_explained(torch.device("cpu"), lambda: ""):
+                torch.zeros(3).put_(torch.tensor([0, 0]), torch.ones(2))
+    finally:
+        torch.use_deterministic_algorithms(False)

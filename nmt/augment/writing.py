@@ -49,7 +49,7 @@ def augment(request: Request, say: Callable[[str], object], progress: Callable[[
     """Translate what is not translated yet, write the corpus, and return how many pairs it has and why others fell.
 
     ``progress`` is called with the number of lines done since its last call.  Raises RunError where the output is
-    there already, belongs to other settings, or cannot be written.
+    there already, belongs to other settings, or cannot be written, DataError where no pair is left.
     """
     if request.output.exists():
         raise RunError(f"output={request.output} is there already; type another folder, or remove it")
@@ -156,6 +156,9 @@ def write_corpus(request: Request) -> dict[str, int]:
                     sources.write(f"{request.tag} {pair[0]}\n" if request.tag else f"{pair[0]}\n")
                     targets.write(f"{pair[1]}\n")
                     origins.write(f"{' '.join(job.runs)}\t{line.origin}\t{line.number}\n")
+        if not counts["kept"]:
+            left_out = ", ".join(f"{DROPPED[name]}: {count:,}" for name, count in counts.items() if count)
+            raise DataError(f"output={request.output}: no pair is kept ({left_out or 'the text has no lines'})")
         summary = {"pairs": counts, "settings": request.settings}
         (folder / "augment.json").write_text(json_with_checksum(summary), encoding="utf-8")
     return dict(counts)

@@ -1,5 +1,6 @@
 """python -m nmt.augment run=DIR method=back input=FILE output=FOLDER: new training pairs from trained models."""
 
+import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -114,14 +115,22 @@ def settings_of(config: AugmentConfig, jobs: Sequence[Job]) -> dict[str, Any]:
         "decode": to_tree(config.decode),
         "tag": config.tag,
         "jobs": [
-            {"runs": [*job.runs], "steps": steps(job.runs, config.checkpoint), "text": job.text.key()} for job in jobs
+            {"runs": [*job.runs], "weights": weights(job.runs, config.checkpoint), "text": job.text.key()}
+            for job in jobs
         ],
     }
 
 
-def steps(runs: Sequence[str], which: str) -> list[list[int]]:
-    """The steps that the weights of each run are of."""
-    return [[read_weights(path)["step"] for path in Run.open(run).weights(which)] for run in runs]
+def weights(runs: Sequence[str], which: str) -> list[list[Any]]:
+    """The step and a checksum of the weights of each run: a run of the same name may have been trained anew."""
+    files = [path for run in runs for path in Run.open(run).weights(which)]
+    return [[read_weights(path)["step"], file_digest(path)] for path in files]
+
+
+def file_digest(path: Path) -> str:
+    """The first digits of a file's SHA-256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def summary(request: Request, counts: dict[str, int]) -> str:

@@ -14,6 +14,7 @@ from nmt.data.prepare import load_tests
 from nmt.data.text import DataConfig, ParallelText
 from nmt.device import resolve_device, set_up
 from nmt.errors import ConfigError
+from nmt.eval.evaluate import languages_of
 from nmt.eval.metrics import EvalConfig
 from nmt.runs.comparing import Scored, compare_runs, compare_seeds
 from nmt.runs.directory import read_config
@@ -77,7 +78,7 @@ def score_runs(configs: Sequence[EvalCommandConfig]) -> None:
     found = [score_run(config, sets, device) for config, sets in zip(configs, texts, strict=True)]
     for of_set in zip(*found, strict=True) if len(configs) > 1 else ():
         print(f"\n{of_set[0].text.name}: is the difference more than chance?", flush=True)
-        how = configs[0].eval.metrics, languages(configs[0].data)[1]
+        how = configs[0].eval.metrics, languages_of(of_set[0].text, languages(configs[0].data))[1]
         if pairs:
             compare_seeds([pair.seed for pair in pairs], of_set[::2], of_set[1::2], *how)
         else:

@@ -13,6 +13,7 @@ from nmt.cli.options import Command, is_below, key_options, known_keys
 from nmt.config import CHOICE_GROUPS, Config, choices_with
 from nmt.errors import DISK, UserError, refusal
 from nmt.settings import explain_type, null_instead
+from nmt.train.log import LOGGERS
 
 FLAGS = ("--help", "--version", "--multirun", "--config-dir", "--cfg", "--resolve", "--info", "--shell-completion")
 # Plug-ins of Hydra, and what pip installs them by: the package comes last.
@@ -82,6 +83,8 @@ def explain(error: BaseException, command: Command) -> str:
         if f"{group}={name}" in PLUG_INS:
             installed = PLUG_INS[f"{group}={name}"]
             return f"{group}={name} needs the package {installed.split()[-1]}: pip install {installed}"
+        if group == "logger" and name in LOGGERS:
+            return f"logger={name}: a logger of a plug-in is added to others: logger.more=[{name}]"
         reason = CHOICE_GROUPS[group].why_not(name) if group in CHOICE_GROUPS else None
         return reason or f"{group} has no choice {name!r}; choose one of: {', '.join(offered)}" + hint(name, offered)
     if isinstance(error, OverrideParseException):

@@ -17,7 +17,7 @@ from nmt.device import resolve_device, set_up
 from nmt.errors import ConfigError
 from nmt.eval.metrics import METRICS
 from nmt.eval.significance import SignificanceTest
-from nmt.report.report import ReportOptions, make_report
+from nmt.report.report import ReportOptions, make_report, refuse_other_files
 from nmt.settings import check_ranges, setting
 
 
@@ -80,6 +80,7 @@ def report(config: ReportConfig) -> None:
     )
     set_up(config.threads, deterministic=False)
     output = home_expanded(config.output, "output") if config.output else folders[0]
+    refuse_other_files(output)
     with tqdm(bar_format="{desc}", leave=False, disable=None) as bar:
         made = make_report(folders, options, bar.set_description_str)
     print(made.markdown)

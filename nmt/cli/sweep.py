@@ -309,8 +309,7 @@ def refuse_twice(jobs: list[Job], by_name: bool) -> None:
 
 def earlier_folder(jobs: list[Job]) -> str | None:
     """The folder of a sweep without sweep= that had one of these jobs."""
-    names = [one.name for one in jobs]
-    return earlier_sweep(jobs[0].config.runs, names, [one.config for one in jobs])
+    return earlier_sweep(jobs[0].config.runs, [one.config for one in jobs])
 
 
 def marks_lines(cfg: DictConfig) -> bool:

@@ -193,7 +193,9 @@ def test_text(corpus: Corpus, name: str) -> ParallelText:
     """A test set of data.tests, of an open corpus or of sacreBLEU, in this order; ConfigError where there is none."""
     extra = corpus.config.tests
     if name in extra:
-        return read_text(name, extra[name], f"data.tests.{name}")
+        text = read_text(name, extra[name], f"data.tests.{name}")
+        # Beside several directions there is no data.tests.
+        return corpus.with_tag(corpus.apart()[0], text) if isinstance(corpus, Directions) else text
     try:
         return corpus.test(name)
     except NoSuchTestError:
@@ -215,11 +217,14 @@ def held_out_sentences(config: DataConfig) -> Iterator[str]:
 
     Without tags, as ``checks.clean`` sees it.
     """
-    for corpus in open_corpus(config).apart():
-        names = (*tests_of(corpus), *sets_of_sacrebleu(corpus))
-        for text in (corpus.validation(), *(test_text(corpus, name) for name in names)):
-            yield from text.source
-            yield from text.target
+    whole = open_corpus(config)
+    own = [test_text(whole, name) for name in config.tests]
+    for corpus in whole.apart():
+        names = (*corpus.test_names(), *sets_of_sacrebleu(corpus))
+        own += [corpus.validation(), *(test_text(corpus, name) for name in names if name not in config.tests)]
+    for text in own:
+        yield from text.source
+        yield from text.target
 
 
 def fingerprint(config: DataConfig, seed: int) -> str:

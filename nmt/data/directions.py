@@ -2,8 +2,8 @@
 
 With data.tags=true each source begins with a word that names the language to translate into, ``<2de> A dog barks .``,
 as in Johnson et al. 2017 (Google's Multilingual Neural Machine Translation System, section 3): the model is the usual
-one, and what it learns of one direction serves the others.  The tag is part of the text wherever
-a corpus gives it, but for data.checks, which look at what is in the files.
+one, and what it learns of one direction serves the others.  The tag is part of the text that is trained on;
+data.checks look at what is in the files, and held-out sets have their tags apart (``ParallelText.tags``).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +15,7 @@ from typing import Any
 from nmt.data.checks import Side
 from nmt.data.mixing import MixConfig
 from nmt.data.pieces import Tokenizer, TokenizerKind
-from nmt.data.text import Corpus, DataConfig, ParallelText, TextFiles, locate_in, no_such_test
+from nmt.data.text import Corpus, DataConfig, ParallelText, TextFiles, locate_in, no_such_test, tagged
 from nmt.data.tokenizer import Tokenizers
 from nmt.errors import ConfigError
 from nmt.languages import canonical
@@ -29,11 +29,6 @@ def tag_of(language: str) -> str:
 def tags_of(config: DataConfig) -> list[str]:
     """All tags of a configuration, each once; none without data.tags."""
     return list(dict.fromkeys(tag_of(target) for _, target in config.directions())) if config.tags else []
-
-
-def tagged(text: str, tag: str) -> str:
-    """The text with the tag in front of it, if there is a tag."""
-    return f"{tag} {text}" if tag else text
 
 
 class Directions(Corpus):
@@ -72,10 +67,12 @@ class Directions(Corpus):
 
     def validation(self) -> ParallelText:
         """A sentence of each direction in turn, so that the first hundred are of all."""
-        texts = [self.with_tag(corpus, corpus.validation()) for corpus in self.corpora.values()]
-        rows = zip_longest(*(zip(text.source, text.target, strict=True) for text in texts))
-        source, target = zip(*(pair for row in rows for pair in row if pair is not None), strict=True)
-        return ParallelText(texts[0].name, [*source], [*target])
+        first, *others = [self.with_tag(corpus, corpus.validation()) for corpus in self.corpora.values()]
+        if not others:
+            return first
+        rows = zip_longest(*(zip(t.source, t.target, t.tags or repeat(""), strict=False) for t in (first, *others)))
+        source, target, tags = zip(*(pair for row in rows for pair in row if pair is not None), strict=True)
+        return ParallelText(first.name, [*source], [*target], tags=[*tags])
 
     def test_names(self) -> list[str]:
         return [f"{name}.{pair}" for pair, corpus in self.corpora.items() for name in corpus.test_names()]
@@ -92,9 +89,9 @@ class Directions(Corpus):
         return [test for test in self.test_names() if test.rpartition(".")[0] == name] or [name]
 
     def with_tag(self, corpus: Corpus, text: ParallelText) -> ParallelText:
-        """A held-out set with tags and the language of its references; without gold links, which count no tag."""
-        sources = [tagged(source, self.tag(corpus)) for source in text.source]
-        return replace(text, source=sources, gold=None, language=corpus.config.target)
+        """A held-out set of the direction of a corpus, with its languages and its tag."""
+        one = corpus.config
+        return replace(text, language=one.target, source_language=one.source, tags=[self.tag(corpus)] * len(text))
 
     def fingerprint(self, seed: int) -> dict[str, Any]:
         return {"tags": self.config.tags} | {pair: c.fingerprint(seed) for pair, c in self.corpora.items()}

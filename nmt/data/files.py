@@ -52,9 +52,14 @@ class Files(Corpus):
         return file_pairs(self.split("train"), "data.train")
 
     def pairs(self, seed: int) -> Iterator[tuple[str, str]]:
-        refuse = self.config.checks.line_counts is Action.refuse
+        """Raises DataError where no file has a line; one of several may have none."""
+        refuse, lines_there = self.config.checks.line_counts is Action.refuse, False
         for source, target in self.train:
-            yield from line_pairs(source, target, refuse)
+            for pair in line_pairs(source, target, refuse):
+                lines_there = True
+                yield pair
+        if not lines_there:
+            raise DataError(f"data={self.config.name} has nothing to train on: there is no {self.train[0][0]} line 1")
 
     def untagged(self, seed: int) -> Iterator[tuple[str, ...]]:
         """Behind data.limit, too, lines are counted: where one is missing, the pairs before the limit may be wrong."""
@@ -98,6 +103,8 @@ def paths(value: Any, key: str) -> list[Path]:
         raise ConfigError(f"{key} must be a file or a list of files, got {value!r}")
     found = [home_expanded(path, key) for path in given]
     for path in found:
+        if path.is_dir():
+            raise DataError(f"{key}: {path} is a folder, and a file is wanted")
         if not path.is_file():
             raise DataError(f"{key}: no file {path} (looked for from {Path.cwd()})")
     return found

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from nmt.atomic import passing_folder
 from nmt.checksum import json_with_checksum, parse_json
 from nmt.data import corpus, encode
-from nmt.data.checks import CheckCounts, Side, clean
+from nmt.data.checks import CheckCounts, Side, blank, clean
 from nmt.data.directions import tags_of
 from nmt.data.encode import EncodedCorpus, SampledCorpus
 from nmt.data.mixing import Mixture, marked
@@ -96,6 +96,8 @@ def prepare(
     """
     cache = Path(config.cache)
     validation = corpus.validation_text(config)  # first, so that faults in it are reported at once
+    if all(blank(source) or blank(target) for source, target in zip(validation.source, validation.target, strict=True)):
+        raise DataError(f"{validation.name}: a side of every pair is blank, and nothing can be validated on it")
     text_key = {
         "text": corpus.fingerprint(config, seed),
         "checks": {name: getattr(value, "name", value) for name, value in asdict(config.checks).items()},

@@ -24,7 +24,8 @@ class ParallelText:
 
     The text is that of the file, without line ends and a byte order mark: scores are computed against it.
     ``gold`` holds one line of Pharaoh links a pair (0-based ``source-target`` over the words of
-    ``pharaoh.split_words``, ``i-j`` sure, ``ipj`` possible), or is None where the links are not known.
+    ``pharaoh.split_words``, ``i-j`` sure, ``ipj`` possible), or is None where the links are not known.  ``tags`` is
+    what a model reads in front of each source (data.tags), or None where it reads the sources alone.
     """
 
     name: str
@@ -33,14 +34,27 @@ class ParallelText:
     gold: list[str] | None = None
     target_file: str = ""  # where the target text stands, for messages; empty where it is in no file of its own
     language: str = ""  # of the target text; empty: data.target
+    source_language: str = ""  # empty: data.source
+    tags: list[str] | None = None
 
     def __post_init__(self) -> None:
-        sizes = {len(self.source), len(self.target), len(self.source if self.gold is None else self.gold)}
+        given = [lines for lines in (self.gold, self.tags) if lines is not None]
+        sizes = {len(lines) for lines in (self.source, self.target, *given)}
         if len(sizes) != 1:
             raise DataError(f"{self.name}: the sides do not have the same number of lines: {sorted(sizes)}")
 
     def __len__(self) -> int:
         return len(self.source)
+
+    def tagged_source(self) -> list[str]:
+        """The sources as a model reads them."""
+        tags = self.tags or [""] * len(self)
+        return [tagged(source, tag) for source, tag in zip(self.source, tags, strict=True)]
+
+
+def tagged(text: str, tag: str) -> str:
+    """The text with the tag in front of it, if there is a tag."""
+    return f"{tag} {text}" if tag else text
 
 
 @dataclass

@@ -88,8 +88,8 @@ def challenges(
     there = [(h, f) for s, h, f in zip(sources, hypotheses, finished, strict=True) if not blank(s)]
     words = [word.lower() for line in hypotheses for word in WORD.findall(line)]
     return Challenges(
-        total(copied(*three, numbers_in) for three in texts),
-        total(invented(*three, numbers_in) for three in texts),
+        total(copied(*three, written_numbers_in) for three in texts),
+        total(invented(*three, written_numbers_in) for three in texts),
         total(copied(*three, urls_in) for three in texts),
         total(invented(*three, urls_in) for three in texts),
         total(copied(*three, emoji_in) for three in texts),
@@ -102,7 +102,7 @@ def challenges(
     )
 
 
-def numbers_in(text: str) -> Counter[str]:
+def written_numbers_in(text: str) -> Counter[str]:
     """The numbers of a text as they are written: digits, with points, commas, colons or slashes between them."""
     return Counter(NUMBER.findall(text))
 

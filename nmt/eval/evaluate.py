@@ -3,13 +3,14 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
 
 from nmt.data.checks import blank
+from nmt.data.directions import TaggedTokenizer
 from nmt.data.pharaoh import Alignment, parse_pharaoh, split_words
 from nmt.data.text import ParallelText
 from nmt.data.tokenizer import Tokenizers
@@ -18,7 +19,7 @@ from nmt.eval.alignment import SHIFTS, AlignConfig, AlignmentScore, hard_alignme
 from nmt.eval.challenges import Challenges, Share, challenges, unaligned_words
 from nmt.eval.figures.painter import Painter, Pair
 from nmt.eval.figures.picture import Picture
-from nmt.eval.forced import NoAttentionError, pair_maps
+from nmt.eval.forced import NoAttentionError, PairMap, pair_maps
 from nmt.eval.metrics import (
     CorpusScore,
     LengthBucket,
@@ -34,7 +35,7 @@ from nmt.models.seq2seq import Seq2Seq
 from nmt.search import DecodeConfig, ForcedOptions, Hypothesis, evaluating, force_decode, translate_ids
 from nmt.search.scoring import BATCH_TOKENS
 
-# A heatmap of more pieces than this a side cannot be read.
+# A heatmap of so many pieces a side, or more, cannot be read.
 LEGIBLE = 40
 
 
@@ -167,8 +168,7 @@ def evaluate(
     """
     check_names(options.metrics, "metrics")
     began = time.perf_counter()
-    if text.language:
-        options = replace(options, languages=(options.languages[0], text.language))
+    options = replace(options, languages=languages_of(text, options.languages))
     (source_language, target_language), with_bleu = options.languages, "bleu" in options.metrics
     part = EvaluatedPart(text, spread(len(text), options.limit), tokenizers)
     with evaluating(model):
@@ -208,13 +208,20 @@ class EvaluatedPart:
             raise DataError(f"{text.name} has no sentences to evaluate")
         self.text, self.indices = text, indices
         self.sources, self.targets = [text.source[i] for i in indices], [text.target[i] for i in indices]
-        self.source_ids = tokenizers.source.encode(self.sources)
+        self.tags = [""] * len(indices) if text.tags is None else [text.tags[i] for i in indices]
+        read = text.tagged_source()
+        self.source_ids = tokenizers.source.encode([read[i] for i in indices])
         self.target_ids = tokenizers.target.encode(self.targets)
 
     def lines(self, translations: Sequence[str]) -> list[str]:
         """Translations as they stand in a file: one line each, blank where the source is."""
         pairs = zip(self.sources, translations, strict=True)
         return ["" if blank(source) else one_line(translation) for source, translation in pairs]
+
+
+def languages_of(text: ParallelText, usual: tuple[str, str]) -> tuple[str, str]:
+    """Source and target language of a set: its own, and else the ``usual`` ones."""
+    return text.source_language or usual[0], text.language or usual[1]
 
 
 def count_of(part: int, whole: int) -> str:
@@ -234,9 +241,9 @@ def sentences_to_draw(text: ParallelText, tokenizers: Tokenizers, count: int, li
 
     Always the same for the same set and tokenizers.  Fewer where there are fewer.
     """
-    part = spread(len(text), limit)
+    part, read = spread(len(text), limit), text.tagged_source()
     encoded = (
-        tokenizers.source.encode([text.source[i] for i in part]),
+        tokenizers.source.encode([read[i] for i in part]),
         tokenizers.target.encode([text.target[i] for i in part]),
     )
     sizes = {i: (len(s), len(t)) for i, s, t in zip(part, *encoded, strict=True)}
@@ -302,16 +309,38 @@ def judge_challenges(
 ) -> Challenges:
     """The faults of the translations; source words are unaligned that no target word attends to most."""
     finished = [hypothesis.finished for hypothesis in best]
-    pairs = [(s, h) for s, h in zip(part.sources, hypotheses, strict=True) if not blank(s) and not blank(h)]
+    rows = zip(part.sources, hypotheses, part.tags, strict=True)
+    pairs = [(s, h, tag) for s, h, tag in rows if not blank(s) and not blank(h)]
     shift, pool = options.alignment.steps_later, options.alignment.pool
     unaligned: Share | None = None
     if pairs:
-        sources, translations = map(list, zip(*pairs, strict=True))
+        sources, translations, tags = map(list, zip(*pairs, strict=True))
         with contextlib.suppress(NoAttentionError):
-            maps = pair_maps(model, tokenizers, sources, translations, options.forced, options.alignment)
+            maps = tagged_pair_maps(model, tokenizers, (sources, translations), tags, options)
             links = (hard_alignment(found.between_words(shift, pool)).sure for found in maps)
             unaligned = unaligned_words(zip(links, (len(split_words(s)) for s in sources), strict=True))
     return challenges(part.sources, part.targets, hypotheses, finished, options.known, unaligned)
+
+
+def tagged_pair_maps(
+    model: Seq2Seq,
+    tokenizers: Tokenizers,
+    texts: tuple[Sequence[str], Sequence[str]],
+    tags: Sequence[str],
+    options: EvaluationOptions,
+) -> Iterator[PairMap]:
+    """``pair_maps`` of sources without their tags, of which there may be several; they count as no word."""
+    if not any(tags):
+        yield from pair_maps(model, tokenizers, *texts, options.forced, options.alignment)
+        return
+    found: dict[int, PairMap] = {}
+    for tag in dict.fromkeys(tags):
+        places = [place for place, one in enumerate(tags) if one == tag]
+        sides = replace(tokenizers, source=TaggedTokenizer(tokenizers.source, tag))
+        sources, targets = ([side[place] for place in places] for side in texts)
+        maps = pair_maps(model, sides, sources, targets, options.forced, options.alignment)
+        found.update(zip(places, maps, strict=True))
+    yield from (found[place] for place in range(len(tags)))
 
 
 def judge_alignment(
@@ -327,7 +356,7 @@ def judge_alignment(
     gold = parse_pharaoh(text.gold, f"gold links of {text.name}", lengths)
     found: dict[int, list[Alignment]] = {shift: [] for shift in SHIFTS}
     try:
-        for pair in pair_maps(model, tokenizers, part.sources, part.targets, options.forced, config):
+        for pair in tagged_pair_maps(model, tokenizers, (part.sources, part.targets), part.tags, options):
             for shift, links in found.items():
                 links.append(hard_alignment(pair.between_words(shift, config.pool)))
     except NoAttentionError:

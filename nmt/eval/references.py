@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from nmt.eval.metrics import bleu_tokenizer
-from nmt.languages import language_of, language_without_spaces
+from nmt.languages import language_without_spaces, script_of
 
 TOKENIZED_LINES = 100  # from so many lines on sacreBLEU, too, takes a text for tokenized
 
@@ -24,7 +24,7 @@ def notes_on_references(references: Sequence[str], target_language: str, file: s
         )
     likely = language_without_spaces("".join(references)) if bleu_tokenizer(target_language) == "13a" else ""
     if likely:
-        reason = "a language with spaces between words" if language_of(target_language) else "unknown"
+        reason = "a language with spaces between words" if script_of(target_language) else "unknown"
         notes.append(
             f"the references have no spaces between words, and data.target={target_language} is {reason}, so that BLEU "
             f"takes clauses for words; type the language of the text, data.target={likely} perhaps"

@@ -9,6 +9,7 @@ import numpy as np
 from nmt.batch import EOS
 from nmt.config import restore, to_tree
 from nmt.data.corpus import validation_text
+from nmt.data.directions import toward
 from nmt.device import Precision
 from nmt.errors import RunError, UserError
 from nmt.runs.directory import Run, read_data
@@ -97,7 +98,8 @@ def sample_sources(run: Run, longest: int | None) -> tuple[str, list[list[int]]]
         rows = [rng.integers(EOS + 1, max(vocabulary, EOS + 2), size).tolist() for size in sizes]
         return "random pieces, because the run has no text", rows
     places = np.unique(np.linspace(0, len(lines) - 1, SENTENCES).round().astype(int))
-    rows = run.tokenizers.source.encode([lines[i] for i in places])
+    sides, _, _ = toward(run.tokenizers, run.config.data, None, "")  # with a tag where the run has some
+    rows = sides.source.encode([lines[i] for i in places])
     return where, [row[: longest - 1] if longest is not None else row for row in rows]
 
 

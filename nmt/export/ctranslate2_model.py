@@ -28,7 +28,7 @@ POSITIONS = 4096  # rows of the table of sinusoids, the longest sequence that an
 
 def check_model(model: Seq2Seq, name: str) -> Transformer:
     """The model, if CTranslate2 can hold it; raises ConfigError, beginning with ``name``, if not."""
-    other = "to=onnx may hold it"
+    other = "ONNX may hold it (to=onnx, engine=onnx)"
     if not isinstance(model, Transformer):
         kind = "an LSTM" if isinstance(getattr(model, "config", None), LSTMConfig) else type(model).__name__
         raise ConfigError(f"{name} is {kind}: CTranslate2 holds the Transformer alone; {other}")

@@ -6,9 +6,10 @@ from typing import Any
 
 from nmt.config import Config, restore, to_tree
 from nmt.export.model_card import model_card
+from nmt.export.private_paths import without_folders
 from nmt.export.request import RECORD, ExportRequest
 from nmt.export.safetensors_export import write_run
-from nmt.runs.directory import PATH_KEYS, write_json, write_text_file
+from nmt.runs.directory import write_json, write_text_file
 from nmt.runs.origin import nmt_version
 
 # How git keeps large files on the hub; huggingface_hub decides by itself.
@@ -18,10 +19,11 @@ GIT_ATTRIBUTES = "*.safetensors filter=lfs diff=lfs merge=lfs -text\n"
 def export_huggingface(request: ExportRequest, folder: Path) -> str:
     """Write the folder, and read it back to see that it is the same model; see ``nmt.export.export``.
 
-    config.yaml names no folder of this machine: of absolute paths it has the last part alone.
+    config.yaml names no folder of this machine: of paths that are absolute or lead upwards it has the file name alone.
     """
     config = request.run.config
-    step, message = write_run(request, folder, without_folders(config))
+    tree, _ = without_folders(to_tree(config))
+    step, message = write_run(request, folder, restore(tree))
     write_text_file(folder / "README.md", model_card(request, step))
     write_text_file(folder / "config.json", json.dumps(hub_config(config), indent=2) + "\n")
     write_text_file(folder / ".gitattributes", GIT_ATTRIBUTES)
@@ -33,20 +35,3 @@ def hub_config(config: Config) -> dict[str, Any]:
     """The content of config.json, the file by which the hub counts downloads and knows a kind of model."""
     model = to_tree(config.model)
     return {"model_type": f"nmt-{model['name']}", "library": f"nmt {nmt_version()}", "model": model}
-
-
-def without_folders(config: Config) -> Config:
-    """The configuration with the last part alone of every absolute path."""
-    tree = to_tree(config)
-    data = {key: last_parts(value) if key in (*PATH_KEYS, "cache") else value for key, value in tree["data"].items()}
-    own = {key: last_parts(tree[key]) for key in ("runs", "init_from")}
-    return restore({**tree, **own, "data": data})
-
-
-def last_parts(value: Any) -> Any:
-    """The same tree with the last part alone of every absolute path."""
-    if isinstance(value, dict):
-        return {key: last_parts(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [last_parts(inner) for inner in value]
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value

@@ -97,11 +97,11 @@ def front_matter(request: ExportRequest, name: str, results: list[tuple[str, dic
     """What the hub reads of a card (its "model card metadata")."""
     data = request.run.config.data
     task = {"type": "translation", "name": "Translation"}
-    pair = f"{data.source}-{data.target}"
+    usual = data.source, data.target
     found = [
         {
             "task": task,
-            "dataset": {"name": test, "type": corpus_name(data), "args": pair},
+            "dataset": {"name": test, "type": corpus_name(data), "args": "-".join(scored.get("languages", usual))},
             "metrics": [
                 {"type": kind, "name": score["name"], "value": round(score["value"], 2), "args": score["signature"]}
                 for kind, score in scored["scores"].items()

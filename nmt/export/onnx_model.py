@@ -25,7 +25,7 @@ from nmt.models.transformer.model import Transformer
 ENCODER, STEP = "encoder.onnx", "step.onnx"
 OPSET = 17
 NO_ATTENTION = "attention is not to be had with engine=onnx; engine=torch has it"
-READ_BY = "translate.alignments, translate.replace_unknown and translate.tags read attention: "
+READ_BY = "decode.coverage, translate.alignments, translate.replace_unknown and translate.tags read attention: "
 
 
 def write_graphs(graphs: Graphs, folder: Path) -> None:

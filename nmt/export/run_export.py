@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 
-from nmt.config import flat, restore, to_tree
+from nmt.config import restore, to_tree
 from nmt.errors import RunError
 from nmt.export.check import agreement
+from nmt.export.private_paths import without_folders
 from nmt.export.quantization import Quantization
 from nmt.export.request import RECORD, ExportRequest
 from nmt.export.safetensors_export import DTYPES
@@ -61,28 +62,6 @@ def rounding(request: ExportRequest, folder: Path, dtype: torch.dtype) -> str:
     )
     found = agreement(request.run, ModelEngine(ours, CPU), ModelEngine(theirs, CPU))
     return f"{str(dtype).removeprefix('torch.')}: {found}"
-
-
-def without_folders(tree: Any) -> tuple[Any, list[str]]:
-    """A configuration whose paths that are absolute or lead upwards are file names alone, and the keys of these."""
-    cut = [key for key, value in flat(tree).items() if value != file_name(value)] if isinstance(tree, dict) else []
-    return names_alone(tree), cut
-
-
-def names_alone(value: Any) -> Any:
-    """``file_name`` of every text in a tree."""
-    if isinstance(value, dict):
-        return {key: names_alone(inner) for key, inner in value.items()}
-    return file_name(value)
-
-
-def file_name(value: Any) -> Any:
-    """A path that is absolute or leads upwards without its folders, also in a list; anything else as it is."""
-    if isinstance(value, list):
-        return [names_alone(inner) for inner in value]
-    if isinstance(value, str) and (value.startswith(("/", "~")) or ".." in value.split("/")):
-        return Path(value).name
-    return value
 
 
 def write_origin(run: Run, folder: Path) -> None:

@@ -9,7 +9,7 @@ from nmt.eval.metrics import METRICS
 from nmt.eval.significance import TEST_NAMES, SignificanceTest, combined_p_value, compare
 from nmt.runs.results import HYPOTHESES, REFERENCE, SOURCE
 from nmt.runs.summary import RunSummary
-from nmt.runs.table import Column, Configuration, score
+from nmt.runs.table import Column, Configuration, score, titles
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def against_baseline(
             continue
         scored = [{run.seed: run for run in c.runs if score(run, column) is not None} for c in of]
         if not scored[baseline]:
-            notes.append(f"not tested: {of[baseline].name} has no {column.metric} of {' '.join(column.key).strip()}")
+            notes.append(f"not tested: {of[baseline].name} has no {titles(columns)[number]}")
             continue
         notes += [
             f"{c.name}: seeds {', '.join(map(str, alone))} are not paired, because it or the baseline lacks them"
@@ -121,7 +121,8 @@ def seed_by_seed(
         if len(systems) < 2:
             continue
         progress(f"{column.metric} {column.key.name}, seed {seed}")
-        language = base.settings.get("data.target", "")
+        # Earlier versions did not write the languages of a set.
+        language = base.results[column.key].get("languages", ["", base.settings.get("data.target", "")])[1]
         for result in compare(systems, references, [column.metric], language, tests, trials):
             test = next(t for t in tests if result.test.startswith(TEST_NAMES[t]))
             for row in result.rows[1:]:
@@ -139,13 +140,13 @@ def texts(
     """
     folder = base.folders[column.key]
     source, references = sentences(folder / SOURCE), sentences(folder / REFERENCE)
-    systems, notes = [("baseline", sentences(folder / HYPOTHESES))], []
+    systems, notes = [("baseline", translations(folder, len(references)))], []
     for place, run in others:
         theirs = run.folders[column.key]
         try:
             same = sentences(theirs / REFERENCE) == references and sentences(theirs / SOURCE) == source
             if same:
-                systems.append((str(place), sentences(theirs / HYPOTHESES)))
+                systems.append((str(place), translations(theirs, len(references))))
             else:
                 notes.append(f"not tested: {theirs} has other sentences than {folder}")
         except DataError as error:
@@ -153,9 +154,19 @@ def texts(
     return references, systems, notes
 
 
+def translations(folder: Path, count: int) -> list[str]:
+    """The translations in a folder of scores; raises DataError unless there are as many as references."""
+    found = sentences(folder / HYPOTHESES)
+    if len(found) != count:
+        raise DataError(f"{folder / HYPOTHESES} has {len(found)} lines for {count} references")
+    return found
+
+
 def sentences(path: Path) -> list[str]:
-    """The lines of a file beside scores; raises DataError where it is not there."""
+    """The lines of a file beside scores; raises DataError where it is not there or is not UTF-8."""
     try:
         return path.read_bytes().decode().split("\n")[:-1]
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 (byte {error.start + 1})") from None

@@ -19,6 +19,24 @@ from nmt.runs.directory import write_text_file
 from nmt.runs.summary import SetKey, read_runs
 from nmt.runs.table import VALIDATION, Configuration, columns, configurations, newest_of_each_seed, remarks, titles
 
+# What a report writes, and what stands at the beginning of each file that it wrote.
+FILES = {
+    "report.md": "# Report of ",
+    "report.csv": "configuration,measure,",
+    "report.tex": "% \\usepackage{booktabs}",
+    "report.html": "<title>Report of ",
+}
+
+
+def refuse_other_files(folder: Path) -> None:
+    """Raise ConfigError where a report would replace what is no report."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"output={folder} is a file: type the name of a folder")
+    for name, beginning in FILES.items():
+        path = folder / name
+        if path.exists() and beginning.encode() not in path.read_bytes()[:1000]:
+            raise ConfigError(f"{path} is there and is no report: type output=DIR, another folder")
+
 
 @dataclass(frozen=True)
 class ReportOptions:
@@ -54,15 +72,15 @@ class Report:
 
     def write(self, folder: Path) -> list[Path]:
         """report.md, report.csv, report.tex and report.html; raises RunError where the disk refuses."""
-        contents = {
-            "report.md": self.markdown,
-            "report.csv": as_csv(self.of, self.measures, self.scores, self.tested),
-            "report.tex": as_latex(self.tables),
-            "report.html": as_html(self.title, self.tables, self.plots, self.alignments, self.notes),
-        }
-        for name, text in contents.items():
+        contents = (
+            self.markdown,
+            as_csv(self.of, self.measures, self.scores, self.tested),
+            as_latex(self.tables),
+            as_html(self.title, self.tables, self.plots, self.alignments, self.notes),
+        )
+        for name, text in zip(FILES, contents, strict=True):
             write_text_file(folder / name, text)
-        return [folder / name for name in contents]
+        return [folder / name for name in FILES]
 
 
 def make_report(

@@ -32,7 +32,8 @@ checkpoints/last.pt
     The same of the latest validation or interruption, with all that resuming needs: ``optimizer`` and
     ``optimizer_name``, ``schedule``, ``batches`` (the place in the data), ``standing`` (step, seconds, best step and
     its metrics, validations without a better one), ``rng`` (the state of the random number generators of each process)
-    and, with trainer.ema, ``ema``: its number of ``updates`` and the ``model`` as it is being trained.
+    and, with trainer.ema, ``ema``: its number of ``updates`` and the ``model`` as it is being trained; in fp16,
+    ``loss_scale``.
 checkpoints/previous.pt
     The last.pt before the present one, from which training resumes where last.pt is damaged.
 log.jsonl
@@ -41,6 +42,11 @@ events.out.tfevents.*
     The same for TensorBoard, with samples of text and pictures of attention.
 loggers/NAME.json, wandb/
     The run's ``id`` at a tracker of logger.more, and the last step it was ``given`` of each group; wandb's files.
+validation/
+    What trainer.validate_command read last, in the layout of mt-metrics-eval.
+engines/FORM-CHECKPOINT/, exports/FORM/
+    What nmt.translate engine=FORM runs, made anew when the weights change, and what nmt.export made; export.json in
+    each says of which weights.
 .lock
     Which process trains there now or did last; a lock on it refuses a second one (nmt.runs.lock).
 scores/SET/results.json, hypotheses.txt, reference.txt, source.txt

@@ -57,10 +57,12 @@ def check_same_vocabulary(side: str, one: Run, other: Run) -> None:
     """Raise ConfigError unless both runs have the same tokenizer on that side."""
     a, b = getattr(one.tokenizers, side), getattr(other.tokenizers, side)
     if vocabulary_of(a) != vocabulary_of(b):
+        embedded = one.config.data.name == "phrases" and one.config.seed != other.config.seed
+        drawn = "; data=phrases draws other text for each seed" if embedded else ""
         raise ConfigError(
             f"{one.name} ({a.size:,} {side} pieces, {a.kind.name}) and {other.name} ({b.size:,}, {b.kind.name}) have "
             f"different {side} vocabularies; an ensemble needs one, which runs on the same data with the same "
-            "data.tokenizer have"
+            f"data.tokenizer have{drawn}"
         )
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from nmt.errors import RunError
 from nmt.libraries import needed
 
-HUB = "hf://"
 ADDRESS = re.compile(r"hf:/{1,2}(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 # What is read of a repository, by the patterns of huggingface_hub; whatever else is in it stays there.
 FILES = ["config.yaml", "model.safetensors", "export.json", "tokenizer/*", "plugins/*"]

@@ -4,8 +4,10 @@ import contextlib
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
 from nmt.atomic import remove_all_drafts
 from nmt.errors import RunError
@@ -28,7 +30,7 @@ def sole_writer(directory: Path) -> Iterator[None]:
         raise RunError(f"{path} could not be written: {error.strerror}") from None
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locked_soon(file)
         except BlockingIOError:
             file.seek(0)
             owner = file.read().strip() or "another process"
@@ -43,6 +45,22 @@ def sole_writer(directory: Path) -> Iterator[None]:
             os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         remove_all_drafts(directory)
         yield
+
+
+def locked_soon(file: IO[Any]) -> None:
+    """Lock an open file; raises BlockingIOError where another process still has it after a fifth of a second.
+
+    Whoever looks whether a process trains there has it for some microseconds (nmt.runs.summary.is_locked).
+    """
+    end = time.monotonic() + 0.2
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise
+        time.sleep(0.005)
 
 
 @contextlib.contextmanager

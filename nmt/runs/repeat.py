@@ -89,11 +89,14 @@ def find_runs(configs: Sequence[Config]) -> list[Path | None]:
     return found
 
 
-def earlier_sweep(runs: str, names: Sequence[str], configs: Sequence[Config]) -> str | None:
-    """The newest folder below ``runs``, of those named by their time, that holds a run of one of the jobs."""
+def earlier_sweep(runs: str, configs: Sequence[Config]) -> str | None:
+    """The newest folder below ``runs``, of those named by their time, that holds a run of one of the jobs.
+
+    Whatever its name is: names follow the order in which choices were typed, and have only what is swept.
+    """
     for folder in sorted(Path(runs).glob(STAMPED), reverse=True):
-        for name, config in zip(names, configs, strict=True):
-            if any(is_run_of(path, config) for path in runs_of_name(folder / name).values()):
+        for path in sorted(folder.glob(f"*/{CONFIG_FILE}")):
+            if any(is_run_of(path.parent, config) for config in configs):
                 return folder.name
     return None
 

@@ -19,6 +19,9 @@ def retained_checkpoints(directory: Path) -> list[Path]:
 def best_checkpoints(paths: Sequence[Path], count: int, metric: str) -> list[Path]:
     """The ``count`` best by the validation at which each was written, the best first; the earlier of equals."""
 
+    if not count:  # and none need be read
+        return []
+
     def goodness(path: Path) -> float:
         value = sign_of(metric) * checkpoint.load(path, mmap=True).get("metrics", {}).get(metric, math.nan)
         return -math.inf if math.isnan(value) else value

@@ -10,7 +10,7 @@ from nmt.config import to_tree
 from nmt.data import corpus
 from nmt.data.text import DataConfig, ParallelText
 from nmt.device import resolve_precision
-from nmt.eval.evaluate import Evaluation, EvaluationOptions, count_of, evaluate
+from nmt.eval.evaluate import Evaluation, EvaluationOptions, count_of, evaluate, languages_of
 from nmt.eval.metrics import EvalConfig
 from nmt.runs.directory import Run, alignment_config
 from nmt.runs.ensemble import EnsembleRun
@@ -110,6 +110,7 @@ class Scorer:
         )
         how = {
             "run": self.run.name,
+            "languages": languages_of(text, languages(self.data)),
             "checkpoint": self.which,
             "weights": self.weights,
             "step": self.step,

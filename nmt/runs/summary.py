@@ -1,6 +1,8 @@
 """What is known of finished and unfinished runs, read from their directories without loading a model."""
 
+import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import statistics
@@ -17,7 +19,7 @@ from nmt.errors import ConfigError, RunError
 from nmt.eval.evaluate import count_of
 from nmt.runs import lock
 from nmt.runs.directory import CONFIG_FILE, RESULTS, read_checked, read_json
-from nmt.runs.results import RESULTS_FILE
+from nmt.runs.results import REFERENCE, RESULTS_FILE
 
 # Keys that do not make a configuration another one.
 SAME = (
@@ -163,9 +165,19 @@ def read_settings(path: Path) -> dict[str, Any]:
 def read_all_results(directory: Path) -> dict[SetKey, tuple[Path, dict[str, Any]]]:
     """Folder and content of each results.json of a run (nmt.runs.results); not those of ensembles with others."""
     usual, others = (sorted(directory.glob(f"{RESULTS}/{folder}/{RESULTS_FILE}")) for folder in ("*", "*/*"))
-    found = [(path, read_json(path)) for path in (*usual, *others)]
+    found = [(path, read_result(path)) for path in (*usual, *others)]
     own = [(path.parent, r) for path, r in found if path in usual or r.get("difference")]
     return {SetKey(r.get("name", folder.name), difference_in_words(r)): (folder, r) for folder, r in own}
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """A results.json, with a checksum of the references beside it, ``text``; RunError where it is damaged or none."""
+    result = read_json(path)
+    if not isinstance(result, dict) or not isinstance(result.get("scores"), dict):
+        raise RunError(f"{path}: no results: expected scores")
+    with contextlib.suppress(OSError):  # a copy that was made to be given away has no sentences
+        result["text"] = hashlib.sha256((path.parent / REFERENCE).read_bytes()).hexdigest()[:8]
+    return result
 
 
 def difference_in_words(result: dict[str, Any]) -> str:

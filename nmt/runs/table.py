@@ -32,6 +32,7 @@ class Column(NamedTuple):
     key: SetKey
     sentences: tuple[int, int]  # how many were scored, of how many
     signature: str
+    text: str  # a checksum of the references
 
 
 # Choosing and grouping.
@@ -78,7 +79,8 @@ def differences(settings: Sequence[dict[str, str]]) -> list[str]:
 def column_of(key: SetKey, result: dict[str, Any], metric: str) -> Column:
     """Where a score of a results.json stands."""
     part = result.get("sentences", 0)
-    return Column(metric, key, (part, result.get("set_sentences", part)), result["scores"][metric].get("signature", ""))
+    signature = result["scores"][metric].get("signature", "")
+    return Column(metric, key, (part, result.get("set_sentences", part)), signature, result.get("text", ""))
 
 
 def columns(
@@ -118,7 +120,9 @@ def titles(of: Sequence[Column]) -> list[str]:
             part for part in column.signature.split("|") if not all(part in c.signature.split("|") for c in like)
         ]
         counted = [f"{count_of(*column.sentences)} sentences"] if len({c.sentences for c in like}) > 1 else []
-        apart = f"[{', '.join([*counted, *differing])}]" if counted or differing else ""
+        texts = [f"text {column.text or 'unknown'}"] if len({c.text for c in like}) > 1 else []
+        words = ", ".join([*counted, *texts, *differing])
+        apart = f"[{words}]" if words else ""
         found.append(" ".join(filter(None, (column.metric, column.key.name, column.key.how, apart))))
     return found
 

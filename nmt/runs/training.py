@@ -190,7 +190,8 @@ class Validator:
         text = self.data.validation
         found = evaluate(model, self.data.tokenizers, text, self.options, self.pictures)
         by_place = dict(zip(found.indices, found.hypotheses, strict=True))
-        samples = [Sample(text.source[i], text.target[i], by_place[i]) for i in self.sampled]
+        read = text.tagged_source()
+        samples = [Sample(read[i], text.target[i], by_place[i]) for i in self.sampled]
         drawn = self.config.logger.heatmap_layers, self.config.logger.heatmap_heads
         figures = {f"attention {p.kind}/sentence {p.sentence}": p.draw(step, *drawn) for p in found.pictures}
         numbers = found.numbers()

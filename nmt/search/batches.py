@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nmt.batch import UNK, pad
-from nmt.device import Precision, autocast, memory_explained, resolve_precision
+from nmt.device import Precision, autocast, limits_explained, resolve_precision
 from nmt.models.ops.int8 import int8_weights
 from nmt.models.ops.prepacked import cached_weights
 from nmt.models.seq2seq import Seq2Seq
@@ -50,7 +50,7 @@ def in_batches(
     def one(chosen: list[int]) -> list[Found]:
         rows = [list(sources[i]) or [UNK] for i in chosen]
         lengths = torch.tensor([len(row) for row in rows], device=device)
-        explained = memory_explained(device, lambda: describe_sources(rows, config))
+        explained = limits_explained(device, lambda: describe_sources(rows, config))
         with explained, autocast(resolved, device), int8_weights(resolved is Precision.int8), cached_weights(model):
             return work(chosen, pad(rows).to(device), lengths)
 

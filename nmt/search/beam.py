@@ -246,7 +246,8 @@ def forbid_done(log_prob: Tensor, ended: EndedHypotheses, limit: Tensor, step: i
 def store(ended: EndedHypotheses, live: LiveHypotheses) -> None:
     """Copy the ended hypotheses of the sentences still searched into those of the whole batch."""
     for whole, part in zip(ended, live.ended, strict=True):
-        whole.index_copy_(0, live.rows, part)
+        if part is not whole:  # as long as none has ended
+            whole.index_copy_(0, live.rows, part)
 
 
 def best_ended(

@@ -1,12 +1,12 @@
 """The keys decode.*: how a model's distribution becomes sentences."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from enum import Enum
 
 from nmt.device import Precision
 from nmt.errors import ConfigError
-from nmt.settings import check_ranges, setting
+from nmt.settings import check_ranges, setting, take_types
 
 # What is wrong with decode.coverage, said before and after there is a model.
 NO_COVERAGE = "decode.coverage is for models with attention; this one has none: decode.coverage=0"
@@ -93,6 +93,7 @@ class DecodeConfig:
     precision: Precision = setting(Precision.auto, "fp32, bf16, fp16, int8 (on a CPU) or auto")
 
     def __post_init__(self) -> None:
+        take_types(self, "decode")
         check_ranges(self, "decode")
         if self.min_length > self.max_length:
             raise ConfigError(f"decode.min_length={self.min_length} is above decode.max_length={self.max_length}")
@@ -101,6 +102,13 @@ class DecodeConfig:
         if self.n_best > self.candidates:
             source = "beam_size" if self.method is Method.beam else "samples"
             raise ConfigError(f"decode.n_best={self.n_best} is above decode.{source}={self.candidates}")
+
+    def checked(self) -> "DecodeConfig":
+        """A copy; raises ConfigError where an attribute was set that is no field, or to what it cannot be."""
+        others = vars(self).keys() - {declared.name for declared in fields(self)}
+        if others:
+            raise ConfigError(f"decode has no {min(others)}")
+        return replace(self)
 
     def check_candidates(self) -> None:
         """Raise ConfigError where minimum Bayes risk would have one candidate to choose from."""

@@ -36,7 +36,7 @@ class Ensemble(Seq2Seq):
 
     Members may be of any architecture over the same source and target vocabulary.  AttentionMaps are the mean over the
     members with attention of their means over layers and heads, at the source positions that members share (the
-    end-of-sentence that only some of them add gets its weight from those alone): layers = heads = 1.  There are no
+    end-of-sentence that only some of them add has weight 0 in the others): layers = heads = 1.  There are no
     centres and no posterior: of a latent alignment the prior is taken.
 
     Raises ConfigError where the target vocabularies differ in size.

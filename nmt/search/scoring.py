@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nmt.batch import Batch, collate
-from nmt.device import Precision, autocast, memory_explained, resolve_precision
+from nmt.device import Precision, autocast, limits_explained, resolve_precision
 from nmt.models.seq2seq import AttentionMaps, Seq2Seq
 from nmt.search.batches import evaluating
 from nmt.search.config import DecodeConfig
@@ -68,7 +68,7 @@ def force_decode(
     precision = resolve_precision(options.precision, options.device)
     for ids in batches(sources, targets, options.batch_tokens):
         batch = collate([list(sources[i]) for i in ids], [list(targets[i]) for i in ids], ids)
-        with memory_explained(options.device, partial(describe_pairs, batch)), autocast(precision, options.device):
+        with limits_explained(options.device, partial(describe_pairs, batch)), autocast(precision, options.device):
             output = model(batch.to(options.device), want_maps=want_maps)
         log_probs = -output.nll.double()
         log_prob, log_probs = log_probs.sum(1).tolist(), log_probs.cpu()

@@ -48,8 +48,8 @@ def serve(translator: Translator, options: ServeOptions, say: Callable[[str], ob
 
 def make_server(translator: Translator, options: ServeOptions, address: str) -> uvicorn.Server:
     """The server for a socket that listens at an address."""
-    data, decode = translator.run.config.data, translator.decode
-    served = Served(translator.name, data.source, data.target, decode.n_best, decode.candidates)
+    decode, spoken = translator.decode, (translator.source_language, translator.language)
+    served = Served(translator.name, *spoken, decode.n_best, decode.candidates)
     config = uvicorn.Config(
         make_app(served, translator, options, allowed_names(options.names, address)),
         loop="asyncio",

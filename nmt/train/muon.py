@@ -89,7 +89,15 @@ def orthogonal(u: Tensor) -> Tensor:
 
 
 def hidden_matrices(model: nn.Module) -> set[nn.Parameter]:
-    """The matrices of a model that are neither tables of vectors nor a projection to its ``target_size`` words."""
-    tables = {id(part.weight) for part in model.modules() if isinstance(part, nn.Embedding)}
-    words = getattr(model, "target_size", None)
-    return {p for p in model.parameters() if p.ndim == 2 and id(p) not in tables and p.size(0) != words}
+    """The matrices of a model that are neither tables of vectors nor the projection to the vocabulary.
+
+    That is ``model.projection``.  A plug-in may call it otherwise: then it is what has ``target_size`` rows.
+    """
+    apart = [part.weight for part in model.modules() if isinstance(part, nn.Embedding)]
+    projection = getattr(model, "projection", None)
+    if isinstance(projection, nn.Linear):
+        apart.append(projection.weight)
+    else:
+        apart += [p for p in model.parameters() if p.size(0) == getattr(model, "target_size", None)]
+    others = {id(p) for p in apart}
+    return {p for p in model.parameters() if p.ndim == 2 and id(p) not in others}

@@ -59,7 +59,7 @@ def longest_sentences(data: Prepared, tests: Sequence[ParallelText]) -> Iterator
     """Of each text its name, and source and target ids of the pairs with the longest source and the longest target."""
     yield "training", *longest_pairs(data.train)
     for text in (data.validation, *tests):
-        ids = data.tokenizers.source.encode(text.source), data.tokenizers.target.encode(text.target)
+        ids = data.tokenizers.source.encode(text.tagged_source()), data.tokenizers.target.encode(text.target)
         yield text.name, *longest_pairs(EncodedCorpus.of(*ids))
 
 

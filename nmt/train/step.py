@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nmt.batch import PAD, Batch
-from nmt.device import Precision, autocast, memory_explained
+from nmt.device import Precision, autocast, limits_explained
 from nmt.models.seq2seq import Output, Seq2Seq
 from nmt.train.agreement import NOTHING_TO_AGREE, trace_bonus
 from nmt.train.config import Normalization, Strategy, TrainerConfig
@@ -24,7 +24,10 @@ from nmt.train.update_statistics import UpdateStatistics
 
 
 class Updater:
-    """Model, optimizer, learning rate schedule and average of the weights.  Nothing in it waits for the device."""
+    """Model, optimizer, learning rate schedule and average of the weights.
+
+    Nothing in it waits for the device, but for Muon and optimizers of plug-ins, whose updates only the host can skip.
+    """
 
     def __init__(
         self,
@@ -66,7 +69,7 @@ class Updater:
         sentences = sum(batch.ids.numel() for batch in group)
         [total] = self.ranks.sum(tokens if self.config.normalization is Normalization.tokens else sentences)
         self.lr = self.schedule.set(number, epoch)
-        with memory_explained(self.device, lambda: describe_sizes(group)):
+        with limits_explained(self.device, lambda: describe_sizes(group)):
             nll, objective = self.backward(group, total)
             self.loss_scale.unscale(self.optimizer)
             norm = update(self.optimizer, self.parameters, self.config.clip)
@@ -150,7 +153,7 @@ class Updater:
         return guided_loss(weights, batch.links, self.config.guided_shift)
 
     def try_longest(self, batch: Batch) -> None:
-        """Run ``batch`` forward and backward without an update, so that memory runs out here or not at all.
+        """Run ``batch`` forward and backward without an update, so that memory runs out here rather than later.
 
         Where batches are accumulated it runs twice: the second pass needs memory beside the gradients of the first.
         As much memory as the optimizer will allocate at its first update is taken meanwhile.  Weights, gradients and
@@ -158,7 +161,7 @@ class Updater:
         """
         rng = capture_rng(self.device)
         group = [batch] * min(self.config.accumulate, 2)
-        with memory_explained(self.device, lambda: describe_sizes(group)), without_gradient_sync(self.parallel):
+        with limits_explained(self.device, lambda: describe_sizes(group)), without_gradient_sync(self.parallel):
             missing = 0 if self.optimizer.state else self.state_tensors
             future_optimizer_state = [torch.empty_like(p) for p in self.parameters for _ in range(missing)]
             self.backward(group, total=1)

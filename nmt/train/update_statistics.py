@@ -37,9 +37,9 @@ class UpdateStatistics:
         """Figures over all ranks since the last call, and how many updates in a row were skipped up to now.
 
         loss: -log p per target token, in nats, without label smoothing; ppl = exp(loss); objective: what is minimized,
-        with label smoothing, R-Drop, guided alignment and agreement, normalized, the mean over updates; gradient_norm:
-        before clipping, the mean over updates; tokens: target tokens; skipped: updates that were skipped.  Where all
-        updates were skipped there are only the last two.
+        with label smoothing and all that keys of trainer add (R-Drop, cutoff, guided alignment, ...), normalized, the
+        mean over updates; gradient_norm: before clipping, the mean over updates; tokens: target tokens; skipped:
+        updates that were skipped.  Where all updates were skipped there are only the last two.
         """
         sums = dict(zip(self.SUMS, self.sums.tolist(), strict=True))
         nll, counted, objective, tokens = ranks.sum(sums["nll"], sums["tokens"], sums["objective"], self.tokens)

@@ -121,7 +121,8 @@ def number_of(printed: str) -> float:
     """The last word of the last line as a number; raises ConfigError where it is none, or not finite."""
     last = last_line(printed.encode())
     try:
-        value = float(last.rpartition(" ")[2].rpartition("\t")[2])
+        word = last.rpartition(" ")[2].rpartition("\t")[2]
+        value = math.nan if "_" in word else float(word)  # Python reads 1_000, which is no number of a score
     except ValueError:
         value = math.nan
     if not math.isfinite(value):

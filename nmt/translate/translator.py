@@ -290,7 +290,7 @@ class Translator:
         """
         sources, options = [part.ids for part in parts], self.options
         prefixes = [part.prefix.ids for part in parts]
-        decode = replace(self.decode)  # checked anew: a caller may have changed it
+        decode = self.decode.checked()  # a caller may have changed it
         count = decode.n_best
         if count > 1:
             decode = replace(decode, n_best=decode.candidates)

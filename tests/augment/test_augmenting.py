@@ -1,11 +1,13 @@
 """nmt.augment as typed: which pairs each method makes, what is left out, and that a killed command goes on."""
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_runs import MODELS, make_run
 
 import nmt
@@ -184,6 +186,34 @@ def test_a_mistake_is_one_line_and_nothing_is_written(typed, words, said):
     assert "\n" not in str(caught.value.code).strip() or "did you mean" in str(caught.value.code)
     assert not Path("x").exists()
     assert not Path("x.parts").exists()
+
+
+def test_a_model_that_was_trained_anew_is_another(typed, monkeypatch):
+    """Under the same name, and of the same step."""
+
+    def broken(request):
+        raise OSError(28, "No space left on device")
+
+    words = "run=runs/b1 method=back input=mono.de output=back"
+    Path("runs").unlink()
+    shutil.copytree(Path("mono.de").resolve().parent / "runs", "runs")
+    with monkeypatch.context() as patched:
+        patched.setattr(writing, "write_corpus", broken)
+        with pytest.raises(SystemExit, match="No space left on device"):
+            typed(words)
+    file = Path("runs/b1/checkpoints/best.pt")
+    state = torch.load(file)
+    state["model"]["projection.bias"][0] += 1
+    torch.save(state, file)
+    with pytest.raises(SystemExit, match=r"holds the beginning of another command"):
+        typed(words)
+
+
+def test_a_corpus_without_pairs_is_not_written(typed):
+    Path("none.de").write_text("")
+    with pytest.raises(SystemExit, match=r"output=back: no pair is kept \(the text has no lines\)"):
+        typed("run=runs/b1 method=back input=none.de output=back")
+    assert not Path("back").exists()
 
 
 def test_bytes_that_are_not_utf8_are_named(typed):

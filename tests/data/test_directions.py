@@ -8,22 +8,29 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+import torch
+from served import serving
 
 import nmt
 from nmt.cli import align, eval, serve, translate
 from nmt.data import corpus
 from nmt.data.checks import Action, CheckCounts, ChecksConfig, Side, clean
 from nmt.data.corpus import FilesConfig, Multi30kConfig, TextFiles, open_corpus, training_pairs
-from nmt.data.directions import TaggedTokenizer, tag_of, tagged, toward
+from nmt.data.directions import TaggedTokenizer, tag_of, toward
 from nmt.data.encode import open_text, read_side
 from nmt.data.phrases import PhrasesConfig
 from nmt.data.pieces import SUBWORDS, TokenizerKind
 from nmt.data.prepare import prepare
-from nmt.data.text import ParallelText
+from nmt.data.text import ParallelText, tagged
 from nmt.data.tokenizer import TokenizerConfig
-from nmt.errors import ConfigError
+from nmt.errors import ConfigError, DataError
+from nmt.eval.evaluate import EvaluationOptions, evaluate
+from nmt.models import build_model
+from nmt.models.attention import GlobalConfig
+from nmt.models.lstm.config import LSTMConfig
 from nmt.runs.directory import Run
 from nmt.runs.results import read_results
+from nmt.search import DecodeConfig
 from nmt.serve import server
 
 BOTH = ["en-de", "de-en"]
@@ -35,7 +42,7 @@ def phrases(**changes) -> PhrasesConfig:
 
 
 def texts_of(text: ParallelText) -> list[tuple[str, str]]:
-    return list(zip(text.source, text.target, strict=True))
+    return list(zip(text.tagged_source(), text.target, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -71,7 +78,8 @@ def test_test_sets_are_scored_apart_each_in_its_language():
     assert [t.name for t in corpus.test_texts(phrases(), ["test"])] == ["test.en-de", "test.de-en"]
     (one,) = corpus.test_texts(phrases(), ["test.de-en"])
     assert texts_of(one) == texts_of(found[1])
-    assert all(source.startswith("<2en> ") for source in one.source)
+    assert one.tags == ["<2en>"] * 3
+    assert not any("<2" in source for source in one.source)
     for name in ("test.en-fr", "tset", "wmt14"):
         with pytest.raises(ConfigError, match=f"no test set '{name}', only: test.en-de, test.de-en"):
             corpus.test_texts(phrases(), [name])
@@ -164,6 +172,71 @@ def test_what_the_checks_look_for_has_no_tag(tmp_path):
     assert list(read_side(stored, "source")) == kept
 
 
+def tagged_files(folder: Path, **changes) -> FilesConfig:
+    """One direction with a tag: six training pairs, one to validate on, and a test set of its own."""
+    names = {
+        "train": (["one", "two", "three four", "five", "six", "seven"], ["eins", "zwei", "drei vier", "f", "s", "si"]),
+        "dev": (["Hello", "", "big world"], ["Hallo", "", "Welt gro\u00df"]),
+        "mine": (["one", "eight"], ["eins", "acht"]),
+    }
+    files = {
+        name: TextFiles(write(folder / f"{name}.en", *sides[0]), write(folder / f"{name}.de", *sides[1]))
+        for name, sides in names.items()
+    }
+    settings: dict[str, Any] = {"train": files["train"], "validation": files["dev"], "tests": {"mine": files["mine"]}}
+    word = TokenizerConfig(kind=TokenizerKind.word, vocab_size=100)
+    return FilesConfig(**(settings | {"tags": True, "cache": str(folder), "tokenizer": word} | changes))
+
+
+def test_a_test_set_of_ones_own_is_read_behind_the_tag_and_not_trained_on(tmp_path):
+    config = tagged_files(tmp_path)
+    (text,) = corpus.test_texts(config, ["mine"])
+    assert (text.source, text.tagged_source()) == (["one", "eight"], ["<2de> one", "<2de> eight"])
+    assert (text.source_language, text.language) == ("en", "de")
+    assert {"one", "eins"} <= {*corpus.held_out_sentences(config)}
+    prepared = prepare(config, 1)
+    assert prepared.table.checks.dropped["in_test"] == 1
+    assert len(prepared.train) == 5
+
+
+def test_gold_links_count_words_of_the_text_and_not_the_tag(tmp_path):
+    """Attention that stays on the first piece of each target word's place is judged as without tags."""
+    gold = write(tmp_path / "gold", "0-0", "", "0-1 1-0")
+    text = corpus.validation_text(tagged_files(tmp_path, gold=gold))
+    assert (text.gold, text.tags) == (["0-0", "", "0-1 1-0"], ["<2de>"] * 3)
+    wrong = write(tmp_path / "wrong", "1-0", "", "0-1 1-0")
+    with pytest.raises(DataError, match=r"wrong:1.* outside its source sentence of 1 words"):
+        corpus.validation_text(tagged_files(tmp_path, gold=wrong))
+
+
+def test_what_is_counted_of_a_tagged_set_is_counted_of_its_text(tmp_path):
+    """Gold links, unaligned words, lengths and blank lines; loss and translations are those of the tagged text."""
+    gold = write(tmp_path / "gold", "0-0", "", "0-1 1-0")
+    config = tagged_files(tmp_path, gold=gold)
+    tokenizers, text = prepare(config, 1).tokenizers, corpus.validation_text(config)
+    torch.manual_seed(1)
+    model = build_model(
+        LSTMConfig(hidden_size=8, attention=GlobalConfig()), tokenizers.source.size, tokenizers.target.size, True
+    )
+    options = EvaluationOptions(
+        torch.device("cpu"), DecodeConfig(beam_size=1, max_length=3, allow_unk=True), challenges=True
+    )
+    found = evaluate(model, tokenizers, text, options)
+    directed = replace(tokenizers, source=TaggedTokenizer(tokenizers.source, "<2de>"))
+    expected = evaluate(model, directed, replace(text, tags=None), options)
+    assert (found.loss, found.hypotheses) == (expected.loss, expected.hypotheses)
+    assert found.hypotheses[1] == ""
+    assert (found.alignment, found.by_length, found.challenges) == (
+        expected.alignment,
+        expected.by_length,
+        expected.challenges,
+    )
+    assert found.alignment
+    assert found.challenges is not None
+    assert found.challenges.unaligned is not None
+    assert found.challenges.unaligned.of <= 3
+
+
 def test_a_named_corpus_is_read_both_ways(tmp_path):
     """Multi30k's files of each language serve as source and as target."""
     for split in ("train", "val", "test_2016_flickr"):
@@ -198,6 +271,8 @@ def test_from_training_to_translation(both, tmp_path, capsys):
     for pair, language in (("en-de", "de"), ("de-en", "en")):
         found = read_results(both / "scores" / f"test.{pair}")
         assert found["sentences"] == 3
+        assert found["languages"] == pair.split("-")
+        assert "<2" not in (both / "scores" / f"test.{pair}" / "source.txt").read_text(encoding="utf-8")
         texts = ["one two", "drei Hunde"]
         loaded = nmt.load(both, device="cpu", into=language)
         opened = Run.open(both)
@@ -237,6 +312,9 @@ def test_a_server_translates_into_the_language_that_was_typed(both, monkeypatch)
         texts = ["one two", "drei Hunde"]
         assert served[-1].translate(texts) == nmt.load(both, device="cpu", into=language).translate(texts)
         assert served[-1].language == language
+        with serving(served[-1]) as client:
+            told = client.get("/health").tree
+            assert (told["source"], told["target"]) == ({"en": "de", "de": "en"}[language], language)
     with pytest.raises(SystemExit, match=r"error: serve\.into=fr: this run translates into de, en"):
         run(serve.main, f"run={both}", "serve.into=fr", "device=cpu", "threads=1")
 

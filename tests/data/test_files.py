@@ -52,6 +52,19 @@ def paired(text):
     return list(zip(text.source, text.target, strict=True))
 
 
+def test_text_without_a_line_is_refused(tmp_path):
+    """Of data.more, too; one of several files may be empty."""
+    text, none = sides(tmp_path, "a"), sides(tmp_path, "none", pairs=[])
+    both = TextFiles([text.source, none.source], [text.target, none.target])
+    assert trained(FilesConfig(train=both, validation=text)) == PAIRS
+    for config in (
+        FilesConfig(train=none, validation=text),
+        FilesConfig(train=text, validation=text, more={"back": none}),
+    ):
+        with pytest.raises(DataError, match=r"has nothing to train on: there is no .*none\.en line 1"):
+            trained(config)
+
+
 @pytest.mark.parametrize("suffix", COMPRESS)
 def test_files_plain_and_compressed(tmp_path, suffix):
     text = sides(tmp_path, "a", suffix=suffix)

@@ -276,6 +276,14 @@ def test_no_training_text_is_explained(config):
         prepare(config, seed=1)
 
 
+def test_a_validation_set_of_blank_lines_is_refused(config):
+    """Its loss would be that of end-of-sentence, and choose the weights."""
+    for path, lines in ((config.validation.source, "\n \nx\n"), (config.validation.target, "\nx\n\u00a0\n")):
+        Path(path).write_text(lines, encoding="utf-8")
+    with pytest.raises(DataError, match=r"^validation: a side of every pair is blank"):
+        prepare(config, seed=1)
+
+
 def test_notes(config):
     """The table says where a setting does not do what it says."""
     words = with_tokenizer(kind=TokenizerKind.word, sampling=0.1)(config)

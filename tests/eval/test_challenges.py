@@ -2,7 +2,16 @@
 
 import pytest
 
-from nmt.eval.challenges import Share, challenges, copied, invented, numbers_in, repeats, unaligned_words, words_of
+from nmt.eval.challenges import (
+    Share,
+    challenges,
+    copied,
+    invented,
+    repeats,
+    unaligned_words,
+    words_of,
+    written_numbers_in,
+)
 from nmt.eval.copying import CopyCounts, emoji_in, urls_in
 
 
@@ -18,7 +27,7 @@ from nmt.eval.copying import CopyCounts, emoji_in, urls_in
     ],
 )
 def test_numbers_are_copied_as_often_as_both_sides_have_them(source, reference, hypothesis, found):
-    assert copied(source, reference, hypothesis, numbers_in) == Share(*found)
+    assert copied(source, reference, hypothesis, written_numbers_in) == Share(*found)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +41,7 @@ def test_numbers_are_copied_as_often_as_both_sides_have_them(source, reference, 
     ],
 )
 def test_what_neither_source_nor_reference_has_is_invented(source, reference, hypothesis, found):
-    assert invented(source, reference, hypothesis, numbers_in) == Share(*found)
+    assert invented(source, reference, hypothesis, written_numbers_in) == Share(*found)
 
 
 def test_urls_end_before_what_ends_the_sentence():

@@ -10,7 +10,8 @@ from written_runs import write_result
 import nmt
 from nmt.errors import RunError
 from nmt.export import ExportRequest, Quantization, export
-from nmt.export.run_export import check_weights, without_folders
+from nmt.export.private_paths import without_folders
+from nmt.export.run_export import check_weights
 from nmt.models.seq2seq import Tied
 from nmt.runs import checkpoint
 from nmt.runs.directory import Run, read_config, save_config, write_json

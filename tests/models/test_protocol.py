@@ -84,6 +84,14 @@ def test_every_parameter_learns(name):
         assert parameter.grad.any(), key
 
 
+@everything
+def test_every_parameter_has_a_gradient_of_the_shortest_batch(name):
+    """One word and an empty translation: what has nothing to look at yet would have none."""
+    model = build(name)
+    model(batch_of([([4], [])])).loss_sum.backward()
+    assert [key for key, parameter in model.named_parameters() if parameter.grad is None] == []
+
+
 def enormous(_: nn.Module, ids: Any, vectors: torch.Tensor) -> torch.Tensor:
     """What a table of word vectors says, but for UNUSED."""
     return vectors.masked_fill((ids[0] == UNUSED)[..., None], 1e6)

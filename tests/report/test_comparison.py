@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from written_runs import write_run
 
-from nmt.errors import ConfigError
+from nmt.errors import ConfigError, RunError
 from nmt.eval.significance import SignificanceTest, combined_p_value, compare
 from nmt.report.comparison import against_baseline, find_baseline
 from nmt.runs.summary import read_runs
-from nmt.runs.table import columns, configurations
+from nmt.runs.table import columns, configurations, titles
 
 WORDS = ["der", "Hund", "und", "die", "Katze", "gehen", "heute", "Abend", "mit", "uns", "in", "den", "Garten"]
 REFERENCES = [" ".join(WORDS[i % 5 : i % 5 + 6]) for i in range(30)]
@@ -62,8 +62,40 @@ def test_other_sentences_and_other_seeds_are_not_compared(tmp_path):
     write(tmp_path, "global", 2, REFERENCES)
     _, found, notes = against_none(tmp_path, [SignificanceTest.bs])
     assert found == []
+    shown = titles([c for c in columns(read_runs([tmp_path])) if c.metric == "bleu"])
+    assert len(shown) == 2  # and nobody averages scores on other sentences
+    assert all("[text " in title for title in shown)
+    assert any("seeds 1, 2 are not paired" in note for note in notes)
+
+
+def test_other_sources_of_the_same_references_are_not_compared(tmp_path):
+    write(tmp_path, "none", 1, REFERENCES)
+    other = write(tmp_path, "global", 1, REFERENCES)
+    (other / "scores" / "flickr" / "source.txt").write_text("".join(f"{line}\n" for line in REFERENCES[::-1]))
+    _, found, notes = against_none(tmp_path, [SignificanceTest.bs])
+    assert found == []
     assert any("has other sentences than" in note for note in notes)
-    assert any("seeds 2 are not paired" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"\xff\xfe\n", "hypotheses.txt is not UTF-8 (byte 1)"), (b"one\n", "hypotheses.txt has 1 lines for ")],
+)
+def test_translations_that_are_damaged_are_named(tmp_path, content, said):
+    for attention in ("none", "global", "bahdanau"):
+        run = write(tmp_path, attention, 1, REFERENCES)
+        if attention == "global":
+            (run / "scores" / "flickr" / "hypotheses.txt").write_bytes(content)
+    of, found, notes = against_none(tmp_path, [SignificanceTest.bs])
+    assert [of[result.configuration].name for result in found] == ["model.attention=bahdanau"]
+    assert any(said in note for note in notes)
+
+
+def test_results_that_are_none_are_named(tmp_path):
+    run = write(tmp_path, "none", 1, REFERENCES)
+    (run / "scores" / "flickr" / "results.json").write_text("{}")
+    with pytest.raises(RunError, match=r"flickr/results.json: no results: expected scores"):
+        read_runs([tmp_path])
 
 
 def test_runs_without_their_sentences_are_named(tmp_path):
@@ -71,7 +103,7 @@ def test_runs_without_their_sentences_are_named(tmp_path):
     write_run(tmp_path / "other", {"name": "global"}, 1, 50.0)
     _, found, notes = against_none(tmp_path, [SignificanceTest.bs])
     assert found == []
-    assert any("other/scores/flickr/reference.txt" in note for note in notes)
+    assert any("none has no bleu flickr [text unknown]" in note for note in notes)
 
 
 @pytest.mark.parametrize("name", ["none", "model.attention=none", "none-1"])

@@ -17,7 +17,7 @@ from nmt.cli.report import COMMAND, with_key
 from nmt.cli.report import report as report_command
 from nmt.errors import ConfigError
 from nmt.report.formats import latex
-from nmt.report.report import ReportOptions, make_report
+from nmt.report.report import FILES, ReportOptions, make_report, refuse_other_files
 from nmt.report.tables import p_shown
 
 ATTENTIONS = {"none": 3, "global": 10}
@@ -84,6 +84,19 @@ def test_unequal_signatures_are_in_two_columns(report):
 def test_the_baseline_is_tested(report):
     rows = [row[:3] for row in table(report, "Against model.attention=none").rows if row[1] == "bleu flickr"]
     assert rows == [["model.attention=global", "bleu flickr", "1, 2"]]
+
+
+def test_files_of_somebody_else_are_not_replaced(report, tmp_path):
+    report.write(tmp_path)
+    refuse_other_files(tmp_path)
+    for name in FILES:
+        (tmp_path / "notes").mkdir(exist_ok=True)
+        (tmp_path / "notes" / name).write_text("a week of work\n")
+        with pytest.raises(ConfigError, match=rf"notes/{re.escape(name)} is there and is no report"):
+            refuse_other_files(tmp_path / "notes")
+        (tmp_path / "notes" / name).unlink()
+    with pytest.raises(ConfigError, match=r"report\.md is a file"):
+        refuse_other_files(tmp_path / "report.md")
 
 
 def test_four_files_are_written(report, tmp_path):

@@ -22,6 +22,18 @@ with sole_writer(Path(sys.argv[1])):
 """
 
 
+def test_who_only_looks_keeps_nobody_out(tmp_path):
+    """As nmt.report does beside a sweep: it has the lock for a moment."""
+    (tmp_path / FILE).touch()
+    with (tmp_path / FILE).open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        ending = threading.Timer(0.05, fcntl.flock, (looking, fcntl.LOCK_UN))
+        ending.start()
+        with sole_writer(tmp_path):
+            pass
+        ending.join()
+
+
 def test_a_second_writer_is_refused_until_the_first_one_is_gone(tmp_path):
     """However it goes: here by SIGKILL."""
     command = [sys.executable, "-c", HOLDING, str(tmp_path)]

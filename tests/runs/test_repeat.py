@@ -80,9 +80,10 @@ def test_the_newest_sweep_with_one_of_the_jobs_is_gone_on_with():
         save_config(Path("runs", folder, "a"), config("a"))
     save_config(Path("runs/2026-01-04_03-04-05/a"), config("a", seed=9))
     jobs = [config("b", seed=2), config("a")]
-    assert earlier_sweep("runs", ["b", "a"], jobs) == "2026-01-03_03-04-05"
-    assert earlier_sweep("runs", ["b"], jobs[:1]) is None
-    assert earlier_sweep("nowhere", ["a"], jobs[1:]) is None
+    assert earlier_sweep("runs", jobs) == "2026-01-03_03-04-05"
+    assert earlier_sweep("runs", jobs[:1]) is None
+    assert earlier_sweep("nowhere", jobs[1:]) is None
+    assert earlier_sweep("runs", [config("another_name")]) == "2026-01-03_03-04-05"
 
 
 BUILT, END = {"event": "built"}, {"event": "end", "ending": "steps", "best_step": 4, "best_metrics": {"loss": 1.5}}

@@ -20,6 +20,13 @@ def keep_all(directory, last, most, metric="bleu"):
         retention.retain(directory, state, last, most, metric)
 
 
+def test_the_latest_stay_where_one_of_them_is_damaged(tmp_path):
+    keep_all(tmp_path, 3, 0)
+    (tmp_path / retention.FILE.format(40)).write_bytes(b"broken")
+    retention.retain(tmp_path, {"model": {}, "step": 70, "metrics": {}}, 3, 0, "bleu")
+    assert names(tmp_path) == [50, 60, 70]
+
+
 @pytest.mark.parametrize(
     ("last", "most", "expected"),
     [

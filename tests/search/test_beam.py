@@ -201,11 +201,14 @@ def test_maps_follow_the_hypotheses(config, source_eos):
 
 def test_model_that_is_not_finite_is_refused():
     """NaN probabilities give an error that names the sentence, not an empty or arbitrary translation."""
-    model = TableModel()
-    model.table[3] = float("nan")
+    one, all_of_them = TableModel(), TableModel()
+    one.table[3] = float("nan")
+    all_of_them.table[:] = float("nan")
     for config in (DecodeConfig(), DecodeConfig(beam_size=1)):
         with pytest.raises(UserError, match="sentence 3"):
-            run(model, SOURCES, config)
+            run(one, SOURCES, config)
+        with pytest.raises(UserError, match="sentence 1"):
+            run(all_of_them, SOURCES, config)
 
 
 def test_special_tokens_are_never_produced():

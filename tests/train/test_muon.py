@@ -51,6 +51,13 @@ def test_word_vectors_and_projections_are_not_hidden():
         assert len(hidden) > 5
 
 
+def test_gates_are_hidden_where_they_are_as_many_as_words():
+    """4 H rows of gates, and a vocabulary of 4 H."""
+    config = LSTMConfig(hidden_size=8, attention=LocalPConfig(hidden_size=4))
+    few, many = (hidden_matrices(build_model(config, words, words, joint=True)) for words in (V, 32))
+    assert sum(p.numel() for p in few) == sum(p.numel() for p in many)
+
+
 @pytest.fixture(params=[Precision.bf16, Precision.fp32])
 def precision(request, monkeypatch) -> Precision:
     """What the device is said to compute in."""

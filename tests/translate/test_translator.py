@@ -145,6 +145,30 @@ def test_settings_may_change_between_calls_and_are_checked(runs):
         given.translate(["one two"])
 
 
+def test_settings_that_are_changed_have_their_types(runs):
+    """A name stands for the member of an Enum; what cannot be is refused, and no misspelt name is lost."""
+    given, other = (load(runs["local_p"], device="cpu") for _ in range(2))
+    given.decode.method, other.decode.method = "sample", Method.sample  # pyright: ignore[reportAttributeAccessIssue]
+    assert given.translate(TEXTS) == other.translate(TEXTS)
+    for name, value, said in (
+        ("method", "beams", r"decode\.method must be one of beam, sample, got beams"),
+        ("precision", "nonsense", r"decode\.precision must be one of auto, .*, got nonsense"),
+        ("beam_size", "3", r"decode\.beam_size must be a whole number, got '3'"),
+        ("beam_size", 2.0, r"decode\.beam_size must be a whole number, got 2\.0"),
+        ("beam_size", True, r"decode\.beam_size must be a whole number, got True"),
+        ("temperature", None, r"decode\.temperature must be a number, got None"),
+        ("allow_unk", 1, r"decode\.allow_unk must be True or False, got 1"),
+        ("beam_sise", 1, r"decode has no beam_sise"),
+    ):
+        given = load(runs["local_p"], device="cpu")
+        setattr(given.decode, name, value)
+        with pytest.raises(ConfigError, match=said):
+            given.translate(["one two"])
+    given = load(runs["local_p"], device="cpu")
+    given.decode.max_ratio, given.decode.temperature = None, 1
+    given.translate(["one two"])
+
+
 def test_several_directories_make_an_ensemble(runs):
     """Of any architectures; of a run with itself it is the run."""
     both = load([runs["local_p"], runs["transformer"]], device="cpu")

@@ -27,11 +27,12 @@ class IntraDecoderAttention(nn.Module):
 
     def step(self, h: Tensor, written: Tensor, project: QueryProjection) -> tuple[Tensor, Tensor]:
         """c^d (R, H) of states h (R, H) with ``written`` (R, t, H) before them, and (R, t + 1, H) for the next step."""
-        context = torch.zeros_like(h)
         if written.size(1):
             scores = written @ project(h)[:, :, None]  # (R, t, 1)
             weights = scores.to(torch.promote_types(scores.dtype, torch.float32)).softmax(1)
             context = (written.transpose(1, 2) @ weights.to(written.dtype))[:, :, 0]
+        else:  # W has no gradient otherwise where T is 1, and DistributedDataParallel waits for one
+            context = 0.0 * project(h).to(h.dtype)
         return context, torch.cat([written, h[:, None]], 1)
 
     def all_positions(self, h: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ def dropout(x: Tensor, probability: float, training: bool, shared: int | None = 
 
     torch's generator makes one number at a time on a CPU, a third of the time of all that is not a matrix
     product; here each 64-bit number decides four elements.  The probability is rounded to 1/65536, and what
-    stays is divided by exactly what it was kept with.
+    stays is divided by exactly what it was kept with, as far as the dtype of x has that number.
     """
     if not training or probability == 0:
         return x

@@ -37,7 +37,8 @@ class CachesWeights:
         A prepacked weight rounds otherwise than the weight itself, so that what one thread computes must not depend on
         whether another one searches meanwhile.
         """
-        return self._made if self._open_in is not None and get_ident() in self._open_in else None
+        open_in = self._open_in  # read once: another thread may end the last context meanwhile
+        return self._made if open_in is not None and get_ident() in open_in else None
 
     def cached(self, key: Hashable, make: Callable[[], Made]) -> Made:
         """What ``make`` returns, called once for each key within ``cached_weights`` and every time outside of it.

@@ -54,14 +54,14 @@ class Sinusoids:
         rows = 1 << (positions.stop - 1).bit_length()  # few different tables, however many lengths there are
         key = rows, like.dtype, like.device
         if key not in self.tables:
-            self.tables[key] = self._table(rows).to(like.device, like.dtype)
+            self.tables[key] = self._table(*key)
         return self.tables[key][positions.start : positions.stop]
 
     @torch.inference_mode(False)  # a table made in search must do for training
-    def _table(self, rows: int) -> Tensor:
+    def _table(self, rows: int, dtype: torch.dtype, device: torch.device) -> Tensor:
         frequency = 10000.0 ** (-torch.arange(0, self.width, 2, dtype=torch.float64) / self.width)
         angle = torch.outer(torch.arange(rows, dtype=torch.float64), frequency)
-        return torch.stack([angle.sin(), angle.cos()], 2)
+        return torch.stack([angle.sin(), angle.cos()], 2).to(device, dtype)
 
 
 def rotate(x: Tensor, rotations: Tensor) -> Tensor:

@@ -38,6 +38,16 @@ def test_positions_first_met_in_search_serve_in_training():
     assert x.grad is not None
 
 
+def test_a_table_made_in_search_serves_training():
+    """Tensors of inference mode cannot be kept for a backward pass."""
+    positions = Sinusoids(4)
+    with torch.inference_mode():
+        positions(range(3), torch.zeros(1))
+    x = torch.ones(1, 3, 1, 4, requires_grad=True)
+    rotate(x, positions(range(3), x)).sum().backward()
+    assert x.grad is not None
+
+
 def test_rotary_products_depend_on_distance_alone():
     """(R_p q) . (R_r k) is the same for all p - r; lengths do not change; place 0 is not turned."""
     torch.manual_seed(0)

@@ -11,7 +11,7 @@ paired bootstrap resampling (Koehn 2004)
 
     sacreBLEU prints another number, ``SystemScore.one_sided``: #{i: |d_i| - mean |d| > |d|} for the count, which is
     about half where p is small and at most about 0.44: below 0.05 for some 13% of equally good systems.
-paired approximate randomization (Riezler and Maxwell 2005, section 3)
+paired approximate randomization (Riezler and Maxwell 2005)
     swaps the two systems' outputs sentence by sentence with a coin
 
         p = (1 + #{i: |d_i| >= |d|}) / (1 + n)

@@ -70,7 +70,7 @@ class Directions(Corpus):
         first, *others = [self.with_tag(corpus, corpus.validation()) for corpus in self.corpora.values()]
         if not others:
             return first
-        rows = zip_longest(*(zip(t.source, t.target, t.tags or repeat(""), strict=False) for t in (first, *others)))
+        rows = zip_longest(*(zip(t.source, t.target, t.tags or [], strict=True) for t in (first, *others)))
         source, target, tags = zip(*(pair for row in rows for pair in row if pair is not None), strict=True)
         return ParallelText(first.name, [*source], [*target], tags=[*tags])
 

@@ -2,13 +2,15 @@
 
 import base64
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
+from nmt.data.directions import toward
 from nmt.data.text import ParallelText
+from nmt.data.tokenizer import Tokenizers
 from nmt.device import Precision
 from nmt.errors import UserError
 from nmt.eval.evaluate import sentences_to_draw
@@ -49,7 +51,10 @@ def side_by_side(
     Of each configuration the best weights of its first seed read the reference by forced decoding; layers and heads are
     averaged, so that a panel has the same meaning everywhere.
     """
-    text = next((t for c in of for run in c.runs for key in keys if (t := text_of(run.folders.get(key), key))), None)
+    text, of_set = next(
+        ((t, key) for c in of for run in c.runs for key in keys if (t := text_of(run.folders.get(key), key))),
+        (None, None),
+    )
     if text is None or count == 0:
         return [], []
     chosen: list[int] = []
@@ -61,14 +66,14 @@ def side_by_side(
         try:
             run = Run.open(first.directory)
             model, _ = run.load_model("best", device)
+            sides = tokenizers_for(run, first.results.get(of_set, {}) if of_set else {})
         except UserError as error:
             notes.append(f"no alignments of {configuration.name}: {error}")
             continue
-        chosen = chosen or sentences_to_draw(text, run.tokenizers, count)
-        sides = run.tokenizers.source, run.tokenizers.target
+        chosen = chosen or sentences_to_draw(text, sides, count)
         ids = [
             side.encode([lines[i] for i in chosen])
-            for side, lines in zip(sides, (text.source, text.target), strict=True)
+            for side, lines in ((sides.source, text.source), (sides.target, text.target))
         ]
         pairs = [Pair(i, s, t) for i, s, t in zip(chosen, *ids, strict=True)]
         pictures = Painter(model.eval(), run.tokenizers, ForcedOptions(device, Precision.fp32)).attention(
@@ -81,6 +86,14 @@ def side_by_side(
             name = f"{configuration.name}, seed {first.seed}"
             found.setdefault(picture.sentence, []).append(Drawn(name, png))
     return [Sentence(text.source[i], text.target[i], found[i]) for i in chosen if i in found], notes
+
+
+def tokenizers_for(run: Run, result: Mapping[str, Any]) -> Tokenizers:
+    """The tokenizers of a run for the set of a result: with the tag of the set's language, where the run has tags."""
+    languages = result.get("languages")  # earlier versions wrote none, and the tags into the sources
+    if not run.config.data.tags or not languages:
+        return run.tokenizers
+    return toward(run.tokenizers, run.config.data, languages[1], "data.target")[0]
 
 
 def text_of(folder: Path | None, key: SetKey) -> ParallelText | None:

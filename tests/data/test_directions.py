@@ -25,11 +25,15 @@ from nmt.data.text import ParallelText, tagged
 from nmt.data.tokenizer import TokenizerConfig
 from nmt.errors import ConfigError, DataError
 from nmt.eval.evaluate import EvaluationOptions, evaluate
+from nmt.eval.figures.painter import Painter
 from nmt.models import build_model
 from nmt.models.attention import GlobalConfig
 from nmt.models.lstm.config import LSTMConfig
+from nmt.report.alignments import side_by_side
 from nmt.runs.directory import Run
 from nmt.runs.results import read_results
+from nmt.runs.summary import SetKey, read_runs
+from nmt.runs.table import configurations
 from nmt.search import DecodeConfig
 from nmt.serve import server
 
@@ -317,6 +321,20 @@ def test_a_server_translates_into_the_language_that_was_typed(both, monkeypatch)
             assert (told["source"], told["target"]) == ({"en": "de", "de": "en"}[language], language)
     with pytest.raises(SystemExit, match=r"error: serve\.into=fr: this run translates into de, en"):
         run(serve.main, f"run={both}", "serve.into=fr", "device=cpu", "threads=1")
+
+
+def test_a_report_draws_what_the_model_reads(both, monkeypatch):
+    """The sources beside scores have no tags."""
+    drawn: list[Any] = []
+    monkeypatch.setattr(Painter, "attention", lambda painter, pairs, kind: drawn.extend(pairs) or [])
+    of = configurations(read_runs([both]))
+    for pair in ("en-de", "de-en"):
+        drawn.clear()
+        side_by_side(of, [SetKey(f"test.{pair}", "")], 2, torch.device("cpu"))
+        (text,) = corpus.test_texts(Run.open(both).config.data, [f"test.{pair}"])
+        ids = Run.open(both).tokenizers.source.encode(text.tagged_source())
+        assert [ids[one.sentence] for one in drawn] == [one.source for one in drawn]
+        assert len(drawn) == 2
 
 
 def test_a_language_that_was_not_trained_is_refused(both, tmp_path):

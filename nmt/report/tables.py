@@ -7,7 +7,7 @@ from nmt.eval.significance import COMBINATION, TEST_NAMES, SignificanceTest
 from nmt.report.comparison import Tested
 from nmt.report.measures import Measure
 from nmt.runs.summary import State
-from nmt.runs.table import Configuration, spread, states
+from nmt.runs.table import Configuration, spread, states, with_count
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,17 @@ SPREAD = "Mean ± sample standard deviation over seeds (lowest to highest)."
 
 def measured(title: str, of: Sequence[Configuration], measures: Sequence[Measure], note: str = SPREAD) -> Table:
     """A row for each configuration, a column for each measure."""
-    rows = [[c.name, c.seeds, *(shown(m.values[place], m.digits) for m in measures)] for place, c in enumerate(of)]
+    rows = [
+        [c.name, c.seeds, *(shown(m.values[place], m.digits, len(c.runs)) for m in measures)]
+        for place, c in enumerate(of)
+    ]
     return Table(title, ["configuration", "seeds", *(m.title for m in measures)], rows, note)
 
 
-def shown(values: Sequence[float], digits: int) -> str:
+def shown(values: Sequence[float], digits: int, seeds: int) -> str:
     """Mean and spread; a count that is the same for all seeds, as of parameters, once."""
-    return spread(values[:1] if digits == 0 and len(set(values)) == 1 else values, digits)
+    text = spread(values[:1] if digits == 0 and len(set(values)) == 1 else values, digits)
+    return with_count(text, values, seeds)
 
 
 def score_table(of: Sequence[Configuration], measures: Sequence[Measure]) -> Table:

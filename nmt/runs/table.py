@@ -138,6 +138,11 @@ def spread(values: Sequence[float], digits: int, short: bool = False) -> str:
     return f"{mean} ± {statistics.stdev(values):,.{digits}f} ({lowest} to {highest})"
 
 
+def with_count(text: str, values: Sequence[float], seeds: int) -> str:
+    """A cell, with the number of its values where some of the ``seeds`` of its row have none."""
+    return f"{text}, {len(values)} of {seeds} seeds" if 0 < len(values) < seeds else text
+
+
 # The table.
 
 
@@ -155,7 +160,8 @@ def table(
     for of_row in configurations(runs):
         cost = (spread(known(r.minutes for r in of_row.runs), 1, short=True),
                 spread(known(r.speed for r in of_row.runs), 0, short=True))  # fmt: skip
-        scores = [spread(known(score(run, column) for run in of_row.runs), 2) for column in shown]
+        values = [known(score(run, column) for run in of_row.runs) for column in shown]
+        scores = [with_count(spread(of_column, 2), of_column, len(of_row.runs)) for of_column in values]
         rows.append([of_row.name, of_row.seeds, *scores, *cost, *([states(of_row.runs)] if unfinished else [])])
     return rows
 

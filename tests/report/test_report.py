@@ -75,7 +75,7 @@ def test_unequal_signatures_are_in_two_columns(report):
     scores = table(report, "Scores")
     first, second = (scores.head.index(f"bleu coco [tok:{tok}]") for tok in ("13a", "zh"))
     assert [[row[0], row[first], row[second]] for row in scores.rows] == [
-        ["model.attention=global", "20.00", "20.00"],
+        ["model.attention=global", "20.00, 1 of 2 seeds", "20.00, 1 of 2 seeds"],
         ["model.attention=none", "20.00 ± 0.00 (20.00 to 20.00)", "-"],
     ]
     assert any("not in one column" in note for note in report.notes)

@@ -84,7 +84,7 @@ def test_results_made_in_another_way_have_columns_that_say_so(sweep):
     write_result(scores / "with-b-1a2b" / "flickr", "flickr", {"bleu": 99.0})
     head, row, *_ = rows_of(sweep, ["bleu"])
     assert head[2:4] == ["bleu flickr", "bleu flickr (2 of 1,000 sentences, beam_size=3)"]
-    assert row[2:4] == ["32.00 ± 2.65 (30.00 to 35.00)", "99.00"]
+    assert row[2:4] == ["32.00 ± 2.65 (30.00 to 35.00)", "99.00, 1 of 3 seeds"]
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,8 @@ def test_scores_that_cannot_be_compared_are_not_in_one_column(sweep, other, titl
     write_run(sweep / "global-seed_4", {"name": "global"}, 4, 90.0, **other)
     head, row, *_ = rows_of(sweep, ["bleu"])
     assert title in head
-    assert row[head.index(title)] == "90.00"
-    assert "32.00 ± 2.65 (30.00 to 35.00)" in row
+    assert row[head.index(title)] == "90.00, 1 of 4 seeds"
+    assert "32.00 ± 2.65 (30.00 to 35.00), 3 of 4 seeds" in row
     assert any(r.startswith("not in one column: bleu flickr [") for r in remarks(read_runs([sweep]), []))
 
 

@@ -81,6 +81,9 @@ def understand(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             if (found := re.fullmatch(r"plugins=\[((?:scripts|teaching)/\w+\.py)\]", word)) is not None:
                 Path(found[1]).parent.mkdir(exist_ok=True)
                 shutil.copy(ROOT / found[1], found[1])
+            if word == "plugins=[losses.py]":  # the page itself has it
+                page = (ROOT / "docs/loggers.md").read_text(encoding="utf-8")
+                Path("losses.py").write_text(page.partition("```python\n")[2].partition("```")[0], encoding="utf-8")
             if word.startswith("plugins="):
                 store = ConfigStore.instance()  # Hydra keeps the names of its rows
                 monkeypatch.setattr(store, "repo", copy.deepcopy(store.repo))
@@ -94,7 +97,7 @@ def understand(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     before = plugins.copied()
     yield understand
     plugins.restore_tables(before)  # a plug-in of a page has added a row
-    for name in ("my_attention", "local_p", "padding_fault"):
+    for name in ("losses", "my_attention", "local_p", "padding_fault"):
         sys.modules.pop(name, None)
     plugins._loaded.clear()
     plugins._rows.clear()

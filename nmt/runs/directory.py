@@ -21,6 +21,7 @@ from nmt.models import build_model
 from nmt.models.seq2seq import Seq2Seq
 from nmt.plugins import in_place, used_plugins
 from nmt.runs import checkpoint, retention
+from nmt.runs.lock import is_left_empty
 from nmt.runs.plugins import need_plugins, no_copies
 from nmt.runs.safetensors_file import WEIGHTS_FILE, load_weights
 from nmt.search import average_states
@@ -99,12 +100,17 @@ def recorded_name(directory: Path) -> str | None:
 
 
 def create_directory(wanted: Path) -> Path:
-    """Make the folder; where its name is taken, one with the next number.  Two processes never get the same."""
+    """Make the folder; where its name is taken, one with the next number.  Two processes never get the same.
+
+    One that a killed process left before it wrote what it trains is taken as if it were new: it is nobody's run.
+    """
     try:
         wanted.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"runs: {wanted.parent} cannot be made: {error.strerror}") from None
     number = max(runs_of_name(wanted), default=0) + 1
+    if number == 2 and is_left_empty(wanted):
+        return wanted
     while True:
         path = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
         try:
@@ -112,6 +118,8 @@ def create_directory(wanted: Path) -> Path:
         except FileExistsError:
             if not path.is_dir():
                 raise RunError(f"{path} is in the way: it is no folder") from None
+            if is_left_empty(path):
+                return path
             number += 1
         else:
             return path

@@ -50,7 +50,7 @@ def sole_writer(directory: Path) -> Iterator[None]:
 def locked_soon(file: IO[Any]) -> None:
     """Lock an open file; raises BlockingIOError where another process still has it after a fifth of a second.
 
-    Whoever looks whether a process trains there has it for some microseconds (nmt.runs.summary.is_locked).
+    Whoever looks whether a process trains there has it for some microseconds (``is_locked``).
     """
     end = time.monotonic() + 0.2
     while True:
@@ -82,3 +82,21 @@ def one_after_another(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(place)
+
+
+def is_locked(directory: Path) -> bool:
+    """Whether a process trains there now; False where that cannot be told."""
+    try:
+        with (directory / FILE).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def is_left_empty(directory: Path) -> bool:
+    """Whether a process locked the directory, wrote nothing into it but drafts, and is gone."""
+    names = {path.name for path in directory.iterdir()}
+    return FILE in names and all(name.startswith(".") for name in names) and not is_locked(directory)

@@ -1,7 +1,6 @@
 """What is known of finished and unfinished runs, read from their directories without loading a model."""
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -208,7 +207,7 @@ def read_events(log: Path) -> tuple[list[dict[str, Any]], list[str]]:
 
 def state_of(directory: Path, events: Sequence[dict[str, Any]]) -> State:
     """How far a run has come, from its lock and what its log says since it was last started."""
-    if is_locked(directory):
+    if lock.is_locked(directory):
         return State.training
     starts = [i for i, event in enumerate(events) if event["event"] in ("resume", "built")]
     if not starts and not any(event["event"] == "end" for event in events):
@@ -223,15 +222,3 @@ def state_of(directory: Path, events: Sequence[dict[str, Any]]) -> State:
     scored = {event.get("set") for event in latest[ends[-1] :] if event["event"] == "scored"}
     wanted = set(latest[0].get("sets", ()))  # earlier versions did not log which sets there are to score
     return State.finished if scored and wanted <= scored else State.unscored
-
-
-def is_locked(directory: Path) -> bool:
-    """Whether a process trains there now; False where that cannot be told."""
-    try:
-        with (directory / lock.FILE).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False

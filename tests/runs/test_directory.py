@@ -37,6 +37,7 @@ from nmt.runs.directory import (
     write_json,
     write_text_file,
 )
+from nmt.runs.lock import sole_writer
 from nmt.translate.loaded import load
 
 CPU = torch.device("cpu")
@@ -345,3 +346,16 @@ def test_a_configuration_without_a_checksum_is_read(run, tmp_path):
     text = path.read_text().replace("beam_size: 5", "beam_size: 3")
     path.write_text("".join(line for line in text.splitlines(keepends=True) if not line.startswith("#")))
     assert read_config(tmp_path).decode.beam_size == 3
+
+
+def test_a_folder_that_was_left_before_anything_was_written_is_taken(tmp_path):
+    """Its process was killed right after it had locked it; one that is locked, or has more in it, is another's."""
+    wanted, second, third = (tmp_path / name for name in ("a", "a-2", "a-3"))
+    assert create_directory(wanted) == wanted
+    assert create_directory(wanted) == second, "the process of the first has not locked it yet"
+    with sole_writer(wanted), sole_writer(second):
+        assert create_directory(wanted) == third
+    (wanted / ".config.yaml.1.tmp").touch()  # a draft
+    assert create_directory(wanted) == wanted
+    (wanted / "config.yaml").write_text("name: a\n")
+    assert create_directory(wanted) == second

@@ -75,8 +75,10 @@ def write_corpora(data: Path) -> None:
 
 
 def write_plugins(folder: Path) -> None:
-    """my_attention.py, in the place of the reader's own file, and those of this project that are plug-ins."""
+    """The readers' own files of the pages, and those of this project that are plug-ins."""
     shutil.copy(ROOT / "docs" / "my_attention.py", folder)
+    page = (ROOT / "docs" / "loggers.md").read_text(encoding="utf-8")
+    (folder / "losses.py").write_text(page.partition("```python\n")[2].partition("```")[0], encoding="utf-8")
     for name in ("teaching", "scripts"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "teaching" / "solutions" / "local_p.py", folder / "teaching" / "local_p.py")

@@ -9,6 +9,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
+import yaml
 from served import serving
 
 import nmt
@@ -26,6 +27,7 @@ from nmt.data.tokenizer import TokenizerConfig
 from nmt.errors import ConfigError, DataError
 from nmt.eval.evaluate import EvaluationOptions, evaluate
 from nmt.eval.figures.painter import Painter
+from nmt.export import ExportRequest, export
 from nmt.models import build_model
 from nmt.models.attention import GlobalConfig
 from nmt.models.lstm.config import LSTMConfig
@@ -343,6 +345,22 @@ def test_a_language_that_was_not_trained_is_refused(both, tmp_path):
     source = write(tmp_path / "in", "one")
     with pytest.raises(SystemExit, match=r"error: align\.into=fr: this run translates into de, en"):
         run(align.main, f"run={both}", f"source={source}", f"target={source}", "align.into=fr", "device=cpu")
+
+
+def test_runs_are_compared_in_the_language_of_each_set(both, monkeypatch):
+    asked: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        eval, "compare_runs", lambda found, metrics, language: asked.append((found[0].text.name, language))
+    )
+    run(eval.main, f"run=[{both},{both}]", "device=cpu", "threads=1")
+    assert asked == [("test.en-de", "de"), ("test.de-en", "en")]
+
+
+def test_a_model_card_names_the_direction_of_each_set(both, tmp_path):
+    folder, _ = export(ExportRequest(Run.open(both), "huggingface", output=tmp_path / "card"))
+    card = yaml.safe_load((folder / "README.md").read_text(encoding="utf-8").split("---\n")[1])
+    found = {one["dataset"]["name"]: one["dataset"]["args"] for one in card["model-index"][0]["results"]}
+    assert (found["test.en-de"], found["test.de-en"]) == ("en-de", "de-en")
 
 
 def test_a_set_is_scored_by_its_name(both, capsys):

@@ -1,5 +1,6 @@
 """Tests against the baseline: the pairs, and p-values over seeds against their formula."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from written_runs import write_run
 
 from nmt.errors import ConfigError, RunError
 from nmt.eval.significance import SignificanceTest, combined_p_value, compare
+from nmt.report import comparison
 from nmt.report.comparison import against_baseline, find_baseline
 from nmt.runs.summary import read_runs
 from nmt.runs.table import columns, configurations, titles
@@ -66,6 +68,21 @@ def test_other_sentences_and_other_seeds_are_not_compared(tmp_path):
     assert len(shown) == 2  # and nobody averages scores on other sentences
     assert all("[text " in title for title in shown)
     assert any("seeds 1, 2 are not paired" in note for note in notes)
+
+
+def test_the_tests_take_the_language_of_the_set(tmp_path, monkeypatch):
+    """And that of the configuration where an earlier version wrote none."""
+    asked: list[str] = []
+    monkeypatch.setattr(
+        comparison, "compare", lambda systems, references, metrics, language, *_: asked.append(language) or []
+    )
+    for attention in ("none", "global"):
+        write(tmp_path, attention, 1, REFERENCES)
+    against_none(tmp_path, BOTH)
+    for path in tmp_path.glob("*/scores/flickr/results.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"languages": ["en", "ja"]}))
+    against_none(tmp_path, BOTH)
+    assert asked == ["de", "ja"]
 
 
 def test_other_sources_of_the_same_references_are_not_compared(tmp_path):
